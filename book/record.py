@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from prunekit.data import Loader, load_dataset
 from prunekit.models import freeze_features, squeezenet
-from prunekit.provenance import provenance, write_json
+from prunekit.provenance import current_commit, provenance, write_json
 from prunekit.training import evaluate, fit
 
 RESULTS = Path(__file__).parent / "results" / "squeezenet_cifar10"
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def train(name: str, seed: int) -> None:
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), current_commit()
     dataset = load_dataset("cifar10", stand_in=False)
     torch.manual_seed(seed)
     model = squeezenet(len(dataset.classes), pretrained=name != "scratch")
@@ -71,6 +71,7 @@ def train(name: str, seed: int) -> None:
         data_sha256=dataset.fingerprint(),
         command=shlex.join(["python", "book/record.py", name, "--seed", str(seed)]),
         seconds=time.perf_counter() - start,
+        commit=commit,
     )
     record |= {
         "settings": TRAINING[name] | {"input_size": INPUT_SIZE, "batch_size": BATCH_SIZE},

@@ -372,6 +372,6 @@ def _write_then_rename(tensors: dict[str, Tensor], path: Path, metadata: dict[st
     os.close(handle)
     try:
         save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

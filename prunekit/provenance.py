@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,8 +12,14 @@ import torch
 import torchvision
 
 
-def provenance(*, seed: int, data: str, data_sha256: str, command: str, seconds: float) -> dict:
-    """Seed, data, machine, versions, commit, command and wall time of a run, for JSON."""
+def provenance(
+    *, seed: int, data: str, data_sha256: str, command: str, seconds: float, commit: str
+) -> dict:
+    """Seed, data, machine, versions, commit, command and wall time of a run, for JSON.
+
+    Take ``commit`` from :func:`current_commit` when the run starts: by its
+    end the checkout may have moved on.
+    """
     return {
         "seed": seed,
         "data": data,
@@ -28,7 +33,7 @@ def provenance(*, seed: int, data: str, data_sha256: str, command: str, seconds:
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
         },
-        "commit": commit(),
+        "commit": commit,
     }
 
 
@@ -45,8 +50,8 @@ def machine() -> dict:
     }
 
 
-def commit() -> str:
-    """The commit of the code in use, with ``+changes`` where files differ; ``unknown`` outside git."""
+def current_commit() -> str:
+    """The commit of the code in use, ``+changes`` where files differ, ``unknown`` outside git."""
     here = Path(__file__).parent
     try:
         head = _git("rev-parse", "HEAD", cwd=here)
@@ -61,7 +66,7 @@ def write_json(content: dict, path: str | Path) -> None:
     path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _git(*arguments: str, cwd: Path) -> str:
