@@ -64,7 +64,8 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.squeeze(x))
-        return torch.relu(torch.cat([self.expand1x1(x), self.expand3x3(x)], dim=1))
+        expanded = torch.relu(self.expand1x1(x)), torch.relu(self.expand3x3(x))
+        return torch.cat(expanded, dim=1)
 
 
 class TinySqueezeNet(nn.Module):

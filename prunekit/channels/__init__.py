@@ -1,0 +1,206 @@
+"""Which filters and input slices belong together, for any CNN that torch.fx can trace."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor, fx, nn
+
+from prunekit.channels import rules
+from prunekit.channels.capture import TraceError, attribute, bind, capture, meta_copy
+from prunekit.channels.labels import LabelBook, LabelInterpreter
+
+__all__ = ["ChannelGraph", "LayerChannels", "TraceError", "trace"]
+
+
+@dataclass(frozen=True)
+class LayerChannels:
+    """The channels of one convolution or linear layer, by dependency group.
+
+    Attributes
+    ----------
+    groups : int64 array of shape (filters,)
+        Dependency group of each filter. Filters of one group, in this layer
+        or others, can only go together; those of group 0 must stay.
+    inputs : int64 array of shape (input channels,)
+        Dependency group of each channel the layer reads.
+    """
+
+    name: str
+    groups: np.ndarray
+    inputs: np.ndarray
+
+    @property
+    def filters(self) -> int:
+        return len(self.groups)
+
+
+@dataclass(frozen=True)
+class ChannelGraph:
+    """The result of :func:`trace`.
+
+    Attributes
+    ----------
+    layers : dict
+        Every convolution and linear layer by name, in order of execution.
+    slices : dict
+        For each parameter and buffer that carries channels, by name: which
+        dimension carries which groups.
+    module : torch.fx.GraphModule
+        The forward pass in evaluation mode, on the model's own modules.
+    maps : dict
+        For each graph node whose output is the activation map of a layer as
+        its consumer sees it (after the batch norm and activation that
+        directly follow): the name of that layer.
+    """
+
+    layers: dict[str, LayerChannels]
+    slices: dict[str, dict[int, np.ndarray]]
+    module: fx.GraphModule
+    maps: dict[str, str]
+
+    @property
+    def prunable(self) -> dict[str, LayerChannels]:
+        """Layers with at least one filter that may go."""
+        return {name: layer for name, layer in self.layers.items() if layer.groups.any()}
+
+    def members(self, group: int) -> dict[str, list[int]]:
+        """The filters of one dependency group, by layer."""
+        return self._members.get(group, {})
+
+    @cached_property
+    def _members(self) -> dict[int, dict[str, list[int]]]:
+        found: dict[int, dict[str, list[int]]] = {}
+        for name, layer in self.layers.items():
+            for index, group in enumerate(layer.groups.tolist()):
+                found.setdefault(group, {}).setdefault(name, []).append(index)
+        return found
+
+    def groups_of(self, remove: Mapping[str, Iterable[int]]) -> np.ndarray:
+        """The dependency groups named by a removal, checked.
+
+        Raises
+        ------
+        KeyError
+            A layer does not exist.
+        IndexError
+            A filter does not exist.
+        ValueError
+            A filter must stay, or a layer would lose all its filters.
+        """
+        chosen: set[int] = set()
+        for name, filters in remove.items():
+            if name not in self.layers:
+                known = ", ".join(self.layers)
+                raise KeyError(
+                    f"no convolution or linear layer is named {name!r}; there are {known}"
+                )
+            groups = self.layers[name].groups
+            for index in filters:
+                index = operator.index(index)
+                if not 0 <= index < len(groups):
+                    raise IndexError(f"{name} has filters 0 to {len(groups) - 1}, not {index}")
+                if groups[index] == 0:
+                    raise ValueError(
+                        f"filter {index} of {name} must stay: it is tied to the model's input or "
+                        "output, or to a size written in its code"
+                    )
+                chosen.add(int(groups[index]))
+        result = np.array(sorted(chosen), dtype=np.int64)
+        for name, layer in self.layers.items():
+            if np.isin(layer.groups, result).all():
+                raise ValueError(f"{name} would lose all of its {layer.filters} filters")
+        return result
+
+
+def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
+    """Find which channels belong together, by running the model on channel labels.
+
+    Parameters
+    ----------
+    model
+        Any module that torch.fx can trace. It is not changed.
+    example_inputs
+        A tensor, or a tuple of the positional arguments of ``forward``. Only
+        shapes matter.
+
+    Raises
+    ------
+    TraceError
+        Naming the module whose effect on channels is not known.
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet18
+    >>> import torch
+    >>> graph = trace(resnet18(), torch.zeros(1, 3, 64, 64))
+    >>> graph.members(int(graph.layers["conv1"].groups[5]))
+    {'conv1': [5], 'layer1.0.conv2': [5], 'layer1.1.conv2': [5]}
+    >>> int(graph.layers["fc"].groups.max())
+    0
+    """
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    copy = meta_copy(model).eval()
+    book = LabelBook()
+    graph = capture(copy)
+    interpreter = LabelInterpreter(bind(graph, copy, copy), book)
+    interpreter.run(*inputs)
+    evaluated = list(book.outputs)
+    if _unreached(copy, book):
+        # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
+        training_graph = capture(copy.train())
+        copy.eval()
+        LabelInterpreter(bind(training_graph, copy, copy), book).run(*inputs)
+    _unite_tied_weights(copy, book)
+    groups = book.groups()
+    layers = {
+        name: LayerChannels(name, groups[labels.numpy()], groups[book.inputs[name].numpy()])
+        for name, labels in book.outputs.items()
+    }
+    slices = {
+        name: {dim: groups[labels.numpy()] for dim, labels in dims.items()}
+        for name, dims in book.slices.items()
+    }
+    maps = _activation_maps(graph, copy, set(evaluated))
+    return ChannelGraph(layers, slices, bind(graph, model, copy), maps)
+
+
+def _unreached(model: nn.Module, book: LabelBook) -> bool:
+    layers = (*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear)
+    return any(
+        isinstance(module, layers) and name not in book.outputs
+        for name, module in model.named_modules()
+    )
+
+
+def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
+    """One tensor under two names loses the same slices under both."""
+    first: dict[int, dict[int, Tensor]] = {}
+    for name, dims in book.slices.items():
+        tied = first.setdefault(id(attribute(model, name)), dims)
+        for dim, labels in dims.items():
+            book.unite(labels, tied[dim])
+
+
+def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dict[str, str]:
+    maps = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and node.target in layers:
+            end = node
+            while len(end.users) == 1 and _refines(next(iter(end.users)), model):
+                end = next(iter(end.users))
+            maps[end.name] = node.target
+    return maps
+
+
+def _refines(node: fx.Node, model: nn.Module) -> bool:
+    """Whether a node is a batch norm or an activation."""
+    if node.op == "call_module":
+        kinds = (*rules.ACTIVATIONS, *rules.BATCH_NORMS, nn.PReLU)
+        return isinstance(model.get_submodule(node.target), kinds)
+    return node.target in rules.ACTIVATION_FUNCTIONS

@@ -1,0 +1,390 @@
+"""Run a network on channel labels in place of pixels.
+
+Every activation becomes an integer tensor of the right shape whose values
+say which channel each number belongs to. A convolution issues fresh labels
+for its filters and notes the labels it reads. What adds or multiplies two
+tensors unites their labels. What only moves data is executed on the labels,
+which land where the channels land. Label 0 means: must stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, fx, nn
+
+from prunekit.channels import rules
+from prunekit.channels.capture import TraceError, attribute
+
+MUST_STAY = 0
+
+
+class LabelInterpreter(fx.Interpreter):
+    """Executes one captured graph on meta tensors and, beside them, on labels.
+
+    Several graphs (training and evaluation mode) and several calls of one
+    module may be run into the same ``book``: they agree on the labels.
+    """
+
+    def __init__(self, module: fx.GraphModule, book: LabelBook) -> None:
+        super().__init__(module, garbage_collect_values=False)
+        self.extra_traceback = False
+        self.book = book
+        self.labels: dict[fx.Node, Any] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        try:
+            value = super().run_node(node)
+        except Exception as error:
+            raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
+        self.labels[node] = self._label(node, value)
+        return value
+
+    def _label(self, node: fx.Node, value: Any) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.labels[n])
+        if node.op == "placeholder":
+            return fx.node.map_aggregate(value, _fixed) if _tensors(value) else value
+        if node.op == "get_attr":
+            return self.book.parameter(node.target, attribute(self.module, node.target))
+        if node.op == "output":
+            self.book.freeze(*_tensors(args))
+            return None
+        if not _tensors((args, kwargs)):
+            return fx.node.map_aggregate(value, _fixed)
+        if node.op == "call_module":
+            module = self.module.get_submodule(node.target)
+            return self._module(node, module, args[0], value)
+        return self._function(node, args, kwargs, value)
+
+    def _module(self, node: fx.Node, module: nn.Module, x: Tensor, value: Any) -> Any:
+        book, name = self.book, node.target
+        if isinstance(module, rules.CONVOLUTIONS + rules.TRANSPOSED):
+            return book.convolution(name, module, x, value.shape)
+        if isinstance(module, nn.Linear):
+            return book.linear(name, module, x)
+        if isinstance(module, rules.BATCH_NORMS):
+            return book.vector_parameters(name, module, x)
+        if isinstance(module, nn.PReLU):
+            return book.vector_parameters(name, module, x) if module.num_parameters > 1 else x
+        if isinstance(module, nn.GroupNorm):
+            return book.group_norm(name, module, x)
+        if isinstance(module, rules.ELEMENTWISE_MODULES):
+            return x
+        if isinstance(module, rules.MAPWISE_MODULES):
+            return book.same_maps(x, value)
+        if isinstance(module, rules.MOVING_MODULES):
+            return module(x.float()).long()
+        if isinstance(module, nn.Flatten):
+            return module(x)
+        if isinstance(module, (*rules.MIXING_MODULES, nn.MultiheadAttention)):
+            book.freeze(x)
+            return fx.node.map_aggregate(value, _fixed)
+        raise TraceError(
+            f"{_place(node)} is a {type(module).__name__}, which prunekit has no rule for: "
+            "what it does to channels is not known"
+        )
+
+    def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
+        book, target = self.book, node.target
+        x = args[0] if args else next(iter(kwargs.values()))
+        if target in rules.SIZES or target is getattr:
+            return value
+        if target in rules.ELEMENTWISE_FUNCTIONS:
+            return book.combine(_tensors((args, kwargs)), value.shape)
+        if target in rules.MAPWISE_FUNCTIONS:
+            return book.same_maps(x, value)
+        if target in rules.REDUCTIONS:
+            return book.reduce(x, value, *args[1:], **kwargs)
+        if target in (torch.cat, torch.concat):
+            return book.concatenate(*args, **kwargs)
+        if target in rules.CHUNKS:
+            return book.chunk(*args, **kwargs)
+        if target in rules.SLICES:
+            return book.cut(x, _execute(target, args, kwargs))
+        if target in rules.RESHAPES:
+            return book.reshape(node, x, value.shape)
+        if target in rules.MOVING_FUNCTIONS:
+            return _execute(target, args, kwargs)
+        if target is F.pad:
+            return F.pad(*args[:2])
+        if _is_named_tuple(target):
+            return target(*args, **kwargs)
+        if target in rules.MIXING_FUNCTIONS:
+            book.freeze(*_tensors((args, kwargs)))
+            return fx.node.map_aggregate(value, _fixed)
+        called = target if isinstance(target, str) else getattr(target, "__name__", target)
+        raise TraceError(
+            f"{_place(node)} calls {called}, which prunekit has no rule for: what it does to "
+            "channels is not known"
+        )
+
+
+class LabelBook:
+    """Issues labels, remembers which belong together and which parameter slices carry them."""
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.edges: list[Tensor] = []
+        self.outputs: dict[str, Tensor] = {}
+        self.inputs: dict[str, Tensor] = {}
+        self.slices: dict[str, dict[int, Tensor]] = {}
+
+    def issue(self, count: int) -> Tensor:
+        """``count`` labels never used before."""
+        self.count += count
+        return torch.arange(self.count - count, self.count)
+
+    def unite(self, a: Tensor, b: Tensor) -> None:
+        """Labels at the same place of two tensors belong together."""
+        a, b = torch.broadcast_tensors(a, b)
+        a, b = _collapse(a, b)
+        pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
+        self.edges.append(pairs[:, pairs[0] != pairs[1]].unique(dim=1))
+
+    def freeze(self, *tensors: Tensor) -> None:
+        for labels in tensors:
+            self.unite(labels, torch.tensor(MUST_STAY))
+
+    def groups(self) -> np.ndarray:
+        """Group number of every label: 0 for those that must stay, then 1, 2, ... as issued."""
+        edges = torch.cat([torch.empty(2, 0, dtype=torch.long), *self.edges], dim=1).numpy()
+        shape = (self.count, self.count)
+        matrix = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=shape)
+        _, component = connected_components(matrix, directed=False)
+        _, first, group = np.unique(component, return_index=True, return_inverse=True)
+        order = np.empty(len(first), dtype=np.int64)
+        order[np.argsort(first)] = np.arange(len(first))
+        return order[group]
+
+    def per_channel(self, x: Tensor, dim: int = 1) -> Tensor:
+        """One label a channel. Positions of one channel that differ in label are united."""
+        where = [slice(None) if d == dim % x.dim() else slice(0, 1) for d in range(x.dim())]
+        first = x[tuple(where)]
+        if any(_varies(x, d) for d in range(x.dim()) if d != dim % x.dim()):
+            self.unite(x, first)
+        return first.reshape(-1)
+
+    def same_maps(self, x: Tensor, value: Any) -> Any:
+        """Labels of maps that changed in size only."""
+        value = value[0] if isinstance(value, tuple) else value
+        channel = 1 if value.dim() > 1 else 0
+        shape = [-1 if d == channel else 1 for d in range(value.dim())]
+        return self.per_channel(x, channel).view(shape).expand(value.shape)
+
+    def _outputs(self, name: str, count: int) -> Tensor:
+        if name not in self.outputs:
+            self.outputs[name] = self.issue(count)
+        return self.outputs[name]
+
+    def _reads(self, name: str, labels: Tensor) -> None:
+        if name in self.inputs:
+            self.unite(self.inputs[name], labels)
+        else:
+            self.inputs[name] = labels
+
+    def convolution(self, name: str, conv: nn.Module, x: Tensor, shape: torch.Size) -> Tensor:
+        channel = x.dim() - len(conv.kernel_size) - 1
+        inputs = self.per_channel(x, channel)
+        outputs = self._outputs(name, conv.out_channels)
+        self._reads(name, inputs)
+        # Transposed convolutions store their weight as (inputs, outputs / groups, ...).
+        first, second = outputs, inputs
+        if isinstance(conv, rules.TRANSPOSED):
+            first, second = inputs, outputs
+        if conv.groups == 1:
+            self.slices[f"{name}.weight"] = {0: first, 1: second}
+        elif self._unite_groups(conv, inputs, outputs):
+            self.slices[f"{name}.weight"] = {0: first}
+        else:
+            self.slices[f"{name}.weight"] = {0: first, 1: second[: len(second) // conv.groups]}
+        if conv.bias is not None:
+            self.slices[f"{name}.bias"] = {0: outputs}
+        view = [-1 if d == channel else 1 for d in range(x.dim())]
+        return outputs.view(view).expand(shape)
+
+    def _unite_groups(self, conv: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
+        """Remove whole groups (True), or the same position in every group, whichever is finer.
+
+        A depthwise convolution is the first kind with one channel a group.
+        """
+        by_group = inputs.view(conv.groups, -1), outputs.view(conv.groups, -1)
+        whole = by_group[0].shape[1] <= conv.groups
+        for labels in by_group:
+            self.unite(labels, by_group[0][:, :1] if whole else labels[:1])
+        return whole
+
+    def linear(self, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
+        inputs, outputs = self.per_channel(x, -1), self._outputs(name, linear.out_features)
+        self._reads(name, inputs)
+        self.slices[f"{name}.weight"] = {0: outputs, 1: inputs}
+        if linear.bias is not None:
+            self.slices[f"{name}.bias"] = {0: outputs}
+        return outputs.expand(*x.shape[:-1], -1)
+
+    def vector_parameters(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
+        """A module with one number a channel in each of its tensors, such as batch norm."""
+        labels = self.per_channel(x)
+        self._reads(name, labels)
+        tensors = [*module.named_parameters(), *module.named_buffers()]
+        for key, tensor in tensors:
+            if tensor.dim() == 1:
+                self.slices[f"{name}.{key}"] = {0: labels}
+        return x
+
+    def group_norm(self, name: str, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """Statistics are shared within a group, so only whole groups can go."""
+        by_group = self.per_channel(x).view(norm.num_groups, -1)
+        self.unite(by_group, by_group[:, :1])
+        return self.vector_parameters(name, norm, x)
+
+    def parameter(self, name: str, tensor: Any) -> Any:
+        """A parameter that the forward pass reads by itself, outside any layer."""
+        if not isinstance(tensor, Tensor):
+            return tensor
+        long = [d for d, size in enumerate(tensor.shape) if size > 1]
+        if len(long) != 1:
+            return _fixed(tensor)
+        if name not in self.slices:
+            self.slices[name] = {long[0]: self.issue(tensor.numel())}
+        return self.slices[name][long[0]].view(tensor.shape)
+
+    def combine(self, tensors: list[Tensor], shape: torch.Size) -> Tensor:
+        """Sum, product and the like: channels that meet belong together."""
+        result = None
+        for labels in tensors:
+            labels = labels[(None,) * (len(shape) - labels.dim())]
+            if result is None:
+                result = labels
+                continue
+            both = torch.broadcast_shapes(result.shape, labels.shape)
+            if _stretches(labels, result):
+                self.freeze(labels)
+            elif _stretches(result, labels):
+                self.freeze(result)
+                result = labels
+            else:
+                self.unite(result, labels)
+            result = result.expand(both)
+        return result.expand(shape)
+
+    def reduce(self, x: Tensor, value: Any, dim: Any = None, *_: Any, **named: Any) -> Any:
+        """A mean over positions keeps channels; a mean over channels mixes them."""
+        dims = named.get("dim", dim)
+        dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
+        if any(_varies(x, d) for d in dims):
+            self.freeze(x)
+            return fx.node.map_aggregate(value, _fixed)
+        where = [
+            slice(0, 1) if d in {e % x.dim() for e in dims} else slice(None) for d in range(x.dim())
+        ]
+        return x[tuple(where)].reshape(value.shape)
+
+    def concatenate(self, tensors: Any, dim: int = 0, **named: Any) -> Tensor:
+        dim = named.get("dim", named.get("axis", dim)) % tensors[0].dim()
+        shape = list(tensors[0].shape)
+        shape[dim] = sum(t.shape[dim] for t in tensors)
+        return torch.cat(_collapse(*tensors, keep=dim), dim).expand(shape)
+
+    def chunk(self, x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """Equal parts stay equal only if the same position goes from each."""
+        parts = x.chunk(chunks, dim)
+        if _varies(x, dim):
+            if len({part.shape[dim] for part in parts}) == 1 and len(parts) == chunks:
+                for part in parts[1:]:
+                    self.unite(parts[0], part)
+            else:
+                self.freeze(x)
+        return parts
+
+    def cut(self, x: Any, result: Any) -> Any:
+        """Slices at places written in the code: the channels sliced must all stay."""
+        if isinstance(x, Tensor):
+            whole = set(x.unique().tolist())
+            for part in _tensors(result):
+                if set(part.unique().tolist()) != whole:
+                    self.freeze(x)
+                    break
+        return result
+
+    def reshape(self, node: fx.Node, x: Tensor, shape: torch.Size) -> Tensor:
+        """Sizes written in the code as numbers cannot shrink, computed ones can."""
+        result = x.reshape(shape)
+        asked = _requested_sizes(node)
+        varying = [d for d in range(result.dim()) if _varies(result, d)]
+        fixed = [d for d in varying if asked is not None and asked[d] not in (None, -1)]
+        if fixed and len(fixed) == len(varying):
+            self.freeze(x)
+        else:
+            for d in fixed:
+                self.unite(result, result.narrow(d, 0, 1))
+        return result
+
+
+def _requested_sizes(node: fx.Node) -> list[int | None] | None:
+    """The sizes a reshape names: numbers, or None where computed. None for flatten."""
+    if node.target in (torch.flatten, "flatten"):
+        return None
+    sizes = node.args[1:] if len(node.args) > 1 else tuple(node.kwargs.values())
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    if len(sizes) == 1 and isinstance(sizes[0], fx.Node):
+        return None
+    return [size if isinstance(size, int) else None for size in sizes]
+
+
+def _execute(target: Any, args: tuple, kwargs: dict) -> Any:
+    if isinstance(target, str):
+        return getattr(args[0], target)(*args[1:], **kwargs)
+    return target(*args, **kwargs)
+
+
+def _is_named_tuple(target: Any) -> bool:
+    return isinstance(target, type) and issubclass(target, tuple) and hasattr(target, "_fields")
+
+
+def _fixed(value: Any) -> Any:
+    """Labels of a tensor whose size the code fixes: all must stay."""
+    if isinstance(value, Tensor):
+        return torch.zeros((), dtype=torch.long).expand(value.shape)
+    return value
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    fx.node.map_aggregate(values, lambda v: found.append(v) if isinstance(v, Tensor) else None)
+    return found
+
+
+def _varies(x: Tensor, dim: int) -> bool:
+    if x.dim() == 0 or x.shape[dim] == 1 or x.stride(dim) == 0:
+        return False
+    return bool((x != x.narrow(dim, 0, 1)).any())
+
+
+def _stretches(small: Tensor, large: Tensor) -> bool:
+    """Whether one channel of ``small`` meets many of ``large``."""
+    return any(
+        small.shape[d] == 1 and _varies(large, d) for d in range(max(small.dim(), large.dim()))
+    )
+
+
+def _collapse(*tensors: Tensor, keep: int | None = None) -> list[Tensor]:
+    """Drop the dimensions along which every tensor merely repeats itself."""
+    repeated = [
+        d != keep and all(t.stride(d) == 0 or t.shape[d] == 1 for t in tensors)
+        for d in range(tensors[0].dim())
+    ]
+    where = tuple(slice(0, 1) if drop else slice(None) for drop in repeated)
+    return [t[where] for t in tensors]
+
+
+def _place(node: fx.Node) -> str:
+    if node.op == "call_module":
+        return f"module {node.target!r}"
+    stack = node.meta.get("nn_module_stack")
+    return f"module {list(stack)[-1]!r}" if stack else "the model's forward"

@@ -1,0 +1,73 @@
+"""What each operation does to channels. The tracer refuses whatever is not listed here."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import stochastic_depth
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+# Each value goes to a value of the same channel and position.
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
+)
+ELEMENTWISE_MODULES = (
+    *ACTIVATIONS,
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+)
+# Each map goes to a map of the same channel, of another size perhaps.
+MAPWISE_MODULES = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.LPPool1d, nn.LPPool2d, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d),
+    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d),
+)
+# Values move and none is computed: labels move the same way.
+MOVING_MODULES = (nn.PixelShuffle, nn.PixelUnshuffle)
+# Channels depend on one another in a way that no removal leaves unchanged.
+MIXING_MODULES = (nn.LayerNorm, nn.LocalResponseNorm, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
+
+ACTIVATION_FUNCTIONS = {
+    *(torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu),
+    *(F.silu, F.mish, F.hardswish, F.hardsigmoid, F.hardtanh, F.softplus, F.sigmoid, F.tanh),
+    *(torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "tanh"),
+}
+ELEMENTWISE_FUNCTIONS = {
+    *ACTIVATION_FUNCTIONS,
+    *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.pow),
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.neg),
+    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+    *(torch.abs, torch.neg, torch.exp, torch.sqrt, torch.clamp, F.dropout, F.dropout2d),
+    *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "abs", "exp", "sqrt"),
+    *("pow", "clamp", "clamp_", "clone", "contiguous", "detach", "float", "half", "to", "type_as"),
+    stochastic_depth,
+}
+MAPWISE_FUNCTIONS = {
+    *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
+    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
+    *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate),
+    *(torch.max_pool2d, torch.adaptive_avg_pool1d),
+}
+REDUCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"}
+MOVING_FUNCTIONS = {
+    *(torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.stack, torch.flip),
+    *(F.pixel_shuffle, F.pixel_unshuffle),
+    *("permute", "transpose", "squeeze", "unsqueeze", "expand", "expand_as", "t", "flip"),
+}
+JOINS = {torch.cat, torch.concat, F.pad}
+RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten", nn.Flatten}
+CHUNKS = {torch.chunk, "chunk"}
+SLICES = {operator.getitem, torch.split, "split", torch.narrow, "narrow", torch.unbind, "unbind"}
+MIXING_FUNCTIONS = {
+    *(F.layer_norm, F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
+    *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention),
+}
+SIZES = {"size", "dim", "numel"}

@@ -1,0 +1,150 @@
+"""What every notebook of the book opens with: its data, its network, its recorded results."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+from torch import Tensor, nn
+
+from prunekit import storage
+from prunekit.data import Dataset, Loader, load_dataset
+from prunekit.models import TinySqueezeNet
+from prunekit.plots.style import use_style
+from prunekit.training import fit
+
+PROFILES = ("smoke", "quick", "full")
+RESULTS = Path(__file__).parent.parent / "book" / "results" / "squeezenet_cifar10"
+SEED = 0
+
+
+class Chapter:
+    """The setting of one notebook.
+
+    Parameters
+    ----------
+    profile
+        ``"smoke"`` runs everything in small on the digits; ``"quick"`` uses
+        CIFAR-10 and the recorded checkpoints where the data is found, and
+        says so on the page where it is not; ``"full"`` goes on to all of the
+        data.
+    results
+        Folder of recorded results, one folder an experiment.
+    """
+
+    def __init__(self, profile: str = "quick", results: str | Path = RESULTS) -> None:
+        if profile not in PROFILES:
+            raise ValueError(f"profile must be one of {', '.join(PROFILES)}, not {profile!r}")
+        self.profile = profile
+        self.results = Path(results)
+        use_style()
+        torch.manual_seed(SEED)
+        # Progress bars use the notebook-independent form, so nothing to warn of.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        if self.dataset.notice:
+            display(Markdown(f":::{{warning}}\n{self.dataset.notice}\n:::"))
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """CIFAR-10, or the digits in its place; always the digits in ``smoke``."""
+        return load_dataset("digits" if self.profile == "smoke" else "cifar10")
+
+    @property
+    def on_cifar10(self) -> bool:
+        return self.dataset.name == "cifar10"
+
+    @property
+    def input_size(self) -> int:
+        """Side in pixels at which the chapter's network sees its images."""
+        return 96 if self.on_cifar10 else 32
+
+    @cached_property
+    def example_inputs(self) -> Tensor:
+        """Zeros of shape (1, 3, input_size, input_size)."""
+        return torch.zeros(1, 3, self.input_size, self.input_size)
+
+    def choose(self, *, smoke: Any, quick: Any, full: Any) -> Any:
+        """The value for this chapter's profile."""
+        return {"smoke": smoke, "quick": quick, "full": full}[self.profile]
+
+    def loader(
+        self,
+        part: str,
+        batch_size: int = 64,
+        *,
+        limit: int | None = None,
+        shuffle: bool = False,
+        augment: bool = False,
+    ) -> Loader:
+        """Batches of ``"train"``, ``"val"`` or ``"test"``; ``limit`` keeps as many examples.
+
+        The examples kept are drawn with a fixed seed.
+        """
+        images = {"train": self.dataset.train, "val": self.dataset.val, "test": self.dataset.test}
+        if part not in images:
+            raise ValueError(f"part must be train, val or test, not {part!r}")
+        chosen = images[part]
+        if limit is not None and limit < len(chosen):
+            generator = torch.Generator().manual_seed(SEED)
+            chosen = chosen[torch.randperm(len(chosen), generator=generator)[:limit]]
+        return Loader(
+            chosen,
+            batch_size,
+            size=self.input_size,
+            shuffle=shuffle,
+            augment=augment,
+            flip=self.on_cifar10,
+        )
+
+    def model(self, experiment: str = "fine_tuned") -> nn.Module:
+        """A fresh copy of a trained network, in evaluation mode.
+
+        With CIFAR-10 it is the recorded one of ``experiment``. On the digits
+        a small SqueezeNet is trained on the spot, which takes seconds.
+        """
+        if self.on_cifar10:
+            return storage.load(self.results / experiment / "model.safetensors")
+        torch.manual_seed(SEED)
+        model = TinySqueezeNet(len(self.dataset.classes))
+        model.load_state_dict(self._digits_weights)
+        return model.eval()
+
+    @cached_property
+    def _digits_weights(self) -> dict[str, Tensor]:
+        torch.manual_seed(SEED)
+        model = TinySqueezeNet(len(self.dataset.classes))
+        loader = self.loader("train", 64, shuffle=True)
+        fit(model, loader, epochs=6, lr=0.05, progress=False)
+        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def table(self, experiment: str, name: str) -> pd.DataFrame:
+        """A recorded table of one experiment."""
+        return pd.read_csv(self._recorded(experiment, f"{name}.csv"))
+
+    def record(self, experiment: str) -> dict[str, Any]:
+        """Seed, data, machine, commit, settings and test accuracy of a recorded run."""
+        return json.loads(self._recorded(experiment, "provenance.json").read_text("utf-8"))
+
+    def caption(self, experiment: str) -> str:
+        """One line that says where a recorded figure comes from."""
+        record = self.record(experiment)
+        machine = record["machine"]
+        return (
+            f"Recorded run `{experiment}`: {record['data']}, seed {record['seed']}, "
+            f"{machine['accelerator'] or machine['processor']}, {machine['threads']} threads, "
+            f"commit {record['commit'][:7]}, `{record['command']}`."
+        )
+
+    def _recorded(self, experiment: str, name: str) -> Path:
+        path = self.results / experiment / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is not recorded: run `python book/record.py {experiment}`"
+            )
+        return path

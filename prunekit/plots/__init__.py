@@ -1,0 +1,1 @@
+"""Figures drawn from tables and arrays. Nothing here computes a result."""

@@ -1,0 +1,152 @@
+"""Removing filters: for good (``rebuild``) or by zeroing them in place (``mask``).
+
+The first law: in evaluation mode ``rebuild(...)(x)`` equals ``mask(...)(x)``
+up to rounding. The thesis calls the two coarse and fine pruning (section 6.1).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.channels import ChannelGraph, TraceError, rules, trace
+from prunekit.channels.capture import meta_copy
+
+Removal = Mapping[str, Iterable[int]]
+
+
+def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> nn.Module:
+    """A new, smaller model without the filters named, and without all that depended on them.
+
+    Parameters
+    ----------
+    model
+        Left untouched. The result has its class, hooks, mode, dtype and
+        device, and no gradients.
+    example_inputs
+        As for :func:`prunekit.trace`.
+    remove
+        Filter indices by layer name, as :func:`prunekit.select` returns them.
+        Filters that are coupled to these go with them.
+
+    Raises
+    ------
+    KeyError, IndexError, ValueError
+        A layer or filter does not exist or must stay, or a layer would be
+        left empty.
+    TraceError
+        The model cannot be traced, or its code fixes a size that would change.
+
+    Examples
+    --------
+    >>> from prunekit.models import TinySqueezeNet
+    >>> model = TinySqueezeNet().eval()
+    >>> x = torch.randn(2, 3, 32, 32)
+    >>> small = rebuild(model, x, {"features.0": [0, 3, 5]})
+    >>> small.features[0].weight.shape
+    torch.Size([13, 3, 3, 3])
+    >>> same = mask(model, x, {"features.0": [0, 3, 5]})
+    >>> torch.allclose(small(x), same(x), atol=1e-5)
+    True
+    """
+    graph = trace(model, example_inputs)
+    gone = graph.groups_of(remove)
+    memo: dict[int, object] = {}
+    for name, dims in graph.slices.items():
+        tensor = _carrier(model, name)
+        kept = {dim: torch.from_numpy(~np.isin(groups, gone)) for dim, groups in dims.items()}
+        memo[id(tensor)] = _sliced(tensor, kept)
+    small = copy.deepcopy(model, memo)
+    for name in {name.rpartition(".")[0] for name in graph.slices}:
+        _announce_sizes(small.get_submodule(name), name, graph, gone)
+    _check_runs(small, example_inputs)
+    return small
+
+
+def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> nn.Module:
+    """A copy of the same size in which every parameter slice of the filters named is zero.
+
+    Slices are zeroed on both sides: in the layer that makes a channel and in
+    the layers that read it, so that nothing passes even where an activation
+    does not map zero to zero. Arguments and errors are those of
+    :func:`rebuild`.
+    """
+    graph = trace(model, example_inputs)
+    gone = graph.groups_of(remove)
+    masked = copy.deepcopy(model)
+    parameters = {id(parameter) for parameter in masked.parameters()}
+    with torch.no_grad():
+        for name, dims in graph.slices.items():
+            tensor = _carrier(masked, name)
+            if id(tensor) not in parameters:
+                continue
+            for dim, groups in dims.items():
+                indices = torch.from_numpy(np.flatnonzero(np.isin(groups, gone)))
+                tensor.index_fill_(dim, indices.to(tensor.device), 0)
+    return masked
+
+
+def _carrier(model: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer at ``name``."""
+    owner = model.get_submodule(name.rpartition(".")[0])
+    own = {
+        **dict(owner.named_parameters(recurse=False)),
+        **dict(owner.named_buffers(recurse=False)),
+    }
+    leaf = name.rpartition(".")[2]
+    if leaf not in own:
+        raise TraceError(
+            f"{name} is computed from other tensors (a parametrization): remove it first, for "
+            "example with torch.nn.utils.parametrize.remove_parametrizations"
+        )
+    return own[leaf]
+
+
+def _sliced(tensor: Tensor, kept: dict[int, Tensor]) -> Tensor:
+    result = tensor.detach()
+    for dim, keep in kept.items():
+        if not keep.all():
+            result = result.index_select(dim, keep.nonzero().squeeze(1).to(tensor.device))
+    result = result.clone() if result.data_ptr() == tensor.data_ptr() else result
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(result, requires_grad=tensor.requires_grad)
+    return result
+
+
+def _announce_sizes(module: nn.Module, name: str, graph: ChannelGraph, gone: np.ndarray) -> None:
+    """Make the attributes in which a module states its sizes agree with its tensors."""
+    if isinstance(module, (*rules.CONVOLUTIONS, *rules.TRANSPOSED)):
+        layer = graph.layers[name]
+        inputs = int((~np.isin(layer.inputs, gone)).sum())
+        outputs = int((~np.isin(layer.groups, gone)).sum())
+        shared = outputs if isinstance(module, rules.TRANSPOSED) else inputs
+        module.groups = shared // module.weight.shape[1]
+        module.in_channels, module.out_channels = inputs, outputs
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.GroupNorm):
+        channels = len(module.weight)
+        module.num_groups = module.num_groups * channels // module.num_channels
+        module.num_channels = channels
+    elif isinstance(module, rules.BATCH_NORMS):
+        module.num_features = len(
+            next(t for t in (module.weight, module.running_mean) if t is not None)
+        )
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(module.weight)
+
+
+def _check_runs(model: nn.Module, example_inputs: Tensor | tuple) -> None:
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    try:
+        with torch.no_grad():
+            meta_copy(model).eval()(*inputs)
+    except Exception as error:
+        raise TraceError(
+            f"the model does not run without these filters, so its code must fix a size: {error}"
+        ) from error
