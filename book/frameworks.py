@@ -1,0 +1,52 @@
+"""Read the newest release of every framework in frameworks.md from PyPI into frameworks.csv.
+
+python book/frameworks.py
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import date, datetime
+from pathlib import Path
+from urllib.request import urlopen
+
+TABLE = Path(__file__).with_suffix(".csv")
+PACKAGES = {
+    "TensorFlow": "tensorflow",
+    "Keras": "keras",
+    "Theano": "Theano",
+    "PyTorch": "torch",
+    "JAX": "jax",
+    "Flax": "flax",
+    "ONNX": "onnx",
+    "ONNX Runtime": "onnxruntime",
+    "ExecuTorch": "executorch",
+    "LiteRT": "ai-edge-litert",
+    "LiteRT Torch": "litert-torch",
+    "TensorFlow Model Optimization": "tensorflow-model-optimization",
+    "torchao": "torchao",
+    "Torch-Pruning": "torch-pruning",
+    "NNI": "nni",
+}
+
+
+def newest(package: str) -> tuple[str, date, str]:
+    """Version, day of its last upload and the Python versions it asks for."""
+    with urlopen(f"https://pypi.org/pypi/{package}/json", timeout=60) as answer:
+        project = json.load(answer)
+    uploads = [datetime.fromisoformat(file["upload_time_iso_8601"]) for file in project["urls"]]
+    info = project["info"]
+    return info["version"], max(uploads).date(), info["requires_python"] or "not stated"
+
+
+def main() -> None:
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["Project", "Package", "Version", "Released", "Python"])
+        for project, package in PACKAGES.items():
+            rows.writerow([project, package, *newest(package)])
+
+
+if __name__ == "__main__":
+    main()
