@@ -119,8 +119,7 @@ class Chapter:
     def _digits_weights(self) -> dict[str, Tensor]:
         torch.manual_seed(SEED)
         model = TinySqueezeNet(len(self.dataset.classes))
-        loader = self.loader("train", 64, shuffle=True)
-        fit(model, loader, epochs=6, lr=0.05, progress=False)
+        fit(model, self.loader("train", 32, shuffle=True), epochs=6, lr=0.02, progress=False)
         return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     def table(self, experiment: str, name: str) -> pd.DataFrame:

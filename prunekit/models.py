@@ -94,6 +94,10 @@ class TinySqueezeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Dropout(0.1), nn.Conv2d(48, num_classes, 1), nn.AdaptiveAvgPool2d(1)
         )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flatten(self.classifier(self.features(x)), 1)

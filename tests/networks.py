@@ -1,0 +1,129 @@
+"""Networks that the tests build: random ones, and small ones with one awkward part each."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """x + conv(bn(relu(conv(x))))"""
+
+    def __init__(self, channels: int, hidden: int, groups: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.middle = nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups)
+        self.last = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norm(self.first(x)))
+        y = nn.functional.hardswish(self.middle(y))
+        y = self.last(y)
+        y += x
+        return torch.relu(y)
+
+
+class Branches(nn.Module):
+    """Branches of unequal width, concatenated."""
+
+    def __init__(self, channels: int, widths: list[int]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+            for width, kernel in zip(widths, (1, 3, 5), strict=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([torch.sigmoid(branch(x)) for branch in self.branches], 1)
+
+
+class Shuffle(nn.Module):
+    """Half of the channels goes through a convolution, then two groups are shuffled."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels // 2, channels // 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, dim=1)
+        x = torch.cat([left, torch.relu(self.conv(right))], dim=1)
+        batch, channels, height, width = x.shape
+        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous()
+        return x.view(batch, channels, height, width)
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.shrink = nn.Conv2d(channels, hidden, 1)
+        self.grow = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = x.mean(dim=(2, 3), keepdim=True)
+        return x * torch.sigmoid(self.grow(torch.relu(self.shrink(gate))))
+
+
+class RandomNetwork(nn.Module):
+    """A stem, some blocks, and a classifier on flattened maps or on their means."""
+
+    def __init__(self, blocks: list[nn.Module], channels: int, flatten: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*blocks)
+        self.flatten = flatten
+        self.pool = nn.AdaptiveAvgPool2d(2 if flatten else 1)
+        self.head = nn.Linear(channels * (4 if flatten else 1), 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.flatten(self.pool(self.body(x)), 1))
+
+
+@st.composite
+def random_networks(draw: st.DrawFn) -> RandomNetwork:
+    """Networks in float64 whose every parameter and statistic is random and not zero."""
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    channels = draw(st.integers(2, 5)) * 2
+    blocks: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1), nn.BatchNorm2d(channels)]
+    kinds = ["conv", "residual", "branches", "shuffle", "gate", "depthwise", "grouped", "norm"]
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=4)):
+        if kind == "conv":
+            wider = draw(st.integers(2, 6)) * 2
+            blocks += [nn.Conv2d(channels, wider, 3, padding=1), nn.LeakyReLU(), nn.MaxPool2d(2, 1)]
+            channels = wider
+        elif kind == "residual":
+            hidden = draw(st.integers(1, 4)) * 2
+            blocks.append(Residual(channels, hidden, draw(st.sampled_from([1, 2, hidden]))))
+        elif kind == "branches":
+            widths = draw(st.lists(st.integers(2, 5), min_size=2, max_size=3))
+            blocks.append(Branches(channels, widths))
+            channels = sum(widths)
+            if channels % 2:
+                blocks.append(nn.Conv2d(channels, channels + 1, 1))
+                channels += 1
+        elif kind == "shuffle":
+            blocks.append(Shuffle(channels))
+        elif kind == "gate":
+            blocks.append(Gate(channels, 3))
+        elif kind == "depthwise":
+            multiplier = draw(st.integers(1, 2))
+            blocks.append(nn.Conv2d(channels, channels * multiplier, 3, padding=1, groups=channels))
+            channels *= multiplier
+        elif kind == "grouped":
+            blocks.append(nn.Conv2d(channels, channels, 3, padding=1, groups=2))
+        else:
+            blocks += [nn.GroupNorm(2, channels), nn.PReLU(channels)]
+    return randomise(RandomNetwork(blocks, channels, draw(st.booleans()))).double().eval()
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Give batch norms statistics and weights of a trained network's kind."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model

@@ -1,0 +1,152 @@
+"""Image sets, their splits, their cache, and batch-wise augmentation."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prunekit import data
+
+
+@pytest.fixture
+def image_folder(tmp_path, monkeypatch):
+    """Two classes of solid grey pictures whose shade tells their number."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for part, count in (("train", 10), ("test", 4)):
+        for label, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "pets" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                shade = 100 * label + index
+                Image.new("RGB", (48, 40), (shade,) * 3).save(folder / f"{index}.png")
+    return tmp_path / "pets"
+
+
+def test_a_folder_of_images_is_split_by_class_and_decoded_to_size(image_folder):
+    pets = data.load_dataset(image_folder, size=16, val_fraction=0.2, seed=3)
+    assert pets.classes == ("cat", "dog")
+    assert pets.train.images.shape == (16, 3, 16, 16)
+    assert torch.bincount(pets.val.labels).tolist() == [2, 2]
+    shades = [part.images[:, 0, 0, 0].tolist() for part in (pets.train, pets.val)]
+    assert sorted(shades[0] + shades[1]) == [*range(10), *range(100, 110)]
+    assert not pets.is_stand_in
+
+
+def test_the_split_depends_on_the_seed_alone(image_folder):
+    first, again, other = (data.load_dataset(image_folder, size=8, seed=s) for s in (1, 1, 2))
+    assert first.fingerprint() == again.fingerprint()
+    assert first.fingerprint() != other.fingerprint()
+
+
+def test_a_second_load_reads_the_cache_and_a_changed_file_renews_it(image_folder, monkeypatch):
+    data.load_dataset(image_folder, size=8)
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "_decode", lambda *_: pytest.fail("decoded again"))
+        data.load_dataset(image_folder, size=8)
+    Image.new("RGB", (48, 40), (255, 255, 255)).save(image_folder / "train" / "cat" / "0.png")
+    changed = data.load_dataset(image_folder, size=8)
+    everything = torch.cat([changed.train.images, changed.val.images])
+    assert (everything == 255).all(dim=(1, 2, 3)).sum() == 1
+
+
+def test_a_run_killed_while_it_writes_the_cache_leaves_no_half_file(image_folder, tmp_path):
+    program = (
+        "import os, signal; from prunekit import data\n"
+        "def killed(tensors, path, metadata):\n"
+        "    open(path, 'wb').write(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "data.save_file = killed\n"
+        f"data.load_dataset({str(image_folder)!r}, size=8)"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert done.returncode == -9
+    assert len(data.load_dataset(image_folder, size=8).train) == 18
+
+
+def test_an_image_that_cannot_be_decoded_is_named(image_folder):
+    (image_folder / "train" / "dog" / "3.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"dog.3\.png cannot be decoded"):
+        data.load_dataset(image_folder, size=8)
+
+
+def test_a_folder_without_train_or_test_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train is missing"):
+        data.load_dataset(tmp_path)
+
+
+def test_classes_that_differ_between_train_and_test_are_named(image_folder):
+    (image_folder / "test" / "dog").rename(image_folder / "test" / "fox")
+    with pytest.raises(ValueError, match="dog, fox"):
+        data.load_dataset(image_folder, size=8)
+
+
+def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        pixels = generator.integers(0, 256, (20, 3072), dtype=np.uint8)
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [*range(10)] * 2}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [*"abcdefghij"]}))
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    monkeypatch.setattr(data.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    cifar = data.load_dataset("cifar10", download=False, stand_in=False)
+    assert (len(cifar.train), len(cifar.val), len(cifar.test)) == (90, 10, 20)
+    assert cifar.test.images.shape == (20, 3, 32, 32)
+    assert cifar.classes == tuple("abcdefghij")
+
+
+def test_without_cifar10_the_digits_take_its_place_and_say_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    digits = data.load_dataset("cifar10", download=False)
+    assert digits.name == "digits"
+    assert digits.is_stand_in
+    assert "handwritten digits" in digits.notice
+    with pytest.raises(FileNotFoundError, match="PRUNEKIT_DATA"):
+        data.load_dataset("cifar10", download=False, stand_in=False)
+
+
+def test_every_image_is_handed_out_once_and_the_seed_fixes_the_order():
+    digits = data.load_dataset("digits")
+    loader = data.Loader(digits.train, 100, shuffle=True, augment=True)
+    assert len(loader) == len(list(loader))
+    epochs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        epochs.append([torch.cat(part) for part in zip(*loader, strict=True)])
+    assert torch.equal(epochs[0][0], epochs[1][0])
+    assert not torch.equal(epochs[0][1], epochs[2][1])
+    assert torch.bincount(epochs[0][1]).tolist() == torch.bincount(digits.train.labels).tolist()
+
+
+def test_a_random_crop_is_a_window_of_the_padded_image():
+    torch.manual_seed(0)
+    images = torch.randint(1, 256, (50, 3, 8, 8), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(images, (2,) * 4)
+    windows = padded.unfold(2, 8, 1).unfold(3, 8, 1)
+    cropped = data.random_crop(images, 2)
+    found = (windows == cropped[:, :, None, None]).all(dim=(1, 4, 5))
+    assert (found.flatten(1).sum(1) >= 1).all()
+    assert len({tuple(row.nonzero()[0].tolist()) for row in found}) > 10
+
+
+def test_a_random_flip_mirrors_about_half_and_leaves_the_rest():
+    torch.manual_seed(0)
+    images = torch.arange(8).expand(400, 3, 8, 8).to(torch.uint8)
+    flipped = data.random_flip(images)
+    mirrored = (flipped == images.flip(-1)).all(dim=(1, 2, 3))
+    assert ((flipped == images).all(dim=(1, 2, 3)) ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_normalised_images_have_imagenets_mean_at_zero():
+    mean = torch.tensor(data.IMAGENET_MEAN).mul(255).round().to(torch.uint8)
+    x = data.normalise(mean.view(1, 3, 1, 1).expand(1, 3, 4, 4), size=8)
+    assert x.shape == (1, 3, 8, 8)
+    assert x.abs().max() < 0.01

@@ -1,0 +1,137 @@
+"""Training learns, stops cleanly, and says what is wrong."""
+
+import pytest
+import torch
+from torch import nn
+
+from prunekit.data import Loader, load_dataset
+from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
+from prunekit.training import evaluate, fit
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+class Batches(list):
+    """A loader of given batches."""
+
+
+def test_training_learns_the_digits(digits):
+    torch.manual_seed(0)
+    model = TinySqueezeNet()
+    before = evaluate(model, Loader(digits.val))
+    history = fit(
+        model,
+        Loader(digits.train, 32, shuffle=True),
+        Loader(digits.val),
+        epochs=6,
+        lr=0.02,
+        progress=False,
+    )
+    after = evaluate(model, Loader(digits.val))
+    assert before.accuracy < 0.3
+    assert after.accuracy > 0.85
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert history["val_accuracy"].iloc[-1] == after.accuracy
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert not history.attrs["interrupted"]
+
+
+def test_the_same_seed_gives_the_same_weights(digits):
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        model = TinySqueezeNet()
+        fit(model, Loader(digits.train, 64, shuffle=True, augment=True), epochs=0.2, progress=False)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_accuracy_and_loss_by_hand():
+    """Logits (0, ln 3): probabilities 1/4 and 3/4, so the losses are ln 4 and ln 4/3."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.tensor([3.0, 9.0]).log() - torch.tensor(3.0).log())
+    result = evaluate(model, [(torch.zeros(3, 1, 1, 1), torch.tensor([0, 1, 1]))])
+    expected = (torch.tensor([4, 4 / 3, 4 / 3]).log().mean()).item()
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert result.loss == pytest.approx(expected)
+    assert result.examples == 3
+
+
+def test_part_of_an_epoch_takes_that_share_of_the_steps(digits):
+    history = fit(TinySqueezeNet(), Loader(digits.train, 100), epochs=1.25, progress=False)
+    assert history["steps"].tolist() == [13, 3]
+
+
+def test_frozen_features_stay_and_the_classifier_moves():
+    torch.manual_seed(0)
+    model = freeze_features(squeezenet())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batches = Batches([(torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]))] * 2)
+    fit(model, batches, epochs=1, lr=0.1, progress=False)
+    moved = {name for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    assert moved == {"classifier.1.weight", "classifier.1.bias"}
+
+
+def test_ctrl_c_ends_training_with_the_history_so_far(digits):
+    class Interrupting(Loader):
+        epochs = 0
+
+        def __iter__(self):
+            self.epochs += 1
+            for index, batch in enumerate(super().__iter__()):
+                if self.epochs == 2 and index == 1:
+                    raise KeyboardInterrupt
+                yield batch
+
+    history = fit(TinySqueezeNet(), Interrupting(digits.val, 60), epochs=3, progress=False)
+    assert len(history) == 1
+    assert history.attrs["interrupted"]
+
+
+def test_the_mode_of_the_model_is_kept(digits):
+    model = TinySqueezeNet().eval()
+    fit(model, Loader(digits.val), epochs=1, progress=False)
+    assert not model.training
+    evaluate(model.train(), Loader(digits.val))
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs and lr must be positive"),
+        ({"lr": -1}, "epochs and lr must be positive"),
+        ({"schedule": "sawtooth"}, "one_cycle, cosine or constant"),
+    ],
+)
+def test_settings_out_of_range_are_refused(digits, settings, message):
+    with pytest.raises(ValueError, match=message):
+        fit(TinySqueezeNet(), Loader(digits.val), progress=False, **settings)
+
+
+def test_an_exploding_loss_is_reported():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    batches = Batches([(torch.full((2, 1, 2, 2), float("inf")), torch.tensor([0, 1]))])
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        fit(model, batches, progress=False)
+
+
+def test_nan_outputs_and_empty_loaders_are_reported():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="NaN"):
+        evaluate(model, [(torch.full((2, 1, 2, 2), float("nan")), torch.tensor([0, 1]))])
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(model, [])
+    with pytest.raises(ValueError, match="nothing to train"):
+        fit(model, Batches(), progress=False)
+
+
+def test_a_model_with_nothing_to_train_is_refused(digits):
+    model = TinySqueezeNet().requires_grad_(False)
+    with pytest.raises(ValueError, match="nothing to train"):
+        fit(model, Loader(digits.val), progress=False)
