@@ -31,19 +31,18 @@ PACKAGES = {
 }
 
 
-def newest(package: str) -> tuple[str, date, str]:
-    """Version, day of its last upload and the Python versions it asks for."""
+def newest(package: str) -> tuple[str, date]:
+    """Version and the day of its last upload."""
     with urlopen(f"https://pypi.org/pypi/{package}/json", timeout=60) as answer:
         project = json.load(answer)
     uploads = [datetime.fromisoformat(file["upload_time_iso_8601"]) for file in project["urls"]]
-    info = project["info"]
-    return info["version"], max(uploads).date(), info["requires_python"] or "not stated"
+    return project["info"]["version"], max(uploads).date()
 
 
 def main() -> None:
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["Project", "Package", "Version", "Released", "Python"])
+        rows.writerow(["Project", "Package", "Version", "Released"])
         for project, package in PACKAGES.items():
             rows.writerow([project, package, *newest(package)])
 
