@@ -1,0 +1,68 @@
+# Two commands matter: `make book` and `make test`. `make help` lists them all.
+
+PYTHON  ?= python3
+PROFILE ?= quick
+# Where the site is built: _build/html, or <BUILD>/_build/html.
+BUILD   ?= .
+
+VENV    := $(CURDIR)/.venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/installed
+INDEX    = $(abspath $(BUILD)/_build/html/index.html)
+
+export PROFILE
+# Kernels come from this environment, not from one that is installed elsewhere on the machine.
+export JUPYTER_PATH := $(VENV)/share/jupyter
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# glibc gives every large block back to the system when it is freed, and a convolution asks for it
+# again at once. Keeping freed memory made training on CPU 1.4 times faster.
+export MALLOC_MMAP_THRESHOLD_ := 4294967296
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
+export MALLOC_TOP_PAD_ := 268435456
+# uv does not read pip's settings: hand a registry chosen for pip on to it.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab record environment lock clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+book: $(STAMP)  ## execute the notebooks, render the site, print where it is (PROFILE=smoke|quick|full)
+	$(BIN)/jupyter-book build . --path-output $(BUILD) -W --keep-going
+	@echo "The book: $(INDEX)"
+
+test: $(STAMP)  ## run every test
+	$(BIN)/pytest
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR)/notebooks
+
+record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...; see book/record.py)
+	$(BIN)/python book/record.py $(EXPERIMENT)
+
+environment: $(STAMP)  ## write environment.yml from pyproject.toml
+	$(BIN)/python book/_ext/environment.py
+
+lock: $(STAMP)  ## choose new versions for constraints.txt
+	$(BIN)/python -m uv pip compile pyproject.toml --all-extras --universal --upgrade \
+		--no-annotate --no-header --no-emit-package prunekit --output-file constraints.txt
+
+clean:  ## remove what was built; the environment stays (remove .venv by hand)
+	rm -rf _build .pytest_cache .hypothesis .ruff_cache
+	find prunekit tests book -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv installs in half a minute what takes pip five. Compiling now spares every kernel start seconds.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	if $(BIN)/python -m pip install --quiet 'uv>=0.13,<1'; then \
+		$(BIN)/python -m uv pip install --python $(BIN)/python --compile-bytecode \
+			--constraint constraints.txt --editable '.[book,test]'; \
+	else \
+		$(BIN)/python -m pip install --constraint constraints.txt --editable '.[book,test]'; \
+	fi
+	touch $@

@@ -1,0 +1,96 @@
+"""What this book adds to Sphinx: the profile, an honest execution cache, local scripts only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import vendor
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+
+PROFILES = ("smoke", "quick", "full")
+# Outputs depend on all of these, and the execution cache itself looks at code cells alone.
+INPUTS = ("prunekit/**/*.py", "prunekit/**/*.js", "book/results/**/*", "constraints.txt")
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    """Choose the profile, name the execution cache after all that outputs depend on."""
+    profile = os.environ.get("PROFILE", "quick")
+    if profile not in PROFILES:
+        raise ExtensionError(f"PROFILE is {profile!r}; it must be one of {', '.join(PROFILES)}")
+    config.prunekit_profile = profile
+    caches = Path(app.outdir).parent / "executed"
+    current = caches / f"{profile}-{_fingerprint(Path(app.srcdir))}"
+    for stale in caches.glob(f"{profile}-*"):
+        if stale != current:
+            shutil.rmtree(stale)
+    config.nb_execution_cache_path = str(current)
+    vendor.ensure()
+
+
+def _fingerprint(root: Path) -> str:
+    """Hash prunekit, the recorded results, the pinned versions and which data lie at hand."""
+    digest = hashlib.sha256()
+    for pattern in INPUTS:
+        for path in sorted(root.glob(pattern)):
+            if path.is_file():
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(path.read_bytes())
+    data = Path(os.environ.get("PRUNEKIT_DATA") or "~/.cache/prunekit").expanduser()
+    digest.update(repr([p.name for p in sorted(data.glob("cifar*")) if p.is_dir()]).encode())
+    return digest.hexdigest()[:16]
+
+
+def inject_profile(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Set PROFILE in a notebook's cell tagged ``parameters``, as papermill would."""
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ())]
+    if len(cells) != 1:
+        raise ExtensionError(f"{docname}: one cell must be tagged 'parameters', not {len(cells)}")
+    cells[0]["source"] = f'PROFILE = "{app.config.prunekit_profile}"'
+    source[0] = json.dumps(notebook)
+
+
+def copy_scripts(app: Sphinx) -> None:
+    """Put the vendored scripts into the site before pages refer to them."""
+    if app.builder.format == "html":
+        vendor.copy(Path(app.outdir) / "_static")
+
+
+# jupyterquiz polls for MathJax half a second after it ran and, finding none, loads one from a
+# content delivery network. Wait for the page's own instead.
+QUIZ_MATH = re.compile(
+    r"// Trigger MathJax typesetting if available.*?"
+    r"(?=// if \(typeof MathJax !== 'undefined'\))",
+    re.DOTALL,
+)
+QUIZ_MATH_LOCAL = """window.addEventListener("load", () => {
+        MathJax.startup.promise.then(() => MathJax.typesetPromise([container]));
+    });
+    """
+
+
+def keep_quizzes_local(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    if "body" in context:
+        context["body"] = QUIZ_MATH.sub(lambda _: QUIZ_MATH_LOCAL, context["body"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("prunekit_profile", "quick", "env")
+    app.set_html_assets_policy("always")  # a quiz may hold the only equation of its page
+    app.connect("config-inited", configure)
+    app.connect("builder-inited", copy_scripts)
+    app.connect("source-read", inject_profile)
+    app.connect("html-page-context", keep_quizzes_local)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,7 @@
+// jupyter-widgets' labels ask for MathJax 2; the pages have MathJax 3.
+if (window.MathJax?.startup) {
+  window.MathJax.Hub = {
+    Queue: ([, , element]) =>
+      window.MathJax.startup.promise.then(() => window.MathJax.typesetPromise([element])),
+  };
+}

@@ -1,0 +1,26 @@
+"""What all tests share: the checkout, the order of tests, the kernel of notebooks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW = ("test_notebooks.py", "test_site.py")  # a broken function shows in seconds, not after these
+
+# A `python3` kernel installed elsewhere on the machine must not stand in for this environment's.
+os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top folder of the checkout."""
+    return ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW.index(item.path.name) + 1 if item.path.name in SLOW else 0)

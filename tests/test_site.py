@@ -1,0 +1,207 @@
+"""The built site in a real browser with the network cut: every page, over HTTP and from disk."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+CONTENT = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+PAGES = [*CONTENT, "genindex", "search"]
+PHONE = {"width": 390, "height": 844}
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+# Commands, dollars and brackets of TeX or MyST that a reader should never see.
+RAW = re.compile(
+    r"\\[a-zA-Z]{2,}|\\[()\[\]]|\$\$|\$[^$\n]{1,80}\$|\{[a-z:]+\}`|^:{3,}", re.MULTILINE
+)
+VISIBLE_TEXT = """() => {
+    const skip = "pre, code, script, style, textarea, mjx-container";
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const parts = [];
+    while (walker.nextNode()) {
+        if (!walker.currentNode.parentElement.closest(skip)) parts.push(walker.currentNode.data);
+    }
+    return parts.join("\\n");
+}"""
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """Build the book in profile smoke, as `make book` builds it, and return its folder."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS")}
+    build = ROOT / "_build" / "smoke"
+    # The environment that runs the tests is the one that builds: no second installation.
+    arguments = ["PROFILE=smoke", f"BUILD={build}", f"BIN={Path(sys.executable).parent}", "STAMP="]
+    done = subprocess.run(
+        ["make", "book", *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+    index = Path(done.stdout.rstrip().rsplit("The book: ")[-1])
+    assert index.is_file()
+    return index.parent
+
+
+@pytest.fixture(scope="session")
+def server(site: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Say nothing: pytest's output is for test results."""
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium: install it or set CHROMIUM to its path")
+        pytest.skip("no Chromium: install it or set CHROMIUM to its path")
+    return {
+        "executable_path": CHROMIUM,
+        "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+    }
+
+
+@pytest.fixture
+def watched(page):
+    """Return a page with no way out, and the list of all that goes wrong on it."""
+    wrong: list[str] = []
+
+    def decide(route):
+        url = urlsplit(route.request.url)
+        if url.scheme in ("http", "https") and url.hostname != "127.0.0.1":
+            wrong.append(f"outside request: {route.request.url}")
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/*", decide)
+    page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("requestfailed", lambda r: wrong.append(f"failed: {r.url}"))
+    page.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    return page, wrong
+
+
+def open_page(page, url: str) -> None:
+    """Open ``url`` and wait until its equations and widgets stand."""
+    page.goto(url, wait_until="load")
+    page.evaluate("() => window.MathJax ? MathJax.startup.promise : null")
+    views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    page.wait_for_function(
+        "n => document.querySelectorAll('.widget-subarea').length >= n", arg=views
+    )
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_whole_with_the_network_cut(watched, server, name):
+    page, wrong = watched
+    open_page(page, f"{server}/{name}.html")
+    wrong += [f"raw markup: {m[0]!r}" for m in RAW.finditer(page.evaluate(VISIBLE_TEXT))]
+    wrong += [
+        f"equation: {e.get_attribute('data-mjx-error')}"
+        for e in page.locator("[data-mjx-error]").all()
+    ]
+    for image in page.locator("main img").all():
+        source = (image.get_attribute("src") or "")[:80]
+        if not (image.get_attribute("alt") or "").strip():
+            wrong.append(f"no alt text: {source}")
+        if not image.evaluate("i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))"):
+            wrong.append(f"empty image: {source}")
+    page.set_viewport_size(PHONE)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    if width > PHONE["width"]:
+        wrong.append(f"{width} pixels wide on a phone of {PHONE['width']}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_page_opens_from_disk(watched, site, name):
+    page, wrong = watched
+    open_page(page, (site / f"{name}.html").as_uri())
+    assert not wrong, "\n".join(wrong)
+
+
+def test_search_finds_pages(watched, server):
+    page, wrong = watched
+    page.goto(f"{server}/search.html?q=filter")
+    page.locator("#search-results li").first.wait_for()
+    assert not wrong, "\n".join(wrong)
+
+
+def test_quiz_answers(watched, server):
+    page, wrong = watched
+    chapter = next(name for name in CONTENT if name.startswith("notebooks/"))
+    open_page(page, f"{server}/{chapter}.html")
+    page.locator(".MCButton").first.click()
+    page.locator(".Feedback").first.wait_for()
+    assert page.locator(".Feedback").first.inner_text().strip()
+    assert not wrong, "\n".join(wrong)
+
+
+class Links(HTMLParser):
+    """Gather what a page refers to and the anchors it offers."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.targets: set[str] = set()
+        self.loads: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {key: value for key, value in attrs if value}
+        self.anchors |= {given[key] for key in ("id", "name") if key in given}
+        if tag in ("a", "link") and "href" in given:
+            (self.targets if tag == "a" else self.loads).add(given["href"])
+        if "src" in given:
+            self.loads.add(given["src"])
+
+
+def test_every_local_link_leads_somewhere(site):
+    pages = {path.resolve(): Links(path) for path in site.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for target in page.targets | page.loads:
+            address, anchor = urldefrag(target)
+            if urlsplit(address).scheme or address.startswith("//"):
+                if target in page.loads and not address.startswith("data:"):
+                    broken.append(f"{path.name} loads {target}")
+                continue
+            local = unquote(urlsplit(address).path)
+            found = (path.parent / local).resolve() if local else path
+            known = pages.get(found)
+            if not found.exists() or (known and anchor and unquote(anchor) not in known.anchors):
+                broken.append(f"{path.name} links to {target}")
+    assert not broken, "\n".join(broken)
+
+
+def test_every_page_was_opened(site):
+    known = {f"{name}.html" for name in [*PAGES, "index"]}  # index.html only redirects
+    built = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert {p for p in built if not p.startswith(("_static/", "_sources/"))} == known
