@@ -3,47 +3,63 @@
     python book/record.py frozen        # ImageNet features held fixed, classifier trained
     python book/record.py fine_tuned    # all layers trained on from ImageNet weights
     python book/record.py scratch       # all layers trained from random weights
+    python book/record.py combined_90   # the fine-tuned network pruned to 10 % of its filters
 
-Each writes ``model.safetensors``, ``history.csv`` and ``provenance.json``.
+A training run writes ``model.safetensors``, ``history.csv`` and
+``provenance.json``; the pruning run ``model.safetensors``, ``table.csv``,
+``pattern.csv`` and ``provenance.json``. A pruning run that was stopped goes
+on from its last iteration.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
-from prunekit.data import Loader, load_dataset
+import prunekit
+from prunekit.data import Dataset, Loader, load_dataset
+from prunekit.files import replacing, write_json
 from prunekit.models import freeze_features, squeezenet
-from prunekit.provenance import current_commit, provenance, write_json
+from prunekit.provenance import current_commit, provenance
 from prunekit.training import evaluate, fit
 
 RESULTS = Path(__file__).parent / "results" / "squeezenet_cifar10"
-SEED = 0
-INPUT_SIZE = 96
+UNFINISHED = Path(__file__).parent.parent / "_build" / "unfinished"
 BATCH_SIZE = 128
 TRAINING = {
-    "frozen": {"epochs": 5, "lr": 0.05, "weight_decay": 5e-4},
-    "fine_tuned": {"epochs": 14, "lr": 0.03, "weight_decay": 5e-4},
-    "scratch": {"epochs": 14, "lr": 0.03, "weight_decay": 5e-4},
+    "frozen": {"epochs": 5, "lr": 0.05, "input_size": 96},
+    "fine_tuned": {"epochs": 14, "lr": 0.03, "input_size": 96},
+    "scratch": {"epochs": 14, "lr": 0.03, "input_size": 64},
 }
+PRUNING = {
+    "combined_90": {
+        "criterion": "combined",
+        "ratio": 0.9,
+        "per_iteration": 128,
+        "rank_batches": 16,
+        "fine_tune": {"epochs": 0.5, "lr": 0.01, "label_smoothing": 0.1},
+    },
+}
+PRUNING_INPUT_SIZE = 96
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("experiment", choices=list(TRAINING))
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("experiment", choices=[*TRAINING, *PRUNING])
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    train(options.experiment, options.seed)
+    record = train if options.experiment in TRAINING else prune
+    record(options.experiment, options.seed)
 
 
 def train(name: str, seed: int) -> None:
     start, commit = time.perf_counter(), current_commit()
+    settings = dict(TRAINING[name])
+    size = settings.pop("input_size")
     dataset = load_dataset("cifar10", stand_in=False)
     torch.manual_seed(seed)
     model = squeezenet(len(dataset.classes), pretrained=name != "scratch")
@@ -51,35 +67,65 @@ def train(name: str, seed: int) -> None:
         freeze_features(model)
     history = fit(
         model,
-        Loader(dataset.train, BATCH_SIZE, size=INPUT_SIZE, shuffle=True, augment=True),
-        Loader(dataset.val, 250, size=INPUT_SIZE),
+        Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True),
+        Loader(dataset.val, 250, size=size),
         label_smoothing=0.1,
-        **TRAINING[name],
+        **settings,
     )
     if history.attrs["interrupted"]:
-        sys.exit("interrupted: nothing recorded")
-    test = evaluate(model, Loader(dataset.test, 250, size=INPUT_SIZE))
+        raise SystemExit("interrupted: nothing recorded")
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    prunekit.save(model, folder / "model.safetensors", {"classes": dataset.classes})
+    with replacing(folder / "history.csv") as temporary:
+        history.to_csv(temporary, index=False)
+    weights = "random" if name == "scratch" else "ImageNet, SqueezeNet 1.1 (Caffe lineage)"
+    facts = {"settings": TRAINING[name] | {"label_smoothing": 0.1}, "weights": weights}
+    _write_provenance(name, seed, dataset, model, size, time.perf_counter() - start, commit, facts)
+
+
+def prune(name: str, seed: int) -> None:
+    commit = current_commit()
+    dataset = load_dataset("cifar10", stand_in=False)
+    size = PRUNING_INPUT_SIZE
+    history = prunekit.prune(
+        prunekit.load(RESULTS / "fine_tuned" / "model.safetensors"),
+        Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True),
+        Loader(dataset.val, 250, size=size),
+        seed=seed,
+        folder=UNFINISHED / name,
+        **PRUNING[name],
     )
-    history.to_csv(folder / "history.csv", index=False)
+    folder = RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    history.save(folder)
+    seconds = float(history.table["seconds"].sum())
+    facts = {"settings": PRUNING[name] | {"input_size": size}, "weights": "fine_tuned"}
+    _write_provenance(name, seed, dataset, history.model, size, seconds, commit, facts)
+
+
+def _write_provenance(
+    name: str,
+    seed: int,
+    dataset: Dataset,
+    model: torch.nn.Module,
+    size: int,
+    seconds: float,
+    commit: str,
+    facts: dict,
+) -> None:
+    test = evaluate(model, Loader(dataset.test, 250, size=size))
     record = provenance(
         seed=seed,
         data=dataset.name,
         data_sha256=dataset.fingerprint(),
         command=shlex.join(["python", "book/record.py", name, "--seed", str(seed)]),
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         commit=commit,
     )
-    record |= {
-        "settings": TRAINING[name] | {"input_size": INPUT_SIZE, "batch_size": BATCH_SIZE},
-        "weights": "random" if name == "scratch" else "ImageNet, SqueezeNet 1.1 (Caffe lineage)",
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
-    }
-    write_json(record, folder / "provenance.json")
+    record |= facts | {"batch_size": BATCH_SIZE}
+    record |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+    write_json(record, RESULTS / name / "provenance.json")
     print(f"{name}: test accuracy {test.accuracy:.4f}")
 
 

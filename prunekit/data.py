@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
+
+from prunekit.files import write_tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -330,7 +330,7 @@ def _decode_once(folder: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
             "images": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
             "labels": torch.tensor(listing.targets),
         }
-        _write_then_rename(tensors, cache, {"classes": json.dumps(listing.classes)})
+        write_tensors(tensors, cache, {"classes": json.dumps(listing.classes)})
     with safe_open(cache, framework="pt") as stored:
         decoded = ImageSet(stored.get_tensor("images"), stored.get_tensor("labels"))
         return decoded, tuple(json.loads(stored.metadata()["classes"]))
@@ -364,14 +364,3 @@ def _cache_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunekit-decoded"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _write_then_rename(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A reader, or a run after a kill, sees the whole file or none."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

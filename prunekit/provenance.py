@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -59,14 +58,6 @@ def current_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")
-
-
-def write_json(content: dict, path: str | Path) -> None:
-    """Write to a temporary file beside ``path``, then rename."""
-    path = Path(path)
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    temporary.replace(path)
 
 
 def _git(*arguments: str, cwd: Path) -> str:

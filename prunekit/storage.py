@@ -11,8 +11,6 @@ from __future__ import annotations
 import inspect
 import json
 import operator
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ import torch
 import torch.nn.functional as F
 import torchvision.ops
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
 from prunekit.channels.capture import attribute, capture, meta_copy
+from prunekit.files import write_tensors
 
 VERSION = 1
 _NAMESPACES = {
@@ -55,6 +53,7 @@ def save(model: nn.Module, path: str | Path, metadata: dict[str, Any] | None = N
 
     Examples
     --------
+    >>> import tempfile
     >>> from prunekit.models import TinySqueezeNet
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(TinySqueezeNet(), Path(folder) / "tiny.safetensors")
@@ -132,17 +131,6 @@ def load(path: str | Path) -> nn.Module:
         module.get_submodule(name).load_state_dict(part, assign=True)
     module.metadata = description["metadata"]
     return module.eval()
-
-
-def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file beside ``path``, then rename it: a reader sees all or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _describe_module(name: str, module: nn.Module) -> dict[str, Any]:

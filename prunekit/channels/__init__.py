@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
 from prunekit.channels.capture import TraceError, attribute, bind, capture, meta_copy
-from prunekit.channels.labels import LabelBook, LabelInterpreter
+from prunekit.channels.interpreter import LabelInterpreter
+from prunekit.channels.labels import LabelBook
 
 __all__ = ["ChannelGraph", "LayerChannels", "TraceError", "trace"]
 

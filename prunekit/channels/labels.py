@@ -1,10 +1,6 @@
-"""Run a network on channel labels in place of pixels.
+"""The book of channel labels: which belong together, and which parameter slices carry them.
 
-Every activation becomes an integer tensor of the right shape whose values
-say which channel each number belongs to. A convolution issues fresh labels
-for its filters and notes the labels it reads. What adds or multiplies two
-tensors unites their labels. What only moves data is executed on the labels,
-which land where the channels land. Label 0 means: must stay.
+Label 0 means: must stay.
 """
 
 from __future__ import annotations
@@ -13,115 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
-from prunekit.channels.capture import TraceError, attribute
 
 MUST_STAY = 0
-
-
-class LabelInterpreter(fx.Interpreter):
-    """Executes one captured graph on meta tensors and, beside them, on labels.
-
-    Several graphs (training and evaluation mode) and several calls of one
-    module may be run into the same ``book``: they agree on the labels.
-    """
-
-    def __init__(self, module: fx.GraphModule, book: LabelBook) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.extra_traceback = False
-        self.book = book
-        self.labels: dict[fx.Node, Any] = {}
-
-    def run_node(self, node: fx.Node) -> Any:
-        try:
-            value = super().run_node(node)
-        except Exception as error:
-            raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
-        self.labels[node] = self._label(node, value)
-        return value
-
-    def _label(self, node: fx.Node, value: Any) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.labels[n])
-        if node.op == "placeholder":
-            return fx.node.map_aggregate(value, _fixed) if _tensors(value) else value
-        if node.op == "get_attr":
-            return self.book.parameter(node.target, attribute(self.module, node.target))
-        if node.op == "output":
-            self.book.freeze(*_tensors(args))
-            return None
-        if not _tensors((args, kwargs)):
-            return fx.node.map_aggregate(value, _fixed)
-        if node.op == "call_module":
-            module = self.module.get_submodule(node.target)
-            return self._module(node, module, args[0], value)
-        return self._function(node, args, kwargs, value)
-
-    def _module(self, node: fx.Node, module: nn.Module, x: Tensor, value: Any) -> Any:
-        book, name = self.book, node.target
-        if isinstance(module, rules.CONVOLUTIONS + rules.TRANSPOSED):
-            return book.convolution(name, module, x, value.shape)
-        if isinstance(module, nn.Linear):
-            return book.linear(name, module, x)
-        if isinstance(module, rules.BATCH_NORMS):
-            return book.vector_parameters(name, module, x)
-        if isinstance(module, nn.PReLU):
-            return book.vector_parameters(name, module, x) if module.num_parameters > 1 else x
-        if isinstance(module, nn.GroupNorm):
-            return book.group_norm(name, module, x)
-        if isinstance(module, rules.ELEMENTWISE_MODULES):
-            return x
-        if isinstance(module, rules.MAPWISE_MODULES):
-            return book.same_maps(x, value)
-        if isinstance(module, rules.MOVING_MODULES):
-            return module(x.float()).long()
-        if isinstance(module, nn.Flatten):
-            return module(x)
-        if isinstance(module, (*rules.MIXING_MODULES, nn.MultiheadAttention)):
-            book.freeze(x)
-            return fx.node.map_aggregate(value, _fixed)
-        raise TraceError(
-            f"{_place(node)} is a {type(module).__name__}, which prunekit has no rule for: "
-            "what it does to channels is not known"
-        )
-
-    def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
-        book, target = self.book, node.target
-        x = args[0] if args else next(iter(kwargs.values()))
-        if target in rules.SIZES or target is getattr:
-            return value
-        if target in rules.ELEMENTWISE_FUNCTIONS:
-            return book.combine(_tensors((args, kwargs)), value.shape)
-        if target in rules.MAPWISE_FUNCTIONS:
-            return book.same_maps(x, value)
-        if target in rules.REDUCTIONS:
-            return book.reduce(x, value, *args[1:], **kwargs)
-        if target in (torch.cat, torch.concat):
-            return book.concatenate(*args, **kwargs)
-        if target in rules.CHUNKS:
-            return book.chunk(*args, **kwargs)
-        if target in rules.SLICES:
-            return book.cut(x, _execute(target, args, kwargs))
-        if target in rules.RESHAPES:
-            return book.reshape(node, x, value.shape)
-        if target in rules.MOVING_FUNCTIONS:
-            return _execute(target, args, kwargs)
-        if target is F.pad:
-            return F.pad(*args[:2])
-        if _is_named_tuple(target):
-            return target(*args, **kwargs)
-        if target in rules.MIXING_FUNCTIONS:
-            book.freeze(*_tensors((args, kwargs)))
-            return fx.node.map_aggregate(value, _fixed)
-        called = target if isinstance(target, str) else getattr(target, "__name__", target)
-        raise TraceError(
-            f"{_place(node)} calls {called}, which prunekit has no rule for: what it does to "
-            "channels is not known"
-        )
 
 
 class LabelBook:
@@ -248,7 +142,7 @@ class LabelBook:
             return tensor
         long = [d for d, size in enumerate(tensor.shape) if size > 1]
         if len(long) != 1:
-            return _fixed(tensor)
+            return fixed(tensor)
         if name not in self.slices:
             self.slices[name] = {long[0]: self.issue(tensor.numel())}
         return self.slices[name][long[0]].view(tensor.shape)
@@ -278,7 +172,7 @@ class LabelBook:
         dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
         if any(_varies(x, d) for d in dims):
             self.freeze(x)
-            return fx.node.map_aggregate(value, _fixed)
+            return fx.node.map_aggregate(value, fixed)
         where = [
             slice(0, 1) if d in {e % x.dim() for e in dims} else slice(None) for d in range(x.dim())
         ]
@@ -305,7 +199,7 @@ class LabelBook:
         """Slices at places written in the code: the channels sliced must all stay."""
         if isinstance(x, Tensor):
             whole = set(x.unique().tolist())
-            for part in _tensors(result):
+            for part in tensors_in(result):
                 if set(part.unique().tolist()) != whole:
                     self.freeze(x)
                     break
@@ -316,11 +210,11 @@ class LabelBook:
         result = x.reshape(shape)
         asked = _requested_sizes(node)
         varying = [d for d in range(result.dim()) if _varies(result, d)]
-        fixed = [d for d in varying if asked is not None and asked[d] not in (None, -1)]
-        if fixed and len(fixed) == len(varying):
+        written = [d for d in varying if asked is not None and asked[d] not in (None, -1)]
+        if written and len(written) == len(varying):
             self.freeze(x)
         else:
-            for d in fixed:
+            for d in written:
                 self.unite(result, result.narrow(d, 0, 1))
         return result
 
@@ -337,24 +231,14 @@ def _requested_sizes(node: fx.Node) -> list[int | None] | None:
     return [size if isinstance(size, int) else None for size in sizes]
 
 
-def _execute(target: Any, args: tuple, kwargs: dict) -> Any:
-    if isinstance(target, str):
-        return getattr(args[0], target)(*args[1:], **kwargs)
-    return target(*args, **kwargs)
-
-
-def _is_named_tuple(target: Any) -> bool:
-    return isinstance(target, type) and issubclass(target, tuple) and hasattr(target, "_fields")
-
-
-def _fixed(value: Any) -> Any:
+def fixed(value: Any) -> Any:
     """Labels of a tensor whose size the code fixes: all must stay."""
     if isinstance(value, Tensor):
         return torch.zeros((), dtype=torch.long).expand(value.shape)
     return value
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def tensors_in(values: Any) -> list[Tensor]:
     found: list[Tensor] = []
     fx.node.map_aggregate(values, lambda v: found.append(v) if isinstance(v, Tensor) else None)
     return found
@@ -381,10 +265,3 @@ def _collapse(*tensors: Tensor, keep: int | None = None) -> list[Tensor]:
     ]
     where = tuple(slice(0, 1) if drop else slice(None) for drop in repeated)
     return [t[where] for t in tensors]
-
-
-def _place(node: fx.Node) -> str:
-    if node.op == "call_module":
-        return f"module {node.target!r}"
-    stack = node.meta.get("nn_module_stack")
-    return f"module {list(stack)[-1]!r}" if stack else "the model's forward"
