@@ -1,0 +1,114 @@
+"""Figures of image sets: what is in them, and what happens to a picture on its way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from prunekit.plots.style import PALETTE
+
+
+def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], each: int) -> Figure:
+    """The first ``each`` images of every class, one row a class.
+
+    Parameters
+    ----------
+    images
+        uint8 array of shape (examples, height, width, 3).
+    labels
+        Class index of each image.
+
+    Raises
+    ------
+    ValueError
+        A class has fewer than ``each`` images.
+    """
+    height, width = images.shape[1:3]
+    figure, axes = plt.subplots(figsize=(9, 9 * len(classes) * height / (each * width + width)))
+    sheet = np.full((len(classes) * (height + 2), each * (width + 2), 3), 255, dtype=np.uint8)
+    for row, name in enumerate(classes):
+        members = np.flatnonzero(labels == row)[:each]
+        if len(members) < each:
+            raise ValueError(f"class {name} has {len(members)} images, {each} were asked for")
+        for column, member in enumerate(members):
+            top, left = row * (height + 2), column * (width + 2)
+            sheet[top : top + height, left : left + width] = images[member]
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_yticks(np.arange(len(classes)) * (height + 2) + height / 2, classes)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    plt.close(figure)
+    return figure
+
+
+def class_counts(counts: pd.DataFrame) -> Figure:
+    """Images of each class (index) in each part (columns), as stacked bars."""
+    figure, axes = plt.subplots(figsize=(9, 3.2))
+    places, bottom = np.arange(len(counts)), np.zeros(len(counts))
+    for part, colour, hatch in zip(counts.columns, PALETTE, (None, "///", "..."), strict=False):
+        axes.bar(
+            places,
+            counts[part],
+            bottom=bottom,
+            color=colour,
+            hatch=hatch,
+            label=part,
+            edgecolor="white",
+        )
+        bottom += counts[part].to_numpy()
+    axes.set_xticks(places, counts.index, rotation=30, ha="right")
+    axes.set(ylabel="images", ylim=(0, bottom.max() * 1.25))
+    axes.grid(visible=False, axis="x")
+    axes.legend(ncols=len(counts.columns), loc="upper center")
+    plt.close(figure)
+    return figure
+
+
+def channel_histograms(images: np.ndarray) -> Figure:
+    """How often each value occurs in the red, green and blue channel.
+
+    Parameters
+    ----------
+    images
+        uint8 array of shape (examples, height, width, 3).
+    """
+    figure, axes = plt.subplots(figsize=(9, 2.8))
+    for channel, (name, colour, style) in enumerate(
+        (("red", PALETTE[1], "-"), ("green", PALETTE[2], "--"), ("blue", PALETTE[0], ":"))
+    ):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        axes.plot(counts / counts.sum(), color=colour, linestyle=style, label=name)
+    axes.set(xlabel="value of a pixel", ylabel="share of pixels", xlim=(0, 255), ylim=(0, None))
+    axes.legend()
+    plt.close(figure)
+    return figure
+
+
+def picture_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """Rows of pictures of any size, each row under one name, drawn pixel by pixel.
+
+    Parameters
+    ----------
+    rows
+        Names and arrays of shape (pictures, height, width, 3), uint8 or float in [0, 1]. The
+        rows may differ in height and width, but not in the number of pictures.
+    """
+    count = len(next(iter(rows.values())))
+    figure, panels = plt.subplots(
+        len(rows), count, figsize=(9, 0.3 + len(rows) * 9 / (count + 1)), squeeze=False
+    )
+    for line, (name, pictures) in zip(panels, rows.items(), strict=True):
+        for axes, picture in zip(line, pictures, strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    plt.close(figure)
+    return figure

@@ -1,0 +1,132 @@
+"""Drawings of SqueezeNet and its Fire module, made from the modules and tables themselves."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import nn
+
+from prunekit.plots.style import PALETTE
+
+
+def fire_module(fire: nn.Module, inputs: int) -> Figure:
+    """Draw a Fire module from its own layers, with their shapes and parameters.
+
+    Parameters
+    ----------
+    fire
+        A module with the convolutions ``squeeze``, ``expand1x1`` and ``expand3x3``.
+    inputs
+        Channels of the map that enters.
+    """
+    squeeze, one, three = fire.squeeze, fire.expand1x1, fire.expand3x3
+    figure, axes = plt.subplots(figsize=(9, 3.4))
+    axes.set(xlim=(0, 10), ylim=(0, 4))
+    axes.axis("off")
+    _box(axes, 0.9, 2, f"input\n{inputs} channels", "0.9")
+    _box(axes, 3.3, 2, f"squeeze\n{_conv_text(squeeze)}", PALETTE[2])
+    _box(axes, 6.2, 3.1, f"expand 1×1\n{_conv_text(one)}", PALETTE[0])
+    _box(axes, 6.2, 0.9, f"expand 3×3\n{_conv_text(three)}", PALETTE[5])
+    _box(axes, 9.1, 2, f"concatenated\n{one.out_channels + three.out_channels} channels", "0.9")
+    for start, end in (
+        ((1.5, 2), (2.4, 2)),
+        ((4.25, 2.2), (5.3, 3.0)),
+        ((4.25, 1.8), (5.3, 1.0)),
+        ((7.1, 3.0), (8.4, 2.2)),
+        ((7.1, 1.0), (8.4, 1.8)),
+    ):
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "0.3"})
+    plt.close(figure)
+    return figure
+
+
+def network_map(stages: pd.DataFrame) -> Figure:
+    """Draw a network as a row of blocks: height is the map's side, width its channels.
+
+    Parameters
+    ----------
+    stages
+        Columns ``stage`` (name), ``channels``, ``side`` (pixels), in order of execution.
+    """
+    figure, axes = plt.subplots(figsize=(9, 3.6))
+    widths = 0.25 + stages["channels"] / stages["channels"].max()
+    heights = 0.25 + 3 * stages["side"] / stages["side"].max()
+    left = np.r_[0, (widths + 0.55).cumsum()[:-1]]
+    for x, width, height, (_, stage) in zip(left, widths, heights, stages.iterrows(), strict=True):
+        colour = PALETTE[1] if "pool" in stage["stage"].lower() else PALETTE[0]
+        axes.add_patch(
+            Rectangle(
+                (x, -height / 2), width, height, facecolor=colour, edgecolor="white", alpha=0.85
+            )
+        )
+        axes.text(
+            x + width / 2,
+            -height / 2 - 0.1,
+            stage["stage"],
+            ha="right",
+            va="top",
+            rotation=45,
+            rotation_mode="anchor",
+            fontsize=8,
+        )
+        axes.text(
+            x + width / 2,
+            height / 2 + 0.08,
+            f"{stage['channels']}\n{stage['side']} px",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+        )
+    axes.set(xlim=(-0.5, left[-1] + widths.iloc[-1] + 0.3), ylim=(-2.5, 2.1))
+    axes.axis("off")
+    plt.close(figure)
+    return figure
+
+
+def map_sizes(table: pd.DataFrame) -> Figure:
+    """Side of the map after each stage (rows) for several input sizes (columns), in pixels."""
+    figure, axes = plt.subplots(figsize=(6.5, 0.9 + 0.3 * len(table)))
+    axes.imshow(np.log2(table.to_numpy(dtype=float)), cmap="cividis", aspect="auto")
+    for (row, column), side in np.ndenumerate(table.to_numpy()):
+        bright = np.log2(side) > np.log2(table.to_numpy().max()) * 0.6
+        axes.text(
+            column,
+            row,
+            f"{side} × {side}",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="black" if bright else "white",
+        )
+    axes.set_xticks(range(table.shape[1]), [f"{size} px" for size in table.columns])
+    axes.set_yticks(range(len(table)), table.index)
+    axes.grid(visible=False)
+    axes.set_xlabel("side of the input image")
+    plt.close(figure)
+    return figure
+
+
+def _conv_text(conv: nn.Conv2d) -> str:
+    weights = sum(parameter.numel() for parameter in conv.parameters())
+    return (
+        f"{conv.out_channels} filters of {conv.in_channels}×{conv.kernel_size[0]}×"
+        f"{conv.kernel_size[1]}\n{weights:,} parameters"
+    )
+
+
+def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+    """A rounded box around ``text``, centred on (x, y)."""
+    axes.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        fontsize=9,
+        linespacing=1.4,
+        bbox={"boxstyle": "round,pad=0.6", "facecolor": colour, "alpha": 0.35, "edgecolor": "0.3"},
+    )

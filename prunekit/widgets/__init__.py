@@ -1,0 +1,1 @@
+"""Things to move with the mouse: one module a chapter."""
