@@ -1,0 +1,25 @@
+"""Criteria: each turns what it sees of a layer into one score for each filter."""
+
+from prunekit.criteria.activation import ActivationL2
+from prunekit.criteria.base import Criterion, Observation, normalise
+from prunekit.criteria.combined import Combined, CombinedRanks
+from prunekit.criteria.random import Random
+from prunekit.criteria.ranking import CRITERIA, rank, rank_all
+from prunekit.criteria.taylor import Taylor, TaylorSigned
+from prunekit.criteria.weight import WeightNorm
+
+__all__ = [
+    "CRITERIA",
+    "ActivationL2",
+    "Combined",
+    "CombinedRanks",
+    "Criterion",
+    "Observation",
+    "Random",
+    "Taylor",
+    "TaylorSigned",
+    "WeightNorm",
+    "normalise",
+    "rank",
+    "rank_all",
+]

@@ -1,0 +1,83 @@
+"""What a criterion is, and the layer-wise normalisation that all share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+Needs = Literal["weights", "activations", "gradients"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a criterion sees of one layer.
+
+    Attributes
+    ----------
+    activation : tensor of shape (examples, filters, positions), or None
+        The layer's activation maps as its consumer sees them, each flattened.
+        A linear layer has one position. None for criteria that need weights only.
+    gradient : tensor of the same shape, or None
+        Derivative of each example's own loss with respect to its maps. None
+        unless the criterion needs gradients.
+    """
+
+    layer: str
+    module: nn.Module
+    activation: Tensor | None = None
+    gradient: Tensor | None = None
+
+
+class Criterion:
+    """Base of the criteria: one score for each filter, low for those that matter little.
+
+    A criterion of one's own is a class with a ``__call__``:
+
+    >>> class LargestValue(Criterion):
+    ...     needs = "activations"
+    ...
+    ...     def __call__(self, observation):
+    ...         return observation.activation.amax(dim=2).mean(dim=0)
+    >>> maps = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])  # 1 example, 2 filters, 2 positions
+    >>> LargestValue()(Observation("conv", nn.Conv2d(1, 2, 1), maps))
+    tensor([2., 3.])
+    """
+
+    needs: ClassVar[Needs] = "weights"
+    #: Whether a layer's scores are divided by their L2 norm before layers are compared.
+    normalized: ClassVar[bool] = True
+    #: How coupled filters come to their one score: an aggregation that pandas knows.
+    pool: ClassVar[str] = "mean"
+
+    def __call__(self, observation: Observation) -> Tensor:
+        """Scores of shape (filters,), the mean over the examples of the observation."""
+        raise NotImplementedError
+
+    def finish(self, mean: Tensor) -> Tensor:
+        """What to make of the mean over all examples, once it is known."""
+        return mean
+
+
+def normalise(scores: Tensor) -> Tensor:
+    """Divide a layer's scores by their L2 norm; scores that are all zero stay zero.
+
+    Layers differ in the size of their maps and of their gradients. Without
+    this step most filters would be taken from whichever layer happens to have
+    the smallest scores (Molchanov et al. 2017, section 2.2).
+
+    Examples
+    --------
+    >>> normalise(torch.tensor([3.0, 4.0]))
+    tensor([0.6000, 0.8000])
+    >>> normalise(torch.zeros(2))
+    tensor([0., 0.])
+    """
+    # Scaling by the largest first keeps squares of tiny or huge scores representable.
+    largest = scores.abs().amax()
+    if largest == 0:
+        return scores
+    scaled = scores / largest
+    return scaled / torch.linalg.vector_norm(scaled)

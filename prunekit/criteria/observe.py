@@ -1,0 +1,169 @@
+"""The pass over the data: activation maps and their gradients, shown to each criterion."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, fx, nn
+
+from prunekit.channels import ChannelGraph
+from prunekit.criteria.base import Criterion, Needs, Observation
+from prunekit.measure import evaluation_mode
+from prunekit.training import Batches, device_of
+
+IN_PLACE_OPERATORS = {
+    value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
+} - {operator.index, operator.inv, operator.invert, operator.is_, operator.is_not}
+ALLOCATING_MODULES = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+)
+
+
+def observe(
+    model: nn.Module,
+    graph: ChannelGraph,
+    layers: Sequence[str],
+    criteria: Sequence[Criterion],
+    batches: Batches,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> dict[Criterion, dict[str, Tensor]]:
+    """Scores by criterion and layer: float64 tensors of shape (filters,) on the CPU.
+
+    The data is read only as far as the criteria need it. Nothing is attached
+    to the model, and gradients of its parameters are neither computed nor
+    changed.
+    """
+    needs: dict[str, list[Criterion]] = {need: [] for need in get_args(Needs)}
+    for criterion in criteria:
+        need = getattr(criterion, "needs", None)
+        if need not in needs:
+            raise ValueError(
+                f"{type(criterion).__name__}.needs must be one of {', '.join(needs)}, not {need!r}"
+            )
+        needs[need].append(criterion)
+    from_weights, from_maps, from_slopes = needs.values()
+    modules = {name: model.get_submodule(name) for name in layers}
+    totals: dict[tuple[Criterion, str], Tensor] = {}
+
+    def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
+        for criterion in which:
+            score = criterion(seen).detach().double().cpu() * weight
+            if score.shape != (graph.layers[seen.layer].filters,):
+                raise ValueError(
+                    f"{type(criterion).__name__} gave {tuple(score.shape)} scores for the "
+                    f"{graph.layers[seen.layer].filters} filters of {seen.layer}"
+                )
+            key = criterion, seen.layer
+            totals[key] = totals[key] + score if key in totals else score
+
+    for name, module in modules.items():
+        record(from_weights, Observation(name, module), 1)
+    examples = 0
+    if from_maps or from_slopes:
+        device = device_of(model)
+        interpreter = _MapInterpreter(graph, modules, record, from_maps, from_slopes)
+        with evaluation_mode(model):
+            for x, y in batches:
+                x = x.to(device)
+                x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+                if from_slopes:
+                    _differentiate(interpreter, x, y.to(device), loss)
+                else:
+                    with torch.inference_mode():
+                        interpreter.run(x)
+                examples += len(x)
+
+    def mean(criterion: Criterion, layer: str) -> Tensor:
+        # A layer the loss does not depend on never sees a gradient: its scores are zero.
+        none = torch.zeros(graph.layers[layer].filters, dtype=torch.float64)
+        count = 1 if criterion.needs == "weights" else examples
+        return criterion.finish(totals.get((criterion, layer), none) / count)
+
+    return {criterion: {name: mean(criterion, name) for name in layers} for criterion in criteria}
+
+
+def _differentiate(
+    interpreter: _MapInterpreter,
+    x: Tensor,
+    y: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Run forward and backward; asking for the input's gradient alone leaves parameters be."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        # The clone may be written to in place, which a tensor that requires a gradient may not.
+        output = interpreter.run(x.clone())
+        torch.autograd.grad(loss(output, y).sum(), x)
+
+
+class _MapInterpreter(fx.Interpreter):
+    """Runs the graph and shows the activation maps it meets on the way."""
+
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        modules: dict[str, nn.Module],
+        record: Callable[[Sequence[Criterion], Observation, int], None],
+        from_maps: Sequence[Criterion],
+        from_slopes: Sequence[Criterion],
+    ) -> None:
+        super().__init__(graph.module)
+        self.modules = modules
+        self.record = record
+        self.from_maps = from_maps
+        self.from_slopes = from_slopes
+        self.maps = {node: name for node, name in graph.maps.items() if name in modules}
+        self.overwritten = {
+            node.name
+            for node in graph.module.graph.nodes
+            if node.name in self.maps and _may_be_overwritten(node, graph.module)
+        }
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        if node.name not in self.maps:
+            return value
+        layer = self.maps[node.name]
+        module, examples = self.modules[layer], len(value)
+        # A copy only where a later layer writes over the map before its gradient arrives.
+        keep = bool(self.from_slopes) and node.name in self.overwritten
+        activation = _flat(value.detach().clone() if keep else value.detach(), module)
+        self.record(self.from_maps, Observation(layer, module, activation), examples)
+        if self.from_slopes and value.requires_grad:
+
+            def arrived(gradient: Tensor) -> None:
+                seen = Observation(layer, module, activation, _flat(gradient, module))
+                self.record(self.from_slopes, seen, examples)
+
+            value.register_hook(arrived)
+        return value
+
+
+def _flat(maps: Tensor, module: nn.Module) -> Tensor:
+    """Maps as (examples, filters, positions); a linear layer has its filters last."""
+    if isinstance(module, nn.Linear):
+        maps = maps.movedim(-1, 1) if maps.dim() > 1 else maps
+    return maps.flatten(2) if maps.dim() > 2 else maps.unsqueeze(2)
+
+
+def _may_be_overwritten(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Whether an operation in place can reach the memory of a node's output."""
+    for user in node.users:
+        layer = module.get_submodule(user.target) if user.op == "call_module" else None
+        if isinstance(layer, ALLOCATING_MODULES) or user.target is torch.cat:
+            continue
+        if (
+            getattr(layer, "inplace", False)
+            or user.kwargs.get("inplace", False)
+            or user.target in IN_PLACE_OPERATORS
+            or (user.op == "call_method" and user.target.endswith("_"))
+            or (user.op == "call_function" and user.target.__name__.endswith("_"))
+            or _may_be_overwritten(user, module)
+        ):
+            return True
+    return False

@@ -1,0 +1,190 @@
+"""One pass over the data for all criteria, then one ranking for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain, islice
+
+import numpy as np
+import pandas as pd
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunekit.channels import ChannelGraph, trace
+from prunekit.criteria.activation import ActivationL2
+from prunekit.criteria.base import Criterion, normalise
+from prunekit.criteria.combined import Combined, CombinedRanks
+from prunekit.criteria.observe import observe
+from prunekit.criteria.random import Random
+from prunekit.criteria.taylor import Taylor, TaylorSigned
+from prunekit.criteria.weight import WeightNorm
+from prunekit.training import Batches, device_of
+
+AnyCriterion = str | Criterion | Combined | CombinedRanks
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+#: The criteria known by name. Add one's own: ``CRITERIA["mine"] = Mine()``.
+CRITERIA: dict[str, Criterion | Combined | CombinedRanks] = {
+    "activation_l2": ActivationL2(),
+    "taylor": Taylor(),
+    "taylor_signed": TaylorSigned(),
+    "combined": Combined(),
+    "combined_ranks": CombinedRanks(),
+    "weight_l1": WeightNorm(1),
+    "weight_l2": WeightNorm(2),
+    "random": Random(),
+}
+summed_cross_entropy = partial(F.cross_entropy, reduction="sum")
+
+
+def rank(
+    model: nn.Module,
+    loader: Batches,
+    criterion: AnyCriterion = "combined",
+    *,
+    batches: int | None = None,
+    loss: Loss = summed_cross_entropy,
+    normalize: bool = True,
+) -> pd.DataFrame:
+    """Score every filter that may be removed.
+
+    Parameters
+    ----------
+    model
+        Seen in evaluation mode, and left as it is: modes, gradients and flags.
+    loader
+        Batches ``(x, y)`` of images and labels.
+    criterion
+        A name in :data:`CRITERIA`, or an object such as ``Random(seed=3)`` or
+        one of a class of one's own (see :class:`Criterion`).
+    batches
+        How many batches to look at; all of them by default.
+    loss
+        Called as ``loss(output, y)`` where gradients are needed. It must be a
+        sum over examples, or give one value each: then the gradient that
+        reaches an example's maps is that of its own loss.
+    normalize
+        Whether a layer's scores are divided by their L2 norm (see
+        :func:`prunekit.criteria.normalise`). Combinations need it.
+
+    Returns
+    -------
+    DataFrame with the columns ``layer`` (in order of execution), ``filter``,
+    ``score`` and ``group``. Coupled filters share a group, and as their score
+    the mean of theirs. Filters that must stay have no row.
+
+    Raises
+    ------
+    ValueError
+        The loader is empty, the criterion is not known, no filter may be
+        removed, or a layer's scores are NaN or infinite.
+    TraceError
+        The model cannot be traced.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from prunekit.models import TinySqueezeNet
+    >>> batch = torch.randn(8, 3, 32, 32), torch.arange(8)
+    >>> ranking = rank(TinySqueezeNet(), [batch], "taylor")
+    >>> ranking.columns.tolist(), len(ranking)
+    (['layer', 'filter', 'score', 'group'], 184)
+    """
+    rankings = rank_all(model, loader, [criterion], batches=batches, loss=loss, normalize=normalize)
+    return next(iter(rankings.values()))
+
+
+def rank_all(
+    model: nn.Module,
+    loader: Batches,
+    criteria: Sequence[AnyCriterion],
+    *,
+    batches: int | None = None,
+    loss: Loss = summed_cross_entropy,
+    normalize: bool = True,
+) -> dict[str, pd.DataFrame]:
+    """As :func:`rank` for several criteria, in one pass over the data.
+
+    Returns
+    -------
+    A ranking for each criterion, under its name, or under the name of its
+    class where it was given as an object.
+    """
+    chosen = {_name(criterion): _lookup(criterion) for criterion in criteria}
+    if len(chosen) < len(criteria) or not chosen:
+        raise ValueError(f"name one or more criteria, each once: not {list(map(_name, criteria))}")
+    if batches is not None and batches < 1:
+        raise ValueError(f"batches must be at least 1, not {batches}")
+    combined = [name for name, criterion in chosen.items() if hasattr(criterion, "parts")]
+    if combined and not normalize:
+        raise ValueError(f"{combined[0]} adds scores of different units: it needs normalize=True")
+    remaining = iter(loader)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("the loader gave no batch: there is nothing to rank on")
+    # Two examples tell the batch dimension from others of size one.
+    graph = trace(model, first[0][:2].to(device_of(model)))
+    # Layers that run in training only, such as auxiliary classifiers, have no maps to judge.
+    seen = set(graph.maps.values())
+    layers = [name for name in graph.prunable if name in seen]
+    if not layers:
+        raise ValueError(f"no filter of {type(model).__name__} may be removed")
+    parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
+    scores = observe(
+        model, graph, layers, list(parts), islice(chain([first], remaining), batches), loss
+    )
+    single = {part: _table(graph, layers, part, scores[part], normalize) for part in parts}
+    return {
+        name: _combine(criterion, [single[part] for part in _parts(criterion)])
+        for name, criterion in chosen.items()
+    }
+
+
+def _name(criterion: AnyCriterion) -> str:
+    return criterion if isinstance(criterion, str) else type(criterion).__name__
+
+
+def _lookup(criterion: AnyCriterion) -> Criterion | Combined | CombinedRanks:
+    if not isinstance(criterion, str):
+        return criterion
+    if criterion not in CRITERIA:
+        raise ValueError(f"no criterion is named {criterion!r}; there are {', '.join(CRITERIA)}")
+    return CRITERIA[criterion]
+
+
+def _parts(criterion: Criterion | Combined | CombinedRanks) -> Iterable[Criterion]:
+    return getattr(criterion, "parts", (criterion,))
+
+
+def _table(
+    graph: ChannelGraph,
+    layers: list[str],
+    criterion: Criterion,
+    scores: dict[str, Tensor],
+    normalize: bool,
+) -> pd.DataFrame:
+    """The ranking by one criterion that is not a combination."""
+    columns: dict[str, list[np.ndarray]] = {"layer": [], "filter": [], "score": [], "group": []}
+    for name in layers:
+        layer = scores[name]
+        if not layer.isfinite().all():
+            raise ValueError(f"{name}: its scores by {_name(criterion)} are NaN or infinite")
+        layer = normalise(layer) if normalize and criterion.normalized else layer
+        groups = graph.layers[name].groups
+        filters = np.flatnonzero(groups)
+        columns["layer"].append(np.full(len(filters), name, dtype=object))
+        columns["filter"].append(filters)
+        columns["score"].append(layer.numpy()[filters])
+        columns["group"].append(groups[filters])
+    table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+    table["score"] = table.groupby("group")["score"].transform(criterion.pool)
+    return table
+
+
+def _combine(
+    criterion: Criterion | Combined | CombinedRanks, tables: list[pd.DataFrame]
+) -> pd.DataFrame:
+    if not hasattr(criterion, "parts"):
+        return tables[0]
+    return tables[0].assign(score=criterion.combine([table["score"] for table in tables]))

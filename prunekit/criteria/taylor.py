@@ -1,0 +1,53 @@
+"""Criterion 2: how much the loss would change without a filter, to first order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prunekit.criteria.base import Criterion, Observation
+
+
+@dataclass(frozen=True)
+class Taylor(Criterion):
+    """|mean over positions of gradient x activation| per example, averaged over examples.
+
+    Setting a map r to zero changes the loss C by about −∂C/∂r · r (thesis,
+    chapter 8). Its size is taken for each example, so that an example which
+    gains and one which loses do not cancel (Molchanov et al. 2017, eq. 8).
+
+    Examples
+    --------
+    >>> maps = torch.tensor([[[1.0, 2.0]], [[1.0, 2.0]]])
+    >>> slopes = torch.tensor([[[1.0, 1.0]], [[-1.0, -1.0]]])
+    >>> seen = Observation("conv", torch.nn.Conv2d(1, 1, 1), maps, slopes)
+    >>> Taylor()(seen)
+    tensor([1.5000])
+    >>> TaylorSigned().finish(TaylorSigned()(seen))
+    tensor([0.])
+    """
+
+    needs = "gradients"
+
+    def __call__(self, observation: Observation) -> Tensor:
+        change = (observation.gradient * observation.activation).mean(dim=2)
+        return change.abs().mean(dim=0)
+
+
+@dataclass(frozen=True)
+class TaylorSigned(Criterion):
+    """The variant in which examples cancel: |mean over positions and all examples|.
+
+    A widely used implementation sums the signed products over all batches
+    and takes the absolute value last.
+    """
+
+    needs = "gradients"
+
+    def __call__(self, observation: Observation) -> Tensor:
+        return (observation.gradient * observation.activation).mean(dim=(0, 2))
+
+    def finish(self, mean: Tensor) -> Tensor:
+        return torch.abs(mean)

@@ -1,0 +1,47 @@
+"""Criteria that read the weights alone, and need no data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.criteria.base import Criterion, Observation
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def filters_of(module: nn.Module) -> Tensor:
+    """The weights of a convolution or linear layer as rows, of shape (filters, weights each).
+
+    Examples
+    --------
+    >>> filters_of(nn.Conv2d(3, 8, 5)).shape, filters_of(nn.ConvTranspose2d(6, 8, 5)).shape
+    (torch.Size([8, 75]), torch.Size([8, 150]))
+    """
+    weight = module.weight.detach()
+    if isinstance(module, TRANSPOSED):
+        # Stored as (inputs, filters of one group, ...): bring the filters of all groups first.
+        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return weight.flatten(1)
+
+
+@dataclass(frozen=True)
+class WeightNorm(Criterion):
+    """L1 or L2 norm of a filter's weights, its bias left out (Li et al. 2017 use L1).
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 1)
+    >>> _ = nn.init.constant_(layer.weight, -2.0)
+    >>> WeightNorm(1)(Observation("fc", layer)).tolist()
+    [4.0]
+    """
+
+    needs: ClassVar = "weights"
+    order: int = 2
+
+    def __call__(self, observation: Observation) -> Tensor:
+        return torch.linalg.vector_norm(filters_of(observation.module), self.order, dim=1)
