@@ -1,7 +1,26 @@
 """Filter pruning of convolutional networks: rank, select, rebuild."""
 
 from prunekit.channels import ChannelGraph, TraceError, trace
+from prunekit.criteria import rank, rank_all
+from prunekit.measure import Latency, Profile, latency, profile
+from prunekit.selection import Selection, select
 from prunekit.storage import load, save
 from prunekit.surgery import mask, rebuild
 
-__all__ = ["ChannelGraph", "TraceError", "load", "mask", "rebuild", "save", "trace"]
+__all__ = [
+    "ChannelGraph",
+    "Latency",
+    "Profile",
+    "Selection",
+    "TraceError",
+    "latency",
+    "load",
+    "mask",
+    "profile",
+    "rank",
+    "rank_all",
+    "rebuild",
+    "save",
+    "select",
+    "trace",
+]
