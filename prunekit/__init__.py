@@ -3,6 +3,7 @@
 from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.criteria import rank, rank_all
 from prunekit.measure import Latency, Profile, latency, profile
+from prunekit.pruning import PruningHistory, prune
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
 from prunekit.surgery import mask, rebuild
@@ -11,12 +12,14 @@ __all__ = [
     "ChannelGraph",
     "Latency",
     "Profile",
+    "PruningHistory",
     "Selection",
     "TraceError",
     "latency",
     "load",
     "mask",
     "profile",
+    "prune",
     "rank",
     "rank_all",
     "rebuild",

@@ -125,9 +125,7 @@ def rank_all(
         raise ValueError("the loader gave no batch: there is nothing to rank on")
     # Two examples tell the batch dimension from others of size one.
     graph = trace(model, first[0][:2].to(device_of(model)))
-    # Layers that run in training only, such as auxiliary classifiers, have no maps to judge.
-    seen = set(graph.maps.values())
-    layers = [name for name in graph.prunable if name in seen]
+    layers = ranked_layers(graph)
     if not layers:
         raise ValueError(f"no filter of {type(model).__name__} may be removed")
     parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
@@ -139,6 +137,16 @@ def rank_all(
         name: _combine(criterion, [single[part] for part in _parts(criterion)])
         for name, criterion in chosen.items()
     }
+
+
+def ranked_layers(graph: ChannelGraph) -> list[str]:
+    """The layers a ranking holds, in order of execution: those with filters that may go.
+
+    Layers that run in training only, such as auxiliary classifiers, have no
+    maps to judge and are not among them.
+    """
+    seen = set(graph.maps.values())
+    return [name for name in graph.prunable if name in seen]
 
 
 def _name(criterion: AnyCriterion) -> str:

@@ -1,0 +1,287 @@
+"""The loop of the thesis: rank, select, rebuild, fine-tune, record, and again."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from prunekit.channels import trace
+from prunekit.criteria.ranking import AnyCriterion, rank, ranked_layers
+from prunekit.files import replacing
+from prunekit.measure import profile
+from prunekit.runs import Run, describe, digest_of, plain_layout, resume
+from prunekit.selection import Selection, removable, select
+from prunekit.storage import save
+from prunekit.surgery import rebuild
+from prunekit.training import Batches, device_of, evaluate, fit
+
+FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
+Budget = Literal["filters", "parameters", "macs"]
+ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass
+class PruningHistory:
+    """What :func:`prune` did.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The pruned network.
+    table : DataFrame
+        A row an iteration; row 0 is the network before pruning. ``removed``
+        counts filters of this iteration; ``filters``, ``parameters``,
+        ``macs`` (of one example) and ``bytes`` what is left; ``accuracy_before``
+        and ``accuracy_after`` are fractions on the validation set, before
+        and after fine-tuning; ``seconds`` is the iteration's wall time.
+    removed : list of Selection
+        The filters of each iteration, numbered as they stood at its start.
+    pattern : DataFrame
+        Filters removed: a row an iteration, a column a layer.
+    stopped : str
+        Why pruning ended: ``"ratio"`` was reached, ``"floor"``: nothing more
+        may be removed, or ``"accuracy"`` fell by more than allowed.
+    """
+
+    model: nn.Module
+    table: pd.DataFrame
+    removed: list[Selection]
+    pattern: pd.DataFrame
+    stopped: str
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "table.csv") as temporary:
+            self.table.to_csv(temporary, index=False)
+        with replacing(folder / "pattern.csv") as temporary:
+            self.pattern.to_csv(temporary)
+        save(self.model, folder / "model.safetensors")
+
+
+def prune(
+    model: nn.Module,
+    train_loader: Batches,
+    val_loader: Batches,
+    criterion: AnyCriterion = "combined",
+    ratio: float = 0.67,
+    per_iteration: int = 128,
+    *,
+    fine_tune: FineTune = ONE_EPOCH,
+    budget: Budget = "filters",
+    min_filters: int = 2,
+    exclude: Iterable[str] = (),
+    rank_batches: int | None = None,
+    max_accuracy_drop: float | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> PruningHistory:
+    """Prune a network step by step, fine-tuning after each (thesis, chapters 7 to 9).
+
+    Parameters
+    ----------
+    model
+        Left untouched.
+    train_loader, val_loader
+        Batches ``(x, y)``, iterated over many times. Filters are ranked and
+        the network is fine-tuned on the first, accuracies are measured on the
+        second.
+    criterion
+        As for :func:`prunekit.rank`.
+    ratio
+        Share to remove, between 0 and 1, of what ``budget`` names.
+    per_iteration
+        Filters, or groups of coupled filters, that go in one iteration.
+    fine_tune
+        Arguments of :func:`prunekit.training.fit`; or a function called as
+        ``fine_tune(model, train_loader)`` that trains in place; or None.
+    budget
+        ``"filters"``: those of all layers that can lose any. The last
+        iteration then takes no more than needed. ``"parameters"`` or
+        ``"macs"``: pruning ends with the iteration that reaches the ratio.
+    min_filters, exclude
+        As for :func:`prunekit.select`.
+    rank_batches
+        Batches a ranking looks at; all by default.
+    max_accuracy_drop
+        Stop when the accuracy after fine-tuning lies more than this (a
+        fraction) below that of the unpruned network. The table shows the
+        iteration that fell short; the model is the one before it.
+    seed
+        Iteration i starts with ``torch.manual_seed(seed + i)``.
+    folder
+        Where each iteration is written as it ends. A run with the same model
+        and settings that finds one there goes on from it, and ends with the
+        table of an unbroken run.
+
+    Raises
+    ------
+    ValueError
+        A setting is out of range, or ``folder`` holds a run with other
+        settings or a damaged file, which is left as it was.
+    KeyboardInterrupt
+        Ctrl-C while fine-tuning; ``folder`` holds the iterations before.
+
+    Warns
+    -----
+    UserWarning
+        The floor was met before the ratio.
+
+    Examples
+    --------
+    >>> from prunekit.models import TinySqueezeNet
+    >>> batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
+    >>> history = prune(TinySqueezeNet(), batches, batches, "weight_l1", ratio=0.2,
+    ...                 per_iteration=20, fine_tune=None, progress=False)
+    >>> history.table["filters"].tolist()
+    [184, 164, 147]
+    """
+    _check(ratio, per_iteration, budget, max_accuracy_drop)
+    limits = {"min_filters": min_filters, "exclude": _names(exclude)}
+    settings = {
+        "criterion": describe(criterion),
+        "ratio": ratio,
+        "per_iteration": per_iteration,
+        "fine_tune": describe(fine_tune),
+        "budget": budget,
+        **limits,
+        "rank_batches": rank_batches,
+        "max_accuracy_drop": max_accuracy_drop,
+        "seed": seed,
+        "starting_weights": digest_of(model),
+    }
+    example_inputs = _first_images(train_loader)[:2].to(device_of(model))
+    layers = ranked_layers(trace(model, example_inputs))
+    checkpoint = Path(folder) / CHECKPOINT if folder is not None else None
+    if checkpoint is not None and checkpoint.is_file():
+        run = resume(checkpoint, settings, model, example_inputs)
+    else:
+        start, original = time.perf_counter(), copy.deepcopy(model)
+        accuracy = evaluate(original, val_loader).accuracy
+        row = {"iteration": 0, "removed": 0} | _left(original, layers, example_inputs)
+        row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
+        run = Run(original, [row | {"seconds": time.perf_counter() - start}])
+    if checkpoint is not None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    while not run.stopped:
+        start, iteration = time.perf_counter(), len(run.rows)
+        torch.manual_seed(seed + iteration)
+        ranking = rank(run.model, train_loader, criterion, batches=rank_batches)
+        count = min(per_iteration, removable(ranking, **limits).groups)
+        if not count:
+            run.stopped = "floor"
+            break
+        if budget == "filters":
+            missing = math.ceil(ratio * run.rows[0]["filters"] - 1e-9) - run.filters_removed
+            count = _enough(ranking, count, missing, limits)
+        selection = select(ranking, count, **limits)
+        smaller = rebuild(run.model, example_inputs, selection)
+        before = after = evaluate(smaller, val_loader).accuracy
+        if fine_tune is not None:
+            _tune(smaller, train_loader, fine_tune, progress)
+            after = evaluate(smaller, val_loader).accuracy
+        plain_layout(smaller)
+        row = {"iteration": iteration, "removed": selection.filters}
+        row |= _left(smaller, layers, example_inputs)
+        row |= {"accuracy_before": before, "accuracy_after": after}
+        run.rows.append(row | {"seconds": time.perf_counter() - start})
+        run.removed.append(selection)
+        if progress:
+            tqdm.write(_line(run.rows[-1]))
+        drop = run.rows[0]["accuracy_after"] - after
+        if max_accuracy_drop is not None and drop > max_accuracy_drop:
+            run.stopped = "accuracy"
+        else:
+            run.model = smaller
+            run.rebuilt = iteration
+            if 1 - run.rows[-1][budget] / run.rows[0][budget] >= ratio - 1e-9:
+                run.stopped = "ratio"
+        if checkpoint is not None:
+            run.write(checkpoint, settings)
+    if run.stopped == "floor":
+        share = 1 - run.rows[-1][budget] / run.rows[0][budget]
+        warnings.warn(
+            f"pruning ended at {share:.1%} of {budget}, before the {ratio:.1%} asked for: no more "
+            f"can be removed with min_filters={min_filters} and exclude={limits['exclude']}",
+            stacklevel=2,
+        )
+    return _history(run, layers)
+
+
+def _history(run: Run, layers: list[str]) -> PruningHistory:
+    counts = [{name: len(filters) for name, filters in one.items()} for one in run.removed]
+    iterations = pd.RangeIndex(1, len(counts) + 1, name="iteration")
+    pattern = pd.DataFrame(counts, index=iterations, columns=layers).fillna(0).astype(int)
+    table = pd.DataFrame(run.rows)
+    return PruningHistory(run.model, table, run.removed, pattern, run.stopped)
+
+
+def _enough(ranking: pd.DataFrame, count: int, filters: int, limits: dict[str, Any]) -> int:
+    """The fewest groups, but at most ``count``, that hold ``filters`` filters together."""
+    fewer = range(1, count)
+    return 1 + bisect_left(fewer, filters, key=lambda k: select(ranking, k, **limits).filters)
+
+
+def _tune(model: nn.Module, loader: Batches, fine_tune: FineTune, progress: bool) -> None:
+    if callable(fine_tune):
+        fine_tune(model, loader)
+    elif fit(model, loader, **{"progress": progress} | dict(fine_tune)).attrs["interrupted"]:
+        raise KeyboardInterrupt("interrupted while fine-tuning")
+
+
+def _left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
+    """What is left of a network, in the units of the budgets and of the table."""
+    cost = profile(model, example_inputs)
+    filters = cost.layers.set_index("layer")["filters"]
+    return {
+        "filters": int(filters[layers].sum()),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"iteration {row['iteration']}: {row['filters']} filters, {row['parameters']:,} parameters "
+        f"left; accuracy {row['accuracy_before']:.4f}, fine-tuned {row['accuracy_after']:.4f}; "
+        f"{row['seconds']:.1f} s"
+    )
+
+
+def _check(ratio: float, per_iteration: int, budget: str, max_accuracy_drop: float | None) -> None:
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
+    if per_iteration < 1:
+        raise ValueError(f"per_iteration must be at least 1, not {per_iteration}")
+    if budget not in ("filters", "parameters", "macs"):
+        raise ValueError(f"budget must be filters, parameters or macs, not {budget!r}")
+    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
+        raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
+
+
+def _first_images(loader: Batches) -> Tensor:
+    first = next(iter(loader), None)
+    if first is None:
+        raise ValueError("train_loader gave no batch: there is nothing to rank on")
+    return first[0]
+
+
+def _names(exclude: Iterable[str]) -> list[str]:
+    return [exclude] if isinstance(exclude, str) else list(exclude)
