@@ -1,0 +1,122 @@
+"""A pruning run on disk: one file that an iteration replaces as it ends."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from prunekit.files import write_tensors
+from prunekit.selection import Selection
+from prunekit.surgery import rebuild
+
+
+@dataclass
+class Run:
+    """A pruning run between two iterations.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The table so far.
+    removed : list of Selection
+        What each iteration removed.
+    rebuilt : int
+        How many of these removals ``model`` has seen.
+    stopped : str
+        Empty while the run goes on.
+    """
+
+    model: nn.Module
+    rows: list[dict[str, Any]]
+    removed: list[Selection] = field(default_factory=list)
+    rebuilt: int = 0
+    stopped: str = ""
+
+    @property
+    def filters_removed(self) -> int:
+        return self.rows[0]["filters"] - self.rows[-1]["filters"]
+
+    def write(self, path: Path, settings: dict[str, Any]) -> None:
+        """Replace the file at ``path`` by this state, weights and record in one."""
+        record = {
+            "settings": settings,
+            "rows": self.rows,
+            "removed": [{"filters": dict(one), "groups": one.groups} for one in self.removed],
+            "rebuilt": self.rebuilt,
+            "stopped": self.stopped,
+        }
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.model.state_dict().items()
+        }
+        write_tensors(tensors, path, {"prunekit-run": json.dumps(record)})
+
+
+def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_inputs: Tensor) -> Run:
+    """Read a run back: the recorded removals are made again, then the weights are loaded.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or of a run with other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            record = json.loads(stored.metadata()["prunekit-run"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged, or no pruning run wrote it: {error}") from error
+    settings = json.loads(json.dumps(settings))
+    differing = [
+        f"{name} ({record['settings'].get(name)!r} there, {value!r} here)"
+        for name, value in settings.items()
+        if record["settings"].get(name) != value
+    ]
+    if differing:
+        raise ValueError(f"{path} is of a run with other settings: {', '.join(differing)}")
+    removed = [Selection(one["filters"], one["groups"]) for one in record["removed"]]
+    small = copy.deepcopy(model)
+    for selection in removed[: record["rebuilt"]]:
+        small = rebuild(small, example_inputs, selection)
+    small.load_state_dict(tensors)
+    plain_layout(small)
+    return Run(small, record["rows"], removed, record["rebuilt"], record["stopped"])
+
+
+def plain_layout(model: nn.Module) -> None:
+    """Fresh contiguous tensors, so that a resumed run computes on the layout of an unbroken one.
+
+    Fine-tuning leaves weights channels-last, which a file does not keep; the
+    layout decides which kernels run, and those differ in the last bits.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+
+
+def describe(setting: Any) -> Any:
+    """A setting as JSON, the same in every process."""
+    if setting is None or isinstance(setting, str):
+        return setting
+    if isinstance(setting, Mapping):
+        return dict(setting)
+    if is_dataclass(setting):
+        return repr(setting)
+    return getattr(setting, "__qualname__", type(setting).__qualname__)
+
+
+def digest_of(model: nn.Module) -> str:
+    """SHA-256 of a model's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
