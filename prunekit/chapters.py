@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,8 @@ class Chapter:
         self.results = Path(results)
         use_style()
         torch.manual_seed(SEED)
-        # Progress bars use the notebook-independent form, so nothing to warn of.
-        warnings.filterwarnings("ignore", message="IProgress not found")
         if self.dataset.notice:
-            display(Markdown(f":::{{warning}}\n{self.dataset.notice}\n:::"))
+            display(Markdown(f"> **Stand-in data.** {self.dataset.notice}"))
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 
 import pandas as pd
 import torch
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+HISTORY_COLUMNS = (
+    *("epoch", "steps", "lr", "loss", "accuracy"),
+    *("val_loss", "val_accuracy", "seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -120,68 +125,73 @@ def fit(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ValueError("no parameter of the model requires a gradient: nothing to train")
-    steps_in_epoch = len(loader)
-    total_steps = max(1, round(epochs * steps_in_epoch))
+    total_steps = max(1, round(epochs * len(loader)))
     optimizer = torch.optim.SGD(
         trainable, lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
     scheduler = _scheduler(schedule, optimizer, lr, total_steps)
-    device = device_of(model)
     was_training = model.training
     model.to(memory_format=torch.channels_last)
     rows: list[dict[str, float]] = []
     interrupted = False
     bar = tqdm(total=total_steps, disable=not progress, unit="batch")
-    done = 0
     try:
-        while done < total_steps:
+        while steps_left := total_steps - sum(row["steps"] for row in rows):
+            start = time.perf_counter()
+            batches = islice(loader, steps_left)
             model.train()
-            start, seen, loss_sum, correct = time.perf_counter(), 0, 0.0, 0
-            steps = 0
-            for x, y in loader:
-                x, y = _to(x, device), y.to(device)
-                with autocast(device):
-                    output = model(x)
-                loss = F.cross_entropy(output.float(), y, label_smoothing=label_smoothing)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(trainable, clip_norm)
-                last_lr = scheduler.get_last_lr()[0]
-                optimizer.step()
-                scheduler.step()
-                loss_sum += loss.item() * len(y)
-                correct += (output.argmax(1) == y).sum().item()
-                seen += len(y)
-                steps += 1
-                bar.update()
-                bar.set_postfix(loss=f"{loss_sum / seen:.3f}", accuracy=f"{correct / seen:.3f}")
-                if not loss_sum < float("inf"):
-                    raise ValueError(f"the loss became {loss.item()}: lower the learning rate")
-                if done + steps == total_steps:
-                    break
-            if not steps:
-                raise ValueError("the loader gave no batch: there is nothing to train on")
-            done += steps
-            row = {"epoch": len(rows) + 1, "steps": steps, "lr": last_lr}
-            row |= {"loss": loss_sum / seen, "accuracy": correct / seen}
+            row = _epoch(model, batches, optimizer, scheduler, label_smoothing, clip_norm, bar)
             held_out = evaluate(model, val_loader) if val_loader is not None else None
-            row |= {
-                "val_loss": held_out.loss if held_out else float("nan"),
-                "val_accuracy": held_out.accuracy if held_out else float("nan"),
-                "seconds": time.perf_counter() - start,
-            }
-            rows.append(row)
+            row["val_loss"] = held_out.loss if held_out else float("nan")
+            row["val_accuracy"] = held_out.accuracy if held_out else float("nan")
+            row["seconds"] = time.perf_counter() - start
+            rows.append({"epoch": len(rows) + 1} | row)
             if progress:
-                bar.write("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+                bar.write("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
     except KeyboardInterrupt:
         interrupted = True
     finally:
         bar.close()
         model.train(was_training)
-    columns = ["epoch", "steps", "lr", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
-    history = pd.DataFrame(rows, columns=columns)
+    history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
     history.attrs["interrupted"] = interrupted
     return history
+
+
+def _epoch(
+    model: nn.Module,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    label_smoothing: float,
+    clip_norm: float,
+    bar: tqdm,
+) -> dict[str, float]:
+    device = device_of(model)
+    trainable = optimizer.param_groups[0]["params"]
+    loss_sum, correct, examples, steps = 0.0, 0, 0, 0
+    for x, y in batches:
+        x, y = _to(x, device), y.to(device)
+        with autocast(device):
+            output = model(x)
+        loss = F.cross_entropy(output.float(), y, label_smoothing=label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainable, clip_norm)
+        lr = scheduler.get_last_lr()[0]
+        optimizer.step()
+        scheduler.step()
+        loss_sum += loss.item() * len(y)
+        if not loss_sum < float("inf"):
+            raise ValueError(f"the loss became {loss.item()}: lower the learning rate")
+        correct += (output.argmax(1) == y).sum().item()
+        examples += len(y)
+        steps += 1
+        bar.update()
+        bar.set_postfix(loss=f"{loss_sum / examples:.3f}", accuracy=f"{correct / examples:.3f}")
+    if not steps:
+        raise ValueError("the loader gave no batch: there is nothing to train on")
+    return {"steps": steps, "lr": lr, "loss": loss_sum / examples, "accuracy": correct / examples}
 
 
 def _to(x: Tensor, device: torch.device) -> Tensor:
