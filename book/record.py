@@ -7,17 +7,17 @@
 
 A training run writes ``model.safetensors``, ``history.csv`` and
 ``provenance.json``; the pruning run ``model.safetensors``, ``table.csv``,
-``pattern.csv`` and ``provenance.json``. A pruning run that was stopped goes
-on from its last iteration.
+``pattern.csv`` and ``provenance.json``. A run that was stopped goes on from
+its last finished stage of training, or its last iteration of pruning.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 import prunekit
@@ -30,11 +30,15 @@ from prunekit.training import evaluate, fit
 RESULTS = Path(__file__).parent / "results" / "squeezenet_cifar10"
 UNFINISHED = Path(__file__).parent.parent / "_build" / "unfinished"
 BATCH_SIZE = 128
+# The stages of each training run: one learning-rate cycle each. The second of fine_tuned was
+# added because one cycle of 14 epochs ended at 91.6 % on validation (91.3 % on test) and still
+# underfit: 93.8 % on the augmented training images.
 TRAINING = {
-    "frozen": {"epochs": 5, "lr": 0.05, "input_size": 96},
-    "fine_tuned": {"epochs": 14, "lr": 0.03, "input_size": 96},
-    "scratch": {"epochs": 14, "lr": 0.03, "input_size": 64},
+    "frozen": [{"epochs": 3, "lr": 0.05}],
+    "fine_tuned": [{"epochs": 14, "lr": 0.03}, {"epochs": 5, "lr": 0.015}],
+    "scratch": [{"epochs": 10, "lr": 0.03}],
 }
+TRAINING_INPUT_SIZE = {"frozen": 96, "fine_tuned": 96, "scratch": 64}
 PRUNING = {
     "combined_90": {
         "criterion": "combined",
@@ -57,31 +61,41 @@ def main() -> None:
 
 
 def train(name: str, seed: int) -> None:
-    start, commit = time.perf_counter(), current_commit()
-    settings = dict(TRAINING[name])
-    size = settings.pop("input_size")
+    commit = current_commit()
+    size = TRAINING_INPUT_SIZE[name]
     dataset = load_dataset("cifar10", stand_in=False)
     torch.manual_seed(seed)
     model = squeezenet(len(dataset.classes), pretrained=name != "scratch")
     if name == "frozen":
         freeze_features(model)
-    history = fit(
-        model,
-        Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True),
-        Loader(dataset.val, 250, size=size),
-        label_smoothing=0.1,
-        **settings,
-    )
-    if history.attrs["interrupted"]:
-        raise SystemExit("interrupted: nothing recorded")
+    train_loader = Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True)
+    val_loader = Loader(dataset.val, 250, size=size)
+    histories = []
+    for number, stage in enumerate(TRAINING[name]):
+        done = UNFINISHED / f"{name}-seed{seed}-stage{number}"
+        if not (done / "history.csv").is_file():
+            torch.manual_seed(seed + number)
+            history = fit(model, train_loader, val_loader, label_smoothing=0.1, **stage)
+            if history.attrs["interrupted"]:
+                raise SystemExit(f"interrupted in stage {number}: stages before it are kept")
+            done.mkdir(parents=True, exist_ok=True)
+            prunekit.save(model, done / "model.safetensors")
+            with replacing(done / "history.csv") as temporary:
+                history.to_csv(temporary, index=False)
+        stored = prunekit.load(done / "model.safetensors")
+        model.load_state_dict(stored.state_dict())
+        histories.append(pd.read_csv(done / "history.csv"))
+    history = pd.concat(histories, ignore_index=True).assign(epoch=lambda t: t.index + 1)
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
     prunekit.save(model, folder / "model.safetensors", {"classes": dataset.classes})
     with replacing(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
     weights = "random" if name == "scratch" else "ImageNet, SqueezeNet 1.1 (Caffe lineage)"
-    facts = {"settings": TRAINING[name] | {"label_smoothing": 0.1}, "weights": weights}
-    _write_provenance(name, seed, dataset, model, size, time.perf_counter() - start, commit, facts)
+    settings = {"stages": TRAINING[name], "input_size": size, "label_smoothing": 0.1}
+    facts = {"settings": settings | {"epochs": len(history)}, "weights": weights}
+    seconds = float(history["seconds"].sum())
+    _write_provenance(name, seed, dataset, model, size, seconds, commit, facts)
 
 
 def prune(name: str, seed: int) -> None:
