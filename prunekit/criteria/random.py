@@ -29,5 +29,6 @@ class Random(Criterion):
 
     def __call__(self, observation: Observation) -> Tensor:
         filters = len(filters_of(observation.module))
-        own_seed = self.seed * 2**32 + zlib.crc32(observation.layer.encode())
+        # torch's CPU generator looks at 32 bits of a seed only.
+        own_seed = zlib.crc32(f"{self.seed} {observation.layer}".encode())
         return torch.rand(filters, generator=torch.Generator().manual_seed(own_seed))

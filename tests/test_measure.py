@@ -1,0 +1,105 @@
+"""What a network costs, against counts by hand and in the literature."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v2, resnet18, vgg16
+
+from prunekit import latency, profile
+from prunekit.models import squeezenet
+
+
+def meta(build):
+    with torch.device("meta"):
+        return build().eval()
+
+
+def test_squeezenet_has_the_parameters_of_the_thesis():
+    cost = profile(meta(squeezenet), torch.zeros(1, 3, 224, 224, device="meta"))
+    assert cost.parameters == 727_626
+    assert cost.bytes == 4 * 727_626
+    assert cost.layers["parameters"].sum() == cost.parameters
+    assert cost.layers["layer"].iloc[0] == "features.0"
+    assert cost.layers["filters"].sum() == 2944 + 10
+
+
+@pytest.mark.parametrize(
+    ("build", "macs"),
+    [(resnet18, 1_814_073_344), (vgg16, 15_470_264_320), (mobilenet_v2, 300_774_272)],
+)
+def test_macs_are_those_of_the_literature(build, macs):
+    assert profile(meta(build), torch.zeros(2, 3, 224, 224, device="meta")).macs == macs
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        # outputs x inputs x kernel x positions
+        (nn.Conv1d(2, 4, 3), (2, 10), 4 * 2 * 3 * 8),
+        (nn.Conv2d(4, 6, 3, stride=2, groups=2), (4, 9, 9), 6 * 2 * 9 * 16),
+        (nn.Conv2d(4, 8, 3, padding=1, groups=4), (4, 5, 5), 8 * 1 * 9 * 25),
+        (nn.Conv3d(1, 2, 2), (1, 3, 3, 3), 2 * 1 * 8 * 8),
+        # each input position meets every weight
+        (nn.ConvTranspose2d(3, 5, 2, stride=2), (3, 4, 4), 3 * 5 * 4 * 16),
+        (nn.Linear(7, 3), (7,), 21),
+        (nn.Linear(7, 3), (5, 7), 5 * 21),
+        (nn.BatchNorm2d(3), (3, 4, 4), 0),
+    ],
+)
+def test_macs_of_one_layer(layer, shape, macs):
+    cost = profile(layer, torch.zeros(3, *shape))
+    assert cost.macs == macs
+    assert cost.layers["input_shape"].iloc[0] == shape
+    assert cost.parameters == sum(p.numel() for p in layer.parameters())
+
+
+def test_buffers_count_as_bytes_but_not_as_parameters():
+    cost = profile(nn.BatchNorm2d(3).half(), torch.zeros(1, 3, 2, 2, dtype=torch.half))
+    assert cost.parameters == 6
+    assert cost.bytes == 6 * 2 + 6 * 2 + 8  # weight and bias, mean and variance, batches seen
+
+
+def test_a_layer_used_twice_has_its_parameters_once_and_its_macs_twice():
+    shared = nn.Linear(4, 4, bias=False)
+    cost = profile(nn.Sequential(shared, nn.ReLU(), shared), torch.zeros(1, 4))
+    assert (cost.parameters, cost.macs, len(cost.layers)) == (16, 32, 1)
+
+
+def test_the_model_is_left_as_it_was():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout())
+    model.train()
+    model[1].eval()
+    mean = model[1].running_mean.clone()
+    profile(model, torch.randn(2, 1, 3, 3))
+    latency(model, torch.randn(2, 1, 3, 3), repeats=1, warmup=0)
+    assert [m.training for m in model.modules()] == [True, True, False, True]
+    assert torch.equal(model[1].running_mean, mean)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_the_hooks_go_even_if_the_model_fails():
+    model = nn.Linear(3, 2)
+    with pytest.raises(RuntimeError):
+        profile(model, torch.zeros(1, 5))
+    assert not model._forward_hooks
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="empty batch"):
+        profile(nn.Linear(3, 2), torch.zeros(0, 3))
+
+
+def test_latency_restores_the_threads_and_orders_its_statistics():
+    threads = torch.get_num_threads()
+    timing = latency(nn.Linear(4, 4), torch.zeros(1, 4), repeats=7, warmup=2, threads=1)
+    assert torch.get_num_threads() == threads
+    assert len(timing.times) == 7
+    assert 0 < timing.times.min() <= timing.median <= timing.p95 <= timing.times.max()
+
+
+@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"warmup": -1}, {"threads": 0}])
+def test_latency_refuses_what_it_cannot_time(wrong):
+    with pytest.raises(ValueError, match="at least"):
+        latency(nn.Linear(1, 1), torch.zeros(1, 1), **wrong)
