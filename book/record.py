@@ -74,7 +74,8 @@ def train(name: str, seed: int) -> None:
     for number, stage in enumerate(TRAINING[name]):
         done = UNFINISHED / f"{name}-seed{seed}-stage{number}"
         if not (done / "history.csv").is_file():
-            torch.manual_seed(seed + number)
+            if number:
+                torch.manual_seed(seed + number)
             history = fit(model, train_loader, val_loader, label_smoothing=0.1, **stage)
             if history.attrs["interrupted"]:
                 raise SystemExit(f"interrupted in stage {number}: stages before it are kept")
