@@ -21,31 +21,42 @@ INPUTS = ("prunekit/**/*.py", "prunekit/**/*.js", "book/results/**/*", "constrai
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Choose the profile, name the execution cache after all that outputs depend on."""
+    """Choose the profile, fetch what is missing, name the execution cache after all inputs."""
     profile = os.environ.get("PROFILE", "quick")
     if profile not in PROFILES:
         raise ExtensionError(f"PROFILE is {profile!r}; it must be one of {', '.join(PROFILES)}")
     config.prunekit_profile = profile
+    vendor.ensure()
+    if profile != "smoke" and not _data_at_hand():
+        # Fetched by a notebook, it would change the fingerprint below with every page built.
+        from prunekit.data import load_dataset
+
+        print("Looking for CIFAR-10", flush=True)
+        load_dataset("cifar10")
     caches = Path(app.outdir).parent / "executed"
     current = caches / f"{profile}-{_fingerprint(Path(app.srcdir))}"
     for stale in caches.glob(f"{profile}-*"):
         if stale != current:
             shutil.rmtree(stale)
     config.nb_execution_cache_path = str(current)
-    vendor.ensure()
 
 
 def _fingerprint(root: Path) -> str:
-    """Hash prunekit, the recorded results, the pinned versions and which data lie at hand."""
+    """Hash prunekit, the recorded results, the pinned versions and the data at hand."""
     digest = hashlib.sha256()
     for pattern in INPUTS:
         for path in sorted(root.glob(pattern)):
             if path.is_file():
                 digest.update(path.relative_to(root).as_posix().encode())
                 digest.update(path.read_bytes())
-    data = Path(os.environ.get("PRUNEKIT_DATA") or "~/.cache/prunekit").expanduser()
-    digest.update(repr([p.name for p in sorted(data.glob("cifar*")) if p.is_dir()]).encode())
+    digest.update(repr(_data_at_hand()).encode())
     return digest.hexdigest()[:16]
+
+
+def _data_at_hand() -> list[str]:
+    """Name the copies of CIFAR-10 among the data sets."""
+    folder = Path(os.environ.get("PRUNEKIT_DATA") or "~/.cache/prunekit").expanduser()
+    return [path.name for path in sorted(folder.glob("cifar*")) if path.is_dir()]
 
 
 def inject_profile(app: Sphinx, docname: str, source: list[str]) -> None:
