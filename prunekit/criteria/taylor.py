@@ -12,7 +12,7 @@ from prunekit.criteria.base import Criterion, Observation
 
 @dataclass(frozen=True)
 class Taylor(Criterion):
-    """|mean over positions of gradient x activation| per example, averaged over examples.
+    """Absolute mean over positions of gradient x activation per example, averaged over examples.
 
     Setting a map r to zero changes the loss C by about −∂C/∂r · r (thesis,
     chapter 8). Its size is taken for each example, so that an example which
@@ -38,7 +38,7 @@ class Taylor(Criterion):
 
 @dataclass(frozen=True)
 class TaylorSigned(Criterion):
-    """The variant in which examples cancel: |mean over positions and all examples|.
+    """The variant in which examples cancel: the absolute value of one mean over all.
 
     A widely used implementation sums the signed products over all batches
     and takes the absolute value last.
