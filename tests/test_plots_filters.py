@@ -38,12 +38,12 @@ def test_costs_labels_every_bar_with_its_value():
             "macs": [4e8, 4e8, 1e8],
             "bytes": [8e6, 8e6, 4e6],
             "milliseconds": [10.0, 10.0, 5.0],
-            "slow": [12.0, 12.0, 6.0],
         },
         index=["original", "masked", "rebuilt"],
     )
     figure = filters.costs(table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["2.0M", "2.0M", "1.0M"]
+    assert [text.get_text() for text in figure.axes[3].texts] == ["10.00", "10.00", "5.00"]
 
 
 def test_speed_draws_masked_rebuilt_and_macs():

@@ -156,6 +156,7 @@ def removal_orders(table: pd.DataFrame) -> Figure:
             axes.plot(mean.index, mean, marker=marker, ls=line, color=colour, label=order)
             axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.set(title=layer, xlabel="filters removed", ylim=(0, 1))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panels[0, 0].set_ylabel("validation accuracy")
     panels[0, -1].legend(loc="lower left")

@@ -109,7 +109,7 @@ def costs(table: pd.DataFrame) -> Figure:
     """Bars of the original, the masked and the rebuilt network, one panel a cost.
 
     Index: keys of :data:`VERSIONS`. Columns: ``parameters``, ``macs``,
-    ``bytes`` and ``milliseconds``; ``slow`` (ms) marks the 95th percentile.
+    ``bytes`` and ``milliseconds``.
     """
     titles = {
         "parameters": "parameters",
@@ -120,10 +120,8 @@ def costs(table: pd.DataFrame) -> Figure:
     figure, grid = plt.subplots(1, 4, figsize=(9, 2.5))
     for axes, (column, title) in zip(grid, titles.items(), strict=True):
         bars = axes.bar(table.index, table[column], color=[VERSIONS[name] for name in table.index])
-        if column == "milliseconds":
-            places = range(len(table))
-            axes.vlines(places, table[column], table["slow"], color="black", linewidth=1.5)
-        axes.bar_label(bars, [EngFormatter(places=1, sep="")(v) for v in table[column]], fontsize=8)
+        number = EngFormatter(places=1, sep="") if column != "milliseconds" else "{:.2f}".format
+        axes.bar_label(bars, [number(value) for value in table[column]], fontsize=8)
         axes.set_title(title)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

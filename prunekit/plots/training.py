@@ -127,8 +127,8 @@ def schedules(rates: pd.DataFrame, recorded: pd.Series | None = None) -> Figure:
     if recorded is not None:
         look = {"marker": "o", "linestyle": "", "color": "black", "markersize": 5}
         axes.plot(recorded.index, recorded, label="recorded run, end of each epoch", **look)
-    axes.set(xlabel="step", ylabel="learning rate")
-    axes.legend()
+    axes.set(xlabel="step", ylabel="learning rate", ylim=(None, 1.4 * rates.to_numpy().max()))
+    axes.legend(loc="upper right", ncols=2, fontsize=9)
     plt.close(figure)
     return figure
 
@@ -141,7 +141,7 @@ def losses_by_margin(losses: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     for name, style, colour in zip(losses.columns, ("--", "-"), PALETTE, strict=False):
         axes.plot(losses.index, losses[name], style, color=colour, label=name)
-        axes.plot(losses[name].idxmin(), losses[name].min(), "o", color=colour, markersize=7)
+        axes.plot(losses[name].idxmin(), losses[name].min(), "o", color=colour, ms=7, clip_on=False)
     axes.set(xlabel="lead of the right class over the others (logits)", ylabel="loss", ylim=(0, 3))
     axes.legend()
     plt.close(figure)
@@ -159,8 +159,11 @@ def chosen_by_luck(measured: np.ndarray, again: float, truth: float) -> Figure:
         (again, "winner, on fresh images", PALETTE[0], 0.7),
     ):
         axes.axvline(x, color=colour, linewidth=2, linestyle="-" if x == truth else "--")
-        axes.annotate(
-            text, (x, top * height), (4, 0), textcoords="offset points", color=colour, va="center"
+        label = axes.annotate(
+            text, (x, top * height), (4, 0), textcoords="offset points", va="center"
+        )
+        label.set(
+            color=colour, bbox={"facecolor": "white", "alpha": 0.85, "pad": 1, "linewidth": 0}
         )
     axes.set(xlabel="accuracy", ylabel="networks", ylim=(0, top * 1.1))
     low, high = axes.get_xlim()
