@@ -197,7 +197,7 @@ def what_is_left(table: pd.DataFrame) -> Figure:
     for column, colour, marker in zip(table.columns, PALETTE, "osD^v", strict=False):
         axes.plot(table.index, table[column], color=colour, marker=marker, label=column)
     axes.plot([0, 1], [1, 0], color="0.6", linestyle=":", label="in proportion to filters")
-    axes.set(xlabel="filters removed", ylabel="left of the whole network", ylim=(0, 1.1))
+    axes.set(xlabel="filters removed", ylabel="left of the whole network", ylim=(0, None))
     axes.set_xlim(0, 1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))

@@ -90,18 +90,12 @@ def network_map(stages: pd.DataFrame) -> Figure:
 def map_sizes(table: pd.DataFrame) -> Figure:
     """Side of the map after each stage (rows) for several input sizes (columns), in pixels."""
     figure, axes = plt.subplots(figsize=(6.5, 0.9 + 0.3 * len(table)))
-    axes.imshow(np.log2(table.to_numpy(dtype=float)), cmap="cividis", aspect="auto")
+    shown = axes.imshow(np.log2(table.to_numpy(dtype=float)), cmap="cividis", aspect="auto")
     for (row, column), side in np.ndenumerate(table.to_numpy()):
-        bright = np.log2(side) > np.log2(table.to_numpy().max()) * 0.6
-        axes.text(
-            column,
-            row,
-            f"{side} × {side}",
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="black" if bright else "white",
-        )
+        bright = np.mean(shown.to_rgba(np.log2(side))[:3]) > 0.42
+        colour = "black" if bright else "white"
+        text = f"{side} × {side}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(table.shape[1]), [f"{size} px" for size in table.columns])
     axes.set_yticks(range(len(table)), table.index)
     axes.grid(visible=False)
