@@ -24,7 +24,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab record environment lock clean
+.PHONY: help book test lab record environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/python book/_ext/environment.py
+
+colab: $(STAMP)  ## write the cell that each chapter needs on Colab
+	$(BIN)/python book/_ext/colab.py
 
 lock: $(STAMP)  ## choose new versions for constraints.txt
 	$(BIN)/python -m uv pip compile pyproject.toml --all-extras --universal --upgrade \

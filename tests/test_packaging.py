@@ -9,6 +9,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -19,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import colab  # noqa: E402
 import environment  # noqa: E402
 
 
@@ -75,14 +77,18 @@ def test_library_imports_nothing_from_the_extras():
     assert done.returncode == 0, done.stderr
 
 
+def test_committed_notebooks_hold_no_outputs():
+    command = [sys.executable, "-m", "nbstripout", "--keep-id", "--verify", *map(str, NOTEBOOKS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"run `nbstripout --keep-id notebooks/*.ipynb`\n{done.stdout}"
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
-def test_committed_notebook_holds_no_outputs(notebook):
-    done = subprocess.run(
-        [sys.executable, "-m", "nbstripout", "--keep-id", "--verify", str(notebook)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"run: nbstripout --keep-id {notebook.relative_to(ROOT)}"
+def test_chapter_opens_on_colab(notebook):
+    code = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    assert code[0].source == colab.source(), "run `make colab`"
+    assert code[1].source == 'PROFILE = "quick"'
+    assert "parameters" in code[1].metadata.tags
 
 
 def test_no_path_of_a_machine_is_committed():

@@ -45,9 +45,9 @@ def site() -> Path:
     """Build the book in profile smoke, as `make book` builds it, and return its folder."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS")}
     # The environment that runs the tests is the one that builds: no second installation.
-    arguments = ["PROFILE=smoke", "BUILD=_build/smoke", f"BIN={Path(sys.executable).parent}", "STAMP="]
+    here = [f"BIN={Path(sys.executable).parent}", "STAMP="]
     done = subprocess.run(
-        ["make", "book", *arguments],
+        ["make", "book", "PROFILE=smoke", "BUILD=_build/smoke", *here],
         cwd=ROOT,
         env=environment,
         text=True,
