@@ -14,6 +14,7 @@ its last finished stage of training, or its last iteration of pruning.
 from __future__ import annotations
 
 import argparse
+import copy
 import shlex
 from pathlib import Path
 
@@ -30,13 +31,18 @@ from prunekit.training import evaluate, fit
 RESULTS = Path(__file__).parent / "results" / "squeezenet_cifar10"
 UNFINISHED = Path(__file__).parent.parent / "_build" / "unfinished"
 BATCH_SIZE = 128
-# The stages of each training run: one learning-rate cycle each. The second of fine_tuned was
-# added because one cycle of 14 epochs ended at 91.6 % on validation (91.3 % on test) and still
-# underfit: 93.8 % on the augmented training images.
+# The stages of each training run, one learning-rate cycle each. Where there are several, the mean
+# of the weights at their ends (Izmailov et al. 2018) is kept if it does better on validation.
+# fine_tuned began with one cycle of 14 epochs. It ended underfit (93.8 % on augmented training
+# images), at 91.3 % on test; a second cycle took it to 91.4 %, and a third was added.
 TRAINING = {
-    "frozen": [{"epochs": 3, "lr": 0.05}],
-    "fine_tuned": [{"epochs": 14, "lr": 0.03}, {"epochs": 5, "lr": 0.015}],
-    "scratch": [{"epochs": 10, "lr": 0.03}],
+    "frozen": [{"epochs": 2, "lr": 0.05}],
+    "fine_tuned": [
+        {"epochs": 14, "lr": 0.03},
+        {"epochs": 5, "lr": 0.015},
+        {"epochs": 4, "lr": 0.01},
+    ],
+    "scratch": [{"epochs": 6, "lr": 0.03}],
 }
 TRAINING_INPUT_SIZE = {"frozen": 96, "fine_tuned": 96, "scratch": 64}
 PRUNING = {
@@ -70,7 +76,7 @@ def train(name: str, seed: int) -> None:
         freeze_features(model)
     train_loader = Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True)
     val_loader = Loader(dataset.val, 250, size=size)
-    histories = []
+    histories, ends = [], []
     for number, stage in enumerate(TRAINING[name]):
         done = UNFINISHED / f"{name}-seed{seed}-stage{number}"
         if not (done / "history.csv").is_file():
@@ -85,7 +91,16 @@ def train(name: str, seed: int) -> None:
                 history.to_csv(temporary, index=False)
         stored = prunekit.load(done / "model.safetensors")
         model.load_state_dict(stored.state_dict())
+        ends.append(copy.deepcopy(model))
         histories.append(pd.read_csv(done / "history.csv"))
+    averaged = _mean(ends)
+    accuracies = {
+        "last": evaluate(model, val_loader).accuracy,
+        "mean of cycle ends": evaluate(averaged, val_loader).accuracy,
+    }
+    kept = max(accuracies, key=accuracies.get)
+    if kept != "last":
+        model = averaged
     history = pd.concat(histories, ignore_index=True).assign(epoch=lambda t: t.index + 1)
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +108,26 @@ def train(name: str, seed: int) -> None:
     with replacing(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
     weights = "random" if name == "scratch" else "ImageNet, SqueezeNet 1.1 (Caffe lineage)"
-    settings = {"stages": TRAINING[name], "input_size": size, "label_smoothing": 0.1}
-    facts = {"settings": settings | {"epochs": len(history)}, "weights": weights}
+    settings = {
+        "stages": TRAINING[name],
+        "epochs": len(history),
+        "lr": max(stage["lr"] for stage in TRAINING[name]),
+        "input_size": size,
+        "label_smoothing": 0.1,
+    }
+    facts = {"settings": settings, "weights": weights}
+    facts |= {"validation_accuracy": accuracies, "kept": kept}
     seconds = float(history["seconds"].sum())
     _write_provenance(name, seed, dataset, model, size, seconds, commit, facts)
+
+
+def _mean(models: list[torch.nn.Module]) -> torch.nn.Module:
+    """A network whose every weight is the mean of the same weight of ``models``."""
+    result = copy.deepcopy(models[-1])
+    with torch.no_grad():
+        for mean, *single in zip(*(m.parameters() for m in (result, *models)), strict=True):
+            mean.copy_(torch.stack(single).mean(dim=0))
+    return result
 
 
 def prune(name: str, seed: int) -> None:
