@@ -84,14 +84,6 @@ def test_each_step_changes_only_the_positions_in_focus():
             assert changed <= set(after.focus)
 
 
-def test_thesis_table_8_1_adds_up_as_printed():
-    table = pruning.thesis_pattern()
-    assert (table.sum(axis=1) == 128).all()
-    totals = {"conv 0": 11, "Fire 3": 52, "Fire 4": 33, "Fire 6": 134, "Fire 7": 116}
-    totals |= {"Fire 9": 226, "Fire 10": 247, "Fire 11": 377, "Fire 12": 340}
-    assert table.sum().to_dict() == totals
-
-
 def test_blocks_add_up_and_keep_their_order():
     pattern = pd.DataFrame([[1, 2, 3, 4], [5, 0, 0, 1]], columns=LAYERS, index=[1, 2])
     blocks = pruning.by_block(pattern)
@@ -169,7 +161,7 @@ def test_figures_are_closed_so_that_they_show_once():
     )
     drawn = [
         heap.heap_figure(heap.heap_states(TOY, 1), [0]),
-        pruning.pattern_heatmaps({"thesis": pruning.thesis_pattern()}),
+        pruning.pattern_heatmaps({"one": pd.DataFrame(np.eye(3), index=[1, 2, 3])}),
         ranking.contributions(pd.DataFrame({"busy": [1.0, -1.0]})),
         ranking.scores_against_scores(scores, *names, ["a"]),
         ranking.layer_correlations(pd.Series({"features.0": 0.5})),

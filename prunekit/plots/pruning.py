@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from io import StringIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,41 +15,12 @@ from matplotlib.ticker import PercentFormatter
 
 from prunekit.plots.style import PALETTE
 
-# Gaikwad (2018), table 8.1: SqueezeNet, Taylor criterion, CIFAR-10. Its rows
-# for ReLU and pooling are all zero and left out.
-_THESIS_TABLE_8_1 = """\
-iteration,conv 0,Fire 3,Fire 4,Fire 6,Fire 7,Fire 9,Fire 10,Fire 11,Fire 12
-1,0,1,1,2,0,28,19,27,50
-2,0,1,0,4,1,11,18,33,60
-3,0,1,0,8,5,15,18,33,48
-4,1,2,3,12,12,18,19,37,24
-5,0,3,1,9,10,13,28,34,30
-6,0,4,4,15,18,25,17,37,8
-7,1,7,5,17,10,20,26,29,13
-8,2,8,1,10,4,22,18,38,25
-9,1,5,3,10,13,27,22,26,21
-10,2,6,4,14,13,20,19,23,24
-11,3,4,8,14,13,8,27,39,12
-12,1,7,3,19,17,19,16,21,25
-"""
-
 LEFT_LABELS = {
     "filters": "filters",
     "parameters": "parameters",
     "macs": "MACs",
     "bytes": "bytes on disk",
 }
-
-
-def thesis_pattern() -> pd.DataFrame:
-    """Filters the thesis removed in each iteration and block (Gaikwad 2018, table 8.1).
-
-    Examples
-    --------
-    >>> int(thesis_pattern().to_numpy().sum())
-    1536
-    """
-    return pd.read_csv(StringIO(_THESIS_TABLE_8_1), index_col="iteration")
 
 
 def by_block(pattern: pd.DataFrame) -> pd.DataFrame:

@@ -75,9 +75,12 @@ def contributions(table: pd.DataFrame, *, title: str = "") -> Figure:
         ax.bar(np.arange(1, len(terms) + 1), terms, color="0.75")
         ax.axhline(0, color="black", linewidth=0.8)
         signed, absolute = abs(terms.mean()), np.abs(terms).mean()
-        ax.axhline(absolute, color=PALETTE[0], label=f"mean of |terms| = {absolute:.2g}")
+        ax.axhline(absolute, color=PALETTE[0], label=f"mean of |terms| = {round(absolute, 9):.2g}")
         ax.axhline(
-            signed, color=PALETTE[1], linestyle="--", label=f"|mean of terms| = {signed:.2g}"
+            signed,
+            color=PALETTE[1],
+            linestyle="--",
+            label=f"|mean of terms| = {round(signed, 9):.2g}",
         )
         ax.set(title=name, xlabel="example")
         ax.legend(fontsize=8)
