@@ -40,7 +40,8 @@ def map_grid(
         rows, columns, figsize=(9, 9 * (rows + 0.9) / sum(widths)), width_ratios=widths
     )
     grid = np.atleast_2d(grid)
-    top = max(maps.max() for maps in groups.values())
+    # A few very bright cells would leave the rest in the dark.
+    top = np.quantile(np.concatenate([maps.ravel() for maps in groups.values()]), 0.995)
     for axes in grid.flat:
         axes.axis("off")
     for row, image in enumerate(images):
@@ -90,23 +91,24 @@ def score_strips(rankings: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def chosen_by_layer(counts: pd.DataFrame) -> Figure:
-    """Filters chosen in each layer (index), one set of bars a column, with the layer's size behind.
+    """Filters chosen in each layer (index), one set of bars a column.
 
     The column ``filters`` holds the size of the layer, the others what was chosen.
     """
     figure, axes = plt.subplots(figsize=(9, 3.6))
     places = np.arange(len(counts))
-    axes.bar(places, counts["filters"], width=0.86, color="0.92", label="filters in the layer")
     chosen = [column for column in counts.columns if column != "filters"]
     width = 0.8 / len(chosen)
     for number, (column, colour) in enumerate(zip(chosen, (PALETTE[4], PALETTE[0]), strict=False)):
         shift = (number - (len(chosen) - 1) / 2) * width
         axes.bar(places + shift, counts[column], width=width, color=colour, label=column)
-    labels = [layer.removeprefix("features.") for layer in counts.index]
-    axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8)
-    axes.set(ylabel="filters")
+    labels = [
+        f"{layer.removeprefix('features.')} ({size})" for layer, size in counts["filters"].items()
+    ]
+    axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, rotation_mode="anchor")
+    axes.set(ylabel="filters chosen", xlabel="layer (its filters)")
     axes.grid(axis="x", visible=False)
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="upper left")
     plt.close(figure)
     return figure
 
