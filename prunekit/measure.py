@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit.training import device_of
+from prunekit.training import device_of, evaluation_mode
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
@@ -155,18 +154,6 @@ def latency(
     finally:
         torch.set_num_threads(threads_before)
     return Latency(np.array(times[warmup:]))
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time being; afterwards every module is in the mode it had."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _counter(rows: dict[nn.Module, dict], row: dict, examples: int):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -48,10 +48,22 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time being; afterwards every module is in the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 def evaluate(model: nn.Module, loader: Batches) -> Evaluation:
     """Mean cross-entropy and accuracy of ``model`` over all of ``loader``.
 
-    The model's training mode is as it was afterwards.
+    Every module is in the mode it had afterwards.
 
     Raises
     ------
@@ -59,19 +71,14 @@ def evaluate(model: nn.Module, loader: Batches) -> Evaluation:
         The loader is empty, or an output is NaN or infinite.
     """
     device = device_of(model)
-    was_training = model.training
-    model.eval()
     loss, correct, examples = 0.0, 0, 0
-    try:
-        with torch.inference_mode():
-            for x, y in loader:
-                x, y = _to(x, device), y.to(device)
-                output = model(x).float()
-                loss += F.cross_entropy(output, y, reduction="sum").item()
-                correct += (output.argmax(1) == y).sum().item()
-                examples += len(y)
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), torch.inference_mode():
+        for x, y in loader:
+            x, y = _to(x, device), y.to(device)
+            output = model(x).float()
+            loss += F.cross_entropy(output, y, reduction="sum").item()
+            correct += (output.argmax(1) == y).sum().item()
+            examples += len(y)
     if not examples:
         raise ValueError("the loader gave no batch: there is nothing to evaluate on")
     if not loss < float("inf"):

@@ -11,8 +11,7 @@ from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.criteria.base import Criterion, Needs, Observation
-from prunekit.measure import evaluation_mode
-from prunekit.training import Batches, device_of
+from prunekit.training import Batches, device_of, evaluation_mode
 
 IN_PLACE_OPERATORS = {
     value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
