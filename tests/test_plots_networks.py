@@ -117,12 +117,12 @@ def test_network_map_grows_with_sides_and_channels():
 @pytest.mark.parametrize("side", [6, 7])
 @pytest.mark.parametrize("kernel, stride, padding", [(1, 1, 0), (3, 2, 1), (3, 3, 0), (5, 2, 2)])
 def test_window_grid_stops_where_a_convolution_does(side, kernel, stride, padding):
-    axes = convolution.window_grid(side, [(kernel, stride, padding)]).axes[0]
+    figure = convolution.window_grid(side, [(kernel, stride, padding)])
     output = F.conv2d(
         torch.zeros(1, 1, side, side), torch.zeros(1, 1, kernel, kernel), None, stride, padding
     )
-    assert len(axes.collections[0].get_offsets()) == output.numel()
-    assert f"output {output.shape[2]} × {output.shape[3]}" in axes.get_title("left")
+    assert len(figure.axes[0].collections[0].get_offsets()) == output.numel()
+    assert f"output {output.shape[2]} × {output.shape[3]}" in texts(figure)
 
 
 def test_convolution_step_writes_the_sum_of_the_window():

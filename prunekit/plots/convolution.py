@@ -113,7 +113,9 @@ def convolution_step(
         for weight, value in zip(kernel.ravel(), window.ravel(), strict=True)
         if weight
     ]
-    figure.supxlabel(f"{' + '.join(terms)} = {output[row, column]:g}".replace("+ -", "− ").replace("-", "−"))
+    figure.supxlabel(
+        f"{' + '.join(terms)} = {output[row, column]:g}".replace("+ -", "− ").replace("-", "−")
+    )
     plt.close(figure)
     return figure
 
