@@ -30,10 +30,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     temporary = Path(name)
-    # mkstemp makes files that only their owner can read.
-    temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
+        # mkstemp and safetensors make files that only their owner can read.
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
