@@ -206,10 +206,14 @@ def history_curves(table: pd.DataFrame) -> Figure:
               color=PALETTE[0], label="after fine-tuning")  # fmt: skip
     left.set(xlabel="iteration", ylabel="validation accuracy")
     left.legend(loc="lower left", fontsize=8)
-    for colour, marker, (column, label) in zip(PALETTE, "osD^", LEFT_LABELS.items(), strict=False):
+    # Bytes lie on top of parameters, four to each: hollow markers leave both visible.
+    hollow = {"marker": "^", "markersize": 9, "fillstyle": "none", "linestyle": "none"}
+    styles = ({"marker": "o"}, {"marker": "s"}, {"marker": "D"}, hollow)
+    for colour, style, (column, label) in zip(PALETTE, styles, LEFT_LABELS.items(), strict=False):
         share = table[column] / table[column].iloc[0]
-        right.plot(table["iteration"], share, marker=marker, markersize=4, color=colour,
-                   label=label)  # fmt: skip
+        right.plot(
+            table["iteration"], share, **{"markersize": 4} | style, color=colour, label=label
+        )
     right.set(xlabel="iteration", ylabel="share left", ylim=(0, 1.03))
     right.legend(fontsize=8)
     for ax in (left, right):
@@ -234,7 +238,7 @@ def trade_off(table: pd.DataFrame, stops: pd.DataFrame) -> Figure:
         ax.axhline(unpruned - stop.allowed, color=colour, linestyle="--", linewidth=1)
         ax.plot(place, rows.loc[stop.iteration, "accuracy_after"], "s", markersize=9,
                 fillstyle="none", markeredgewidth=2, color=colour,
-                label=f"{100 * stop.allowed:g} points allowed: stop at {place:.0%}")  # fmt: skip
+                label=f"allowed {100 * stop.allowed:g} points: stops at {place:.0%}")  # fmt: skip
     ax.set(xlabel="filters removed", ylabel="validation accuracy after fine-tuning")
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
