@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,13 @@ os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
 def root() -> Path:
     """The top folder of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def matplotlib_as_found() -> Iterator[None]:
+    """The book's style, once set by a chapter, must not reach the next module's tests."""
+    with matplotlib.rc_context():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
