@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = ("test_notebooks.py", "test_site.py")  # a broken function shows in seconds, not after these
@@ -16,6 +17,12 @@ SLOW = ("test_notebooks.py", "test_site.py")  # a broken function shows in secon
 # A `python3` kernel installed elsewhere on the machine must not stand in for this environment's.
 os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
 os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+
+# The same examples in every run, so that a change is judged by itself; no clock, for slow machines.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
