@@ -47,7 +47,7 @@ def site() -> Path:
     # The environment that runs the tests is the one that builds: no second installation.
     here = [f"BIN={Path(sys.executable).parent}", "STAMP="]
     done = subprocess.run(
-        ["make", "book", "PROFILE=smoke", "BUILD=_build/smoke", *here],
+        ["make", "--no-print-directory", "book", "PROFILE=smoke", "BUILD=_build/smoke", *here],
         cwd=ROOT,
         env=environment,
         text=True,
