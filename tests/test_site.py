@@ -159,8 +159,8 @@ def test_quiz_answers(watched, server):
     chapter = next(name for name in CONTENT if name.startswith("notebooks/"))
     open_page(page, f"{server}/{chapter}.html")
     page.locator(".MCButton").first.click()
-    page.locator(".Feedback").first.wait_for()
-    assert page.locator(".Feedback").first.inner_text().strip()
+    page.locator(".Feedback:visible").first.wait_for()
+    assert page.locator(".Feedback:visible").first.inner_text().strip()
     assert not wrong, "\n".join(wrong)
 
 
