@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import shlex
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def train(name: str, seed: int) -> None:
         freeze_features(model)
     train_loader = Loader(dataset.train, BATCH_SIZE, size=size, shuffle=True, augment=True)
     val_loader = Loader(dataset.val, 250, size=size)
-    histories, ends = [], []
+    histories, ends, commits = [], [], []
     for number, stage in enumerate(TRAINING[name]):
         done = UNFINISHED / f"{name}-seed{seed}-stage{number}"
         if not (done / "history.csv").is_file():
@@ -87,11 +88,13 @@ def train(name: str, seed: int) -> None:
                 raise SystemExit(f"interrupted in stage {number}: stages before it are kept")
             done.mkdir(parents=True, exist_ok=True)
             prunekit.save(model, done / "model.safetensors")
+            write_json(commit, done / "commit.json")
             with replacing(done / "history.csv") as temporary:
                 history.to_csv(temporary, index=False)
         stored = prunekit.load(done / "model.safetensors")
         model.load_state_dict(stored.state_dict())
         ends.append(copy.deepcopy(model))
+        commits.append(json.loads((done / "commit.json").read_text()))
         histories.append(pd.read_csv(done / "history.csv"))
     averaged = _mean(ends)
     accuracies = {
@@ -116,7 +119,7 @@ def train(name: str, seed: int) -> None:
         "label_smoothing": 0.1,
     }
     facts = {"settings": settings, "weights": weights}
-    facts |= {"validation_accuracy": accuracies, "kept": kept}
+    facts |= {"validation_accuracy": accuracies, "kept": kept, "stage_commits": commits}
     seconds = float(history["seconds"].sum())
     _write_provenance(name, seed, dataset, model, size, seconds, commit, facts)
 
