@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, rules, trace
-from prunekit.channels.capture import meta_copy
+from prunekit.channels.capture import ShapesOnly, fresh_containers, meta_copy
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -55,10 +55,10 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     """
     graph = trace(model, example_inputs)
     gone = graph.groups_of(remove)
-    memo: dict[int, object] = {}
+    memo = fresh_containers(model)
     for name, dims in graph.slices.items():
         tensor = _carrier(model, name)
-        kept = {dim: torch.from_numpy(~np.isin(groups, gone)) for dim, groups in dims.items()}
+        kept = {dim: torch.from_numpy(~gone[groups]) for dim, groups in dims.items()}
         memo[id(tensor)] = _sliced(tensor, kept)
     small = copy.deepcopy(model, memo)
     for name in {name.rpartition(".")[0] for name in graph.slices}:
@@ -85,7 +85,7 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
             if id(tensor) not in parameters:
                 continue
             for dim, groups in dims.items():
-                indices = torch.from_numpy(np.flatnonzero(np.isin(groups, gone)))
+                indices = torch.from_numpy(np.flatnonzero(gone[groups]))
                 tensor.index_fill_(dim, indices.to(tensor.device), 0)
     return masked
 
@@ -121,8 +121,8 @@ def _announce_sizes(module: nn.Module, name: str, graph: ChannelGraph, gone: np.
     """Make the attributes in which a module states its sizes agree with its tensors."""
     if isinstance(module, (*rules.CONVOLUTIONS, *rules.TRANSPOSED)):
         layer = graph.layers[name]
-        inputs = int((~np.isin(layer.inputs, gone)).sum())
-        outputs = int((~np.isin(layer.groups, gone)).sum())
+        inputs = int((~gone[layer.inputs]).sum())
+        outputs = int((~gone[layer.groups]).sum())
         shared = outputs if isinstance(module, rules.TRANSPOSED) else inputs
         module.groups = shared // module.weight.shape[1]
         module.in_channels, module.out_channels = inputs, outputs
@@ -144,7 +144,7 @@ def _check_runs(model: nn.Module, example_inputs: Tensor | tuple) -> None:
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             meta_copy(model).eval()(*inputs)
     except Exception as error:
         raise TraceError(

@@ -57,12 +57,15 @@ class ChannelGraph:
         For each graph node whose output is the activation map of a layer as
         its consumer sees it (after the batch norm and activation that
         directly follow): the name of that layer.
+    count : int
+        Number of dependency groups, with group 0.
     """
 
     layers: dict[str, LayerChannels]
     slices: dict[str, dict[int, np.ndarray]]
     module: fx.GraphModule
     maps: dict[str, str]
+    count: int
 
     @property
     def prunable(self) -> dict[str, LayerChannels]:
@@ -82,7 +85,7 @@ class ChannelGraph:
         return found
 
     def groups_of(self, remove: Mapping[str, Iterable[int]]) -> np.ndarray:
-        """The dependency groups named by a removal, checked.
+        """The dependency groups that a removal names: a boolean for each, true for these.
 
         Raises
         ------
@@ -111,11 +114,12 @@ class ChannelGraph:
                         "output, or to a size written in its code"
                     )
                 chosen.add(int(groups[index]))
-        result = np.array(sorted(chosen), dtype=np.int64)
+        gone = np.zeros(self.count, dtype=bool)
+        gone[list(chosen)] = True
         for name, layer in self.layers.items():
-            if np.isin(layer.groups, result).all():
+            if gone[layer.groups].all():
                 raise ValueError(f"{name} would lose all of its {layer.filters} filters")
-        return result
+        return gone
 
 
 def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
@@ -149,14 +153,13 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     copy = meta_copy(model).eval()
     book = LabelBook()
     graph = capture(copy)
-    interpreter = LabelInterpreter(bind(graph, copy, copy), book)
-    interpreter.run(*inputs)
+    LabelInterpreter(copy, graph, book).run(*inputs)
     evaluated = list(book.outputs)
     if _unreached(copy, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
         training_graph = capture(copy.train())
         copy.eval()
-        LabelInterpreter(bind(training_graph, copy, copy), book).run(*inputs)
+        LabelInterpreter(copy, training_graph, book).run(*inputs)
     _unite_tied_weights(copy, book)
     groups = book.groups()
     layers = {
@@ -168,7 +171,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
         for name, dims in book.slices.items()
     }
     maps = _activation_maps(graph, copy, set(evaluated))
-    return ChannelGraph(layers, slices, bind(graph, model, copy), maps)
+    return ChannelGraph(layers, slices, bind(graph, model, copy), maps, int(groups.max()) + 1)
 
 
 def _unreached(model: nn.Module, book: LabelBook) -> bool:
@@ -184,8 +187,9 @@ def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
     first: dict[int, dict[int, Tensor]] = {}
     for name, dims in book.slices.items():
         tied = first.setdefault(id(attribute(model, name)), dims)
-        for dim, labels in dims.items():
-            book.unite(labels, tied[dim])
+        if tied is not dims:
+            for dim, labels in dims.items():
+                book.unite(labels, tied[dim])
 
 
 def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dict[str, str]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+
+from prunekit.channels import rules
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class TraceError(ValueError):
@@ -17,27 +22,46 @@ class TraceError(ValueError):
 
 def meta_copy(model: nn.Module) -> nn.Module:
     """A copy with the same structure whose tensors have shapes but no data, and no hooks."""
-    memo: dict[int, object] = {}
+    memo = fresh_containers(model)
+    for module in model.modules():
+        memo |= {id(getattr(module, name)): OrderedDict() for name in _HOOKS}
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
-    with without_hooks(model):
-        return copy.deepcopy(model, memo)
+    return copy.deepcopy(model, memo)
 
 
-@contextmanager
-def without_hooks(model: nn.Module) -> Iterator[None]:
-    """Take the forward and backward hooks of every module off for the time being."""
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    kept = [(module, name, getattr(module, name)) for module in model.modules() for name in names]
-    try:
-        for module, name, hooks in kept:
-            setattr(module, name, type(hooks)())
-        yield
-    finally:
-        for module, name, hooks in kept:
-            setattr(module, name, hooks)
+def fresh_containers(model: nn.Module) -> dict[int, object]:
+    """A memo for deepcopy with the empty dictionaries every module has a dozen of.
+
+    Copying them one by one takes most of the time of copying a model.
+    """
+    return {
+        id(value): type(value)()
+        for module in model.modules()
+        for value in vars(module).values()
+        if type(value) in (OrderedDict, dict, set) and not value
+    }
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Passes over operations that leave the shape as it is.
+
+    On tensors without data they compute nothing, yet take long: torch works
+    out the shape of one batch norm in Python, in a millisecond.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in rules.SHAPE_KEEPING and args and _keeps_shape(*args):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
+def _keeps_shape(x: Tensor, *others: Any) -> bool:
+    return x.is_meta and all(
+        len(other) == x.shape[1] for other in others if isinstance(other, Tensor)
+    )
 
 
 def capture(model: nn.Module) -> fx.Graph:

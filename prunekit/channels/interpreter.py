@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
-from prunekit.channels.capture import TraceError, attribute
+from prunekit.channels.capture import ShapesOnly, TraceError, attribute
 from prunekit.channels.labels import LabelBook, fixed, tensors_in
 
 
@@ -27,15 +27,16 @@ class LabelInterpreter(fx.Interpreter):
     ``book``: a module that both call has the same labels in both.
     """
 
-    def __init__(self, module: fx.GraphModule, book: LabelBook) -> None:
-        super().__init__(module, garbage_collect_values=False)
+    def __init__(self, model: nn.Module, graph: fx.Graph, book: LabelBook) -> None:
+        super().__init__(model, garbage_collect_values=False, graph=graph)
         self.extra_traceback = False
         self.book = book
         self.labels: dict[fx.Node, Any] = {}
 
     def run_node(self, node: fx.Node) -> Any:
         try:
-            value = super().run_node(node)
+            with ShapesOnly():
+                value = super().run_node(node)
         except Exception as error:
             raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
         self.labels[node] = self._label(node, value)

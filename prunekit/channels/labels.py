@@ -23,7 +23,7 @@ class LabelBook:
 
     def __init__(self) -> None:
         self.count = 1
-        self.edges: list[Tensor] = []
+        self.edges: list[np.ndarray] = []
         self.outputs: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
         self.slices: dict[str, dict[int, Tensor]] = {}
@@ -37,8 +37,12 @@ class LabelBook:
         """Labels at the same place of two tensors belong together."""
         a, b = torch.broadcast_tensors(a, b)
         a, b = _collapse(a, b)
-        pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
-        self.edges.append(pairs[:, pairs[0] != pairs[1]].unique(dim=1))
+        a, b = a.reshape(-1).numpy(), b.reshape(-1).numpy()
+        different = a != b
+        if different.any():
+            # Each pair as one number, so that a pair met at many pixels is kept once.
+            pairs = np.unique(a[different] * self.count + b[different])
+            self.edges.append(np.stack(np.divmod(pairs, self.count)))
 
     def freeze(self, *tensors: Tensor) -> None:
         for labels in tensors:
@@ -46,7 +50,7 @@ class LabelBook:
 
     def groups(self) -> np.ndarray:
         """Group number of every label: 0 for those that must stay, then 1, 2, ... as issued."""
-        edges = torch.cat([torch.empty(2, 0, dtype=torch.long), *self.edges], dim=1).numpy()
+        edges = np.concatenate([np.empty((2, 0), dtype=np.int64), *self.edges], axis=1)
         shape = (self.count, self.count)
         matrix = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=shape)
         _, component = connected_components(matrix, directed=False)

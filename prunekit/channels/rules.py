@@ -71,3 +71,8 @@ MIXING_FUNCTIONS = {
     *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention),
 }
 SIZES = {"size", "dim", "numel"}
+# Functions of one tensor that give one of the same shape and type.
+SHAPE_KEEPING = {
+    *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),
+    *(F.batch_norm, F.instance_norm, F.dropout, F.dropout2d, F.celu, F.softsign, F.dropout1d),
+}
