@@ -29,6 +29,7 @@ from prunekit.surgery import rebuild
 from prunekit.training import Batches, device_of, evaluate, fit
 
 FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
+Report = Callable[[nn.Module, list[dict[str, Any]]], None]
 Budget = Literal["filters", "parameters", "macs"]
 ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
 CHECKPOINT = "checkpoint.safetensors"
@@ -90,6 +91,7 @@ def prune(
     max_accuracy_drop: float | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
+    report: Report | None = None,
     progress: bool = True,
 ) -> PruningHistory:
     """Prune a network step by step, fine-tuning after each (thesis, chapters 7 to 9).
@@ -129,6 +131,11 @@ def prune(
         Where each iteration is written as it ends. A run with the same model
         and settings that finds one there goes on from it, and ends with the
         table of an unbroken run.
+    report
+        Called as ``report(model, rows)`` with the network as it stands and the
+        table so far, a dictionary a row: before the first iteration, after
+        each one, and with the last one again when a run is resumed. It must
+        leave the network as it is.
 
     Raises
     ------
@@ -179,6 +186,8 @@ def prune(
         run = Run(original, [row | {"seconds": time.perf_counter() - start}])
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if report is not None:
+        report(run.model, run.rows)
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(seed + iteration)
@@ -214,6 +223,8 @@ def prune(
                 run.stopped = "ratio"
         if checkpoint is not None:
             run.write(checkpoint, settings)
+        if report is not None and run.rebuilt == iteration:
+            report(run.model, run.rows)
     if run.stopped == "floor":
         share = 1 - run.rows[-1][budget] / run.rows[0][budget]
         warnings.warn(

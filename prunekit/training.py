@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from prunekit.training_state import TrainingState
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 HISTORY_COLUMNS = (
@@ -98,6 +102,10 @@ def fit(
     schedule: str = "one_cycle",
     label_smoothing: float = 0.0,
     clip_norm: float = 5.0,
+    teacher: nn.Module | None = None,
+    teacher_weight: float = 0.9,
+    temperature: float = 4.0,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train ``model`` in place by SGD with Nesterov momentum.
@@ -113,6 +121,14 @@ def fit(
         ``"cosine"`` (falls from the start) or ``"constant"``.
     clip_norm
         Largest norm of the whole gradient.
+    teacher, teacher_weight, temperature
+        Distillation (Hinton, Vinyals and Dean 2015): ``teacher_weight`` of
+        the loss is the divergence from the teacher's probabilities, both
+        softened by ``temperature``; the labels have the rest.
+    checkpoint
+        A file that each epoch replaces as it ends. Training that finds one of
+        the same settings goes on from it, and ends with the weights of an
+        unbroken run.
 
     Returns
     -------
@@ -125,8 +141,14 @@ def fit(
     Raises
     ------
     ValueError
-        A setting is out of range, or the loss becomes NaN or infinite.
+        A setting is out of range, the loss becomes NaN or infinite, or
+        ``checkpoint`` is damaged or of a training with other settings.
     """
+    if not 0 <= teacher_weight <= 1 or temperature <= 0:
+        raise ValueError(
+            "teacher_weight lies between 0 and 1 and temperature is positive, "
+            f"not {teacher_weight} and {temperature}"
+        )
     if epochs <= 0 or lr <= 0:
         raise ValueError(f"epochs and lr must be positive, not {epochs} and {lr}")
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -139,20 +161,43 @@ def fit(
     scheduler = _scheduler(schedule, optimizer, lr, total_steps)
     was_training = model.training
     model.to(memory_format=torch.channels_last)
-    rows: list[dict[str, float]] = []
+    state = TrainingState(model, optimizer, scheduler)
+    settings = {
+        "steps": total_steps,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "label_smoothing": label_smoothing,
+        "clip_norm": clip_norm,
+        "teacher": (teacher_weight, temperature) if teacher is not None else None,
+    }
+    if checkpoint is not None and Path(checkpoint).is_file():
+        state.read(Path(checkpoint), settings)
+    rows = state.rows
     interrupted = False
-    bar = tqdm(total=total_steps, disable=not progress, unit="batch")
+    loss_of = partial(
+        _loss,
+        label_smoothing=label_smoothing,
+        teacher=teacher,
+        teacher_weight=teacher_weight,
+        temperature=temperature,
+    )
+    done = sum(row["steps"] for row in rows)
+    bar = tqdm(total=total_steps, initial=done, disable=not progress, unit="batch")
     try:
         while steps_left := total_steps - sum(row["steps"] for row in rows):
             start = time.perf_counter()
             batches = islice(loader, steps_left)
             model.train()
-            row = _epoch(model, batches, optimizer, scheduler, label_smoothing, clip_norm, bar)
+            row = _epoch(model, batches, optimizer, scheduler, loss_of, clip_norm, bar)
             held_out = evaluate(model, val_loader) if val_loader is not None else None
             row["val_loss"] = held_out.loss if held_out else float("nan")
             row["val_accuracy"] = held_out.accuracy if held_out else float("nan")
             row["seconds"] = time.perf_counter() - start
             rows.append({"epoch": len(rows) + 1} | row)
+            if checkpoint is not None:
+                state.write(Path(checkpoint), settings)
             if progress:
                 bar.write("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
     except KeyboardInterrupt:
@@ -170,7 +215,7 @@ def _epoch(
     batches: Batches,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
-    label_smoothing: float,
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
     clip_norm: float,
     bar: tqdm,
 ) -> dict[str, float]:
@@ -181,7 +226,7 @@ def _epoch(
         x, y = _to(x, device), y.to(device)
         with autocast(device):
             output = model(x)
-        loss = F.cross_entropy(output.float(), y, label_smoothing=label_smoothing)
+        loss = loss_of(x, output.float(), y)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trainable, clip_norm)
@@ -199,6 +244,28 @@ def _epoch(
     if not steps:
         raise ValueError("the loader gave no batch: there is nothing to train on")
     return {"steps": steps, "lr": lr, "loss": loss_sum / examples, "accuracy": correct / examples}
+
+
+def _loss(
+    x: Tensor,
+    output: Tensor,
+    y: Tensor,
+    *,
+    label_smoothing: float,
+    teacher: nn.Module | None,
+    teacher_weight: float,
+    temperature: float,
+) -> Tensor:
+    loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
+    if teacher is None:
+        return loss
+    with evaluation_mode(teacher), torch.no_grad(), autocast(x.device):
+        soft = F.log_softmax(teacher(x).float() / temperature, dim=1)
+    divergence = F.kl_div(
+        F.log_softmax(output / temperature, dim=1), soft, reduction="batchmean", log_target=True
+    )
+    # Gradients of softened outputs shrink by the square of the temperature.
+    return (1 - teacher_weight) * loss + teacher_weight * temperature**2 * divergence
 
 
 def _to(x: Tensor, device: torch.device) -> Tensor:

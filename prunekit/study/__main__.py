@@ -1,0 +1,84 @@
+"""Run a study, or say what is recorded of it.
+
+    python -m prunekit.study run smoke
+    python -m prunekit.study status ratios
+    python -m prunekit.study run my_study.toml --results my_results --workers 4
+    python -m prunekit.study run ratios --scheduler tcp://10.0.0.1:8786
+
+A study is a TOML file; ``book/studies`` holds the book's, which go by name.
+Runs that are recorded are not run again, and one that was stopped goes on
+from its last iteration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from prunekit.study.declaration import BOOK, read_study
+from prunekit.study.engine import run_study
+from prunekit.study.recorded import Recorded
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    try:
+        study = read_study(options.study)
+        if options.action == "run":
+            run_study(
+                study,
+                options.results,
+                options.unfinished,
+                command=f"python -m prunekit.study run {options.study}",
+                workers=options.workers,
+                scheduler=options.scheduler,
+            )
+        recorded = Recorded(options.results / study.name, study)
+        missing = recorded.missing()
+    except (FileNotFoundError, ValueError, ImportError, RuntimeError, OSError) as error:
+        sys.exit(f"prunekit.study: {error}")
+    print(f"{study.title}: {len(study.runs) - len(missing)} of {len(study.runs)} runs recorded")
+    for run in missing:
+        print(f"  missing: {run}")
+    if (recorded.folder / "networks.csv").is_file():
+        print(_summary(recorded).to_string(float_format=lambda value: f"{value:.4g}"))
+
+
+def _summary(recorded: Recorded) -> pd.DataFrame:
+    """Mean and spread over seeds of each reported network."""
+    networks = recorded.table("networks")
+    groups = networks.assign(ratio=networks["ratio"].round(2)).groupby(
+        ["variant", "ratio"], sort=False
+    )
+    columns = {"filters": ("filters", "mean"), "parameters": ("parameters", "mean")}
+    columns |= {"macs": ("macs", "mean"), "seeds": ("seed", "nunique")}
+    for part in ("val_accuracy", "test_accuracy"):
+        columns |= {part: (part, "mean"), f"{part}_std": (part, "std")}
+    return groups.agg(**columns)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m prunekit.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", choices=["run", "status"])
+    parser.add_argument("study", help="a file *.toml, or the name of one in book/studies")
+    parser.add_argument("--results", type=Path, default=BOOK / "results", help="%(default)s")
+    parser.add_argument(
+        "--unfinished",
+        type=Path,
+        default=BOOK.parent / "_build" / "studies",
+        help="folder for the state between iterations: %(default)s",
+    )
+    parser.add_argument("--workers", type=int, help="local processes; by default as many as fit")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""A study as declared in a TOML file, and the runs it consists of."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunekit.pruning import prune
+from prunekit.training import fit
+
+BOOK = Path(__file__).parents[2] / "book"
+SETTINGS = {
+    "dataset": "cifar10",
+    "input_size": 32,
+    "batch_size": 128,
+    "start": None,
+    "freeze": False,
+    "train": None,
+    "prune": None,
+    "finish": None,
+}
+OF_THE_STUDY = {"title", "like", "seeds", "threads", "keep_model", "variants"}
+FIT = set(inspect.signature(fit).parameters) - {
+    *("model", "loader", "val_loader", "checkpoint", "progress")
+}
+PRUNE = set(inspect.signature(prune).parameters) - {
+    *("model", "train_loader", "val_loader", "seed", "folder", "report", "progress")
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Experiments that belong together.
+
+    Attributes
+    ----------
+    name : str
+        That of its file, without the suffix.
+    title : str
+        One line for people.
+    runs : dict
+        For each run, by name (``"<variant>-seed<seed>"``), all its settings:
+        ``variant``, ``seed`` and the keys of ``SETTINGS``. Nothing else
+        decides what a run computes, but the data and the starting weights.
+    threads : int
+        Threads of one run.
+    keep_model : bool
+        Whether the last network of each run is a result.
+    """
+
+    name: str
+    title: str
+    runs: dict[str, dict[str, Any]]
+    threads: int = 1
+    keep_model: bool = False
+
+
+def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study:
+    """Read a study file.
+
+    Parameters
+    ----------
+    name
+        A path that ends in ``.toml``, or the name of a file in ``folder``
+        without the suffix.
+
+    The file holds any of the settings ``dataset``, ``input_size`` (pixels),
+    ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, or the
+    folder of a recorded network under the results), ``freeze`` (only the
+    classifier learns), ``train`` (arguments of :func:`prunekit.training.fit`),
+    ``prune`` (arguments of :func:`prunekit.prune`) and ``finish`` (``ratios``
+    at which the network is fine-tuned longer, by ``fine_tune``, and
+    reported; without ``ratios``, the last one is). ``seeds`` and the list
+    ``variants``, each with a ``name`` and settings of its own, span the runs.
+    ``like`` names a study whose settings hold where the file is silent.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is not TOML, or holds a key that means nothing; the message names it.
+
+    Examples
+    --------
+    >>> list(read_study("smoke").runs)[:2]
+    ['activation_l2-seed0', 'activation_l2-seed1']
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = Path(folder) / f"{name}.toml"
+    declared = _read(path)
+    _refuse_unknown(declared, set(SETTINGS) | OF_THE_STUDY, path)
+    variants = declared.get("variants") or [{"name": path.stem}]
+    shared = SETTINGS | {key: value for key, value in declared.items() if key in SETTINGS}
+    runs: dict[str, dict[str, Any]] = {}
+    for variant, seed in itertools.product(variants, declared.get("seeds", [0])):
+        if "name" not in variant:
+            raise ValueError(f"{path}: each of variants needs a name")
+        own = {key: value for key, value in variant.items() if key != "name"}
+        _refuse_unknown(own, set(SETTINGS), path)
+        settings = _merged(shared, own)
+        _check(settings, path)
+        run = f"{variant['name']}-seed{seed}"
+        if run in runs:
+            raise ValueError(f"{path}: two runs are named {run}")
+        runs[run] = {"variant": variant["name"], "seed": seed} | settings
+    return Study(
+        path.stem,
+        declared.get("title", path.stem),
+        runs,
+        declared.get("threads", 1),
+        declared.get("keep_model", False),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml"))) or "none"
+        raise FileNotFoundError(f"{path} does not exist; studies in its folder: {known}")
+    try:
+        declared = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    if "like" in declared:
+        declared = _merged(_read(path.with_name(f"{declared['like']}.toml")), declared)
+    return declared
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with what ``own`` says in its place, tables merged key by key."""
+    result = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        result[key] = _merged(base[key], value) if both else value
+    return result
+
+
+def _check(settings: Mapping[str, Any], path: Path) -> None:
+    if settings["start"] is None:
+        raise ValueError(f"{path}: start is missing: what network does the study begin with?")
+    if not (settings["train"] or settings["prune"]):
+        raise ValueError(f"{path}: neither train nor prune: there is nothing to run")
+    pruning, finish = settings["prune"] or {}, settings["finish"] or {}
+    _refuse_unknown(settings["train"] or {}, FIT, path)
+    _refuse_unknown(pruning, PRUNE, path)
+    if pruning and (missing := {"criterion", "ratio", "per_iteration", "fine_tune"} - set(pruning)):
+        raise ValueError(f"{path}: prune must say {', '.join(sorted(missing))}")
+    _refuse_unknown(finish, {"ratios", "fine_tune"}, path)
+    for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
+        _refuse_unknown(fine_tune or {}, FIT, path)
+
+
+def _refuse_unknown(declared: Mapping[str, Any], known: set[str], path: Path) -> None:
+    if unknown := sorted(set(declared) - known):
+        raise ValueError(
+            f"{path}: {', '.join(unknown)} means nothing there; known: {', '.join(sorted(known))}"
+        )

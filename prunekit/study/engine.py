@@ -1,0 +1,157 @@
+"""Spread the runs of a study over processes or machines, and collect them as they end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from prunekit.provenance import current_commit
+from prunekit.study.declaration import Study
+from prunekit.study.recorded import Recorded
+from prunekit.study.work import carry_out
+
+TOPIC = "prunekit-progress"
+
+
+def run_study(
+    study: Study,
+    results: Path,
+    unfinished: Path,
+    *,
+    command: str,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Recorded:
+    """Run what is missing of a study, and nothing else.
+
+    Parameters
+    ----------
+    results
+        Folder of recorded studies; this one goes to ``results / study.name``.
+    unfinished
+        Folder for the state of runs between iterations.
+    command
+        What stands in the provenance as the way to get these results again.
+    workers
+        Local processes: by default one for each GPU, or for each
+        ``study.threads`` processors.
+    scheduler
+        Address of a Dask scheduler whose workers do the runs. They must see
+        both folders, and the data, under the same paths.
+
+    Raises
+    ------
+    ValueError
+        Recorded or unfinished runs are of other settings.
+    RuntimeError
+        Runs failed; the message names each with its error. The others are
+        recorded.
+    """
+    recorded = Recorded(results / study.name, study)
+    missing = recorded.missing()
+    if not missing:
+        return recorded
+    shared = {"threads": study.threads, "command": command, "commit": current_commit()}
+    folders = {run: (unfinished / study.name / run).resolve() for run in missing}
+    failed = {}
+    with _client(scheduler, workers or _processes(study.threads)) as client:
+        from distributed import as_completed
+
+        futures = {
+            client.submit(
+                _on_worker,
+                run,
+                study.runs[run],
+                folders[run],
+                results.resolve(),
+                shared,
+                key=f"{study.name}-{run}",
+                # A worker that is lost is not the run's fault: it goes on elsewhere.
+                retries=3,
+                pure=False,
+            ): run
+            for run in missing
+        }
+        with _bar(client, len(futures), progress):
+            for future in as_completed(futures):
+                run = futures[future]
+                if future.status == "finished":
+                    recorded.add(run, folders[run])
+                    future.release()
+                else:
+                    failed[run] = future.exception()
+    if failed:
+        causes = "; ".join(f"{run}: {error}" for run, error in failed.items())
+        raise RuntimeError(f"{len(failed)} of {len(missing)} runs failed: {causes}")
+    return recorded
+
+
+def _on_worker(
+    run: str, settings: dict[str, Any], folder: Path, results: Path, shared: dict[str, Any]
+) -> None:
+    from distributed import get_worker
+
+    worker = get_worker()
+    carry_out(
+        run,
+        settings,
+        folder,
+        results,
+        progress=lambda share: worker.log_event(TOPIC, {"run": run, "share": share}),
+        **shared,
+    )
+
+
+def _processes(threads: int) -> int:
+    return torch.cuda.device_count() or max(1, (os.cpu_count() or 1) // threads)
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ImportError("studies need Dask distributed: pip install 'prunekit[study]'") from error
+    # A run takes minutes and its process hundreds of megabytes: no limits made for short tasks.
+    dask.config.set(
+        {"distributed.worker.daemon": True, "distributed.scheduler.allowed-failures": 9}
+    )
+    if scheduler is not None:
+        with Client(scheduler) as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _bar(client: Any, runs: int, show: bool) -> Iterator[None]:
+    """A bar over all runs, each counted by the share of it that is done, with the time left."""
+    shares: dict[str, float] = {}
+    form = "{desc} {bar} {n:.2f} of {total} runs [{elapsed} < {remaining}]"
+    with tqdm(total=runs, disable=not show, bar_format=form, desc="study") as bar:
+
+        def note(event: tuple[float, dict[str, Any]]) -> None:
+            shares[event[1]["run"]] = event[1]["share"]
+            bar.n = sum(shares.values())
+            bar.refresh()
+
+        client.subscribe_topic(TOPIC, note)
+        yield
+        client.unsubscribe_topic(TOPIC)

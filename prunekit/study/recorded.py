@@ -1,0 +1,128 @@
+"""The recorded results of a study: tables, networks and provenance in one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunekit.files import replacing, write_json
+from prunekit.study.declaration import Study
+from prunekit.study.work import DONE, MODEL
+
+TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
+PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is recorded of one study.
+
+    A row of any table begins with ``variant`` and ``seed``, which name its
+    run. ``history`` has a row an epoch of training, ``table`` and ``pattern``
+    a row an iteration of pruning (as :class:`prunekit.PruningHistory`),
+    ``networks`` and ``networks_pattern`` a row a reported network: its size,
+    accuracies on validation before and after the last fine-tuning and on
+    test (fractions; the test set is used once a network), and the filters
+    removed from each layer.
+    """
+
+    folder: Path
+    study: Study
+
+    def missing(self) -> list[str]:
+        """Names of the runs that are not recorded.
+
+        Raises
+        ------
+        ValueError
+            A recorded run is of other settings than the study file declares,
+            or the study file no longer declares it.
+        """
+        records = self.records()
+        for run, record in records.items():
+            if run not in self.study.runs:
+                raise ValueError(
+                    f"{self.folder} holds the run {run}, which the study file no longer declares: "
+                    "move the folder away, or give the new study another name"
+                )
+            declared = self.study.runs[run]
+            differing = [
+                f"{key} ({record['settings'].get(key)!r} recorded, {value!r} declared)"
+                for key, value in declared.items()
+                if record["settings"].get(key) != value
+            ]
+            if differing:
+                raise ValueError(
+                    f"{self.folder} holds the run {run} with other settings: "
+                    f"{', '.join(differing)}. Results of different settings are not mixed: move "
+                    "the folder away, or give the new study another name"
+                )
+        return [run for run in self.study.runs if run not in records]
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Provenance of each recorded run, by name."""
+        path = self.folder / PROVENANCE
+        return json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else {}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of ``TABLES``."""
+        return pd.read_csv(self.folder / f"{name}.csv")
+
+    def add(self, run: str, done: Path) -> None:
+        """Take over a run that is complete in the folder ``done``.
+
+        Raises
+        ------
+        ValueError
+            It saw other data, or began with other weights, than the runs
+            recorded before.
+        """
+        record = json.loads((done / DONE).read_text("utf-8"))
+        records = self.records()
+        self._refuse_other_data(run, record, records)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in TABLES:
+            if (done / f"{name}.csv").is_file() and (done / f"{name}.csv").stat().st_size > 1:
+                self._add_rows(name, run, pd.read_csv(done / f"{name}.csv"))
+        if self.study.keep_model:
+            (self.folder / run).mkdir(exist_ok=True)
+            with replacing(self.folder / run / MODEL) as temporary:
+                temporary.write_bytes((done / MODEL).read_bytes())
+        records[run] = record
+        ordered = {name: records[name] for name in self.study.runs if name in records}
+        write_json({"title": self.study.title, "runs": ordered}, self.folder / PROVENANCE)
+
+    def _add_rows(self, name: str, run: str, rows: pd.DataFrame) -> None:
+        settings = self.study.runs[run]
+        rows.insert(0, "variant", settings["variant"])
+        rows.insert(1, "seed", settings["seed"])
+        path = self.folder / f"{name}.csv"
+        if path.is_file():
+            before = pd.read_csv(path)
+            # A study that was killed here left rows of this run, but no provenance.
+            same = (before["variant"] == settings["variant"]) & (before["seed"] == settings["seed"])
+            rows = pd.concat([before[~same], rows], ignore_index=True)
+        order = {(s["variant"], s["seed"]): n for n, s in enumerate(self.study.runs.values())}
+        key = [order[variant, seed] for variant, seed in zip(rows["variant"], rows["seed"])]  # noqa: B905
+        rows = rows.assign(_order=key).sort_values("_order", kind="stable").drop(columns="_order")
+        with replacing(path) as temporary:
+            rows.to_csv(temporary, index=False)
+
+    def _refuse_other_data(
+        self, run: str, record: dict[str, Any], records: dict[str, dict[str, Any]]
+    ) -> None:
+        for name, other in records.items():
+            same_start = other["settings"]["start"] == record["settings"]["start"]
+            for key in ("data_sha256", "starting_weights") if same_start else ("data_sha256",):
+                random_start = record["settings"]["start"] in ("imagenet", "random", "tiny")
+                if key == "starting_weights" and random_start:
+                    continue
+                if other[key] != record[key]:
+                    raise ValueError(
+                        f"{run} and {name}, both of {self.folder}, differ in {key}: their results "
+                        "are not mixed. Move the folder away to record all of them again"
+                    )
