@@ -81,3 +81,24 @@ def normalise(scores: Tensor) -> Tensor:
         return scores
     scaled = scores / largest
     return scaled / torch.linalg.vector_norm(scaled)
+
+
+# Products are formed in parts of so many numbers: 4 MB of float32, which a cache may hold.
+_PART = 1 << 20
+
+
+def summed_products(a: Tensor, b: Tensor) -> Tensor:
+    """Sums over positions of a times b, for tensors of shape (examples, filters, positions).
+
+    The product itself is never held as a whole: it would be as large as the
+    maps. Sums of half-precision numbers are taken in float32.
+
+    Examples
+    --------
+    >>> summed_products(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]))
+    tensor([[11.]])
+    """
+    kind = torch.promote_types(a.dtype, torch.float32)
+    examples = max(1, _PART // max(1, a[0].numel()))
+    parts = zip(a.split(examples), b.split(examples), strict=True)
+    return torch.cat([(p.to(kind) * q.to(kind)).sum(dim=2) for p, q in parts])

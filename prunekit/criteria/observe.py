@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.capture import attribute
 from prunekit.criteria.base import Criterion, Needs, Observation
 from prunekit.training import Batches, device_of, evaluation_mode
 
@@ -65,16 +66,16 @@ def observe(
     examples = 0
     if from_maps or from_slopes:
         device = device_of(model)
-        interpreter = _MapInterpreter(graph, modules, record, from_maps, from_slopes)
+        watched = _watched(graph, modules, record, from_maps, from_slopes)
         with evaluation_mode(model):
             for x, y in batches:
                 x = x.to(device)
                 x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
                 if from_slopes:
-                    _differentiate(interpreter, x, y.to(device), loss)
+                    _differentiate(watched, x, y.to(device), loss)
                 else:
                     with torch.inference_mode():
-                        interpreter.run(x)
+                        watched(x)
                 examples += len(x)
 
     def mean(criterion: Criterion, layer: str) -> Tensor:
@@ -87,7 +88,7 @@ def observe(
 
 
 def _differentiate(
-    interpreter: _MapInterpreter,
+    watched: fx.GraphModule,
     x: Tensor,
     y: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -96,51 +97,73 @@ def _differentiate(
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         # The clone may be written to in place, which a tensor that requires a gradient may not.
-        output = interpreter.run(x.clone())
+        output = watched(x.clone())
         torch.autograd.grad(loss(output, y).sum(), x)
 
 
-class _MapInterpreter(fx.Interpreter):
-    """Runs the graph and shows the activation maps it meets on the way."""
+Record = Callable[[Sequence[Criterion], Observation, int], None]
+
+
+class _Watch(nn.Module):
+    """Shows the activation maps of one layer, and their gradient when it arrives."""
 
     def __init__(
         self,
-        graph: ChannelGraph,
-        modules: dict[str, nn.Module],
-        record: Callable[[Sequence[Criterion], Observation, int], None],
+        name: str,
+        layer: nn.Module,
+        keep: bool,
+        record: Record,
         from_maps: Sequence[Criterion],
         from_slopes: Sequence[Criterion],
     ) -> None:
-        super().__init__(graph.module)
-        self.modules = modules
+        super().__init__()
+        self.seen_from = name
+        self.layer = (layer,)  # in a tuple, lest torch take it for a part of this module
+        self.keep = keep
         self.record = record
         self.from_maps = from_maps
         self.from_slopes = from_slopes
-        self.maps = {node: name for node, name in graph.maps.items() if name in modules}
-        self.overwritten = {
-            node.name
-            for node in graph.module.graph.nodes
-            if node.name in self.maps and _may_be_overwritten(node, graph.module)
-        }
 
-    def run_node(self, node: fx.Node) -> Any:
-        value = super().run_node(node)
-        if node.name not in self.maps:
-            return value
-        layer = self.maps[node.name]
-        module, examples = self.modules[layer], len(value)
-        # A copy only where a later layer writes over the map before its gradient arrives.
-        keep = bool(self.from_slopes) and node.name in self.overwritten
-        activation = _flat(value.detach().clone() if keep else value.detach(), module)
-        self.record(self.from_maps, Observation(layer, module, activation), examples)
+    def forward(self, value: Tensor) -> None:
+        (layer,), examples = self.layer, len(value)
+        keep = self.keep and bool(self.from_slopes)
+        activation = _flat(value.detach().clone() if keep else value.detach(), layer)
+        self.record(self.from_maps, Observation(self.seen_from, layer, activation), examples)
         if self.from_slopes and value.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                seen = Observation(layer, module, activation, _flat(gradient, module))
+                seen = Observation(self.seen_from, layer, activation, _flat(gradient, layer))
                 self.record(self.from_slopes, seen, examples)
 
             value.register_hook(arrived)
-        return value
+
+
+def _watched(
+    graph: ChannelGraph,
+    modules: dict[str, nn.Module],
+    record: Record,
+    from_maps: Sequence[Criterion],
+    from_slopes: Sequence[Criterion],
+) -> fx.GraphModule:
+    """The model's forward pass with a watch behind every activation map."""
+    traced = graph.module
+    watched, made = fx.Graph(), {}
+    result = watched.graph_copy(traced.graph, made)
+    watched.output(result)
+    parts: dict[str, nn.Module] = {}
+    for node in traced.graph.nodes:
+        name = graph.maps.get(node.name)
+        if name in modules:
+            # A copy only where a later layer writes over the map before its gradient arrives.
+            keep = _may_be_overwritten(node, traced)
+            target = f"_watch_{len(parts)}"
+            parts[target] = _Watch(name, modules[name], keep, record, from_maps, from_slopes)
+            with watched.inserting_after(made[node]):
+                watched.call_module(target, (made[node],))
+    for node in watched.nodes:
+        if node.op in ("call_module", "get_attr") and node.target not in parts:
+            parts[node.target] = attribute(traced, node.target)
+    return fx.GraphModule(parts, watched)
 
 
 def _flat(maps: Tensor, module: nn.Module) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.base import Criterion, Observation, summed_products
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Taylor(Criterion):
     needs = "gradients"
 
     def __call__(self, observation: Observation) -> Tensor:
-        change = (observation.gradient * observation.activation).mean(dim=2)
-        return change.abs().mean(dim=0)
+        return _change(observation).abs().mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,13 @@ class TaylorSigned(Criterion):
     needs = "gradients"
 
     def __call__(self, observation: Observation) -> Tensor:
-        return (observation.gradient * observation.activation).mean(dim=(0, 2))
+        return _change(observation).mean(dim=0)
 
     def finish(self, mean: Tensor) -> Tensor:
         return torch.abs(mean)
+
+
+def _change(observation: Observation) -> Tensor:
+    """Mean over positions of gradient times activation, of shape (examples, filters)."""
+    products = summed_products(observation.gradient, observation.activation)
+    return products / observation.activation.shape[2]
