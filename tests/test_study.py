@@ -1,0 +1,268 @@
+"""Studies: what a file declares, runs that are killed, lost workers, results that may not mix."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prunekit.study import read_study
+from prunekit.study.__main__ import main
+from prunekit.study.engine import run_study
+from prunekit.study.recorded import Recorded
+from prunekit.study.work import carry_out, start
+
+SMALL = """
+title = "Two runs in small"
+dataset = "digits"
+batch_size = 64
+start = "tiny"
+seeds = [0, 1]
+train = {{ epochs = 1, lr = 0.02 }}
+
+[prune]
+criterion = "weight_l1"
+ratio = {ratio}
+per_iteration = 40
+fine_tune = {{ epochs = 0.25, lr = 0.01 }}
+
+[finish]
+ratios = [0.0, 0.3]
+fine_tune = {{ epochs = 0.25, lr = 0.01 }}
+"""
+TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL.format(ratio=0.4))
+    return path
+
+
+def command(path: Path, *more: str) -> list[str]:
+    folder = path.parent
+    folders = ["--results", str(folder / "results"), "--unfinished", str(folder / "unfinished")]
+    return ["run", str(path), *folders, *more]
+
+
+def tables(path: Path) -> dict[str, pd.DataFrame]:
+    """The recorded tables, without the columns of wall time."""
+    recorded = Recorded(path.parent / "results" / "small", read_study(path))
+    found = {name: recorded.table(name) for name in TABLES}
+    return {name: table.drop(columns="seconds", errors="ignore") for name, table in found.items()}
+
+
+def process(*arguments: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(found, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
+
+
+# Declarations
+
+
+def test_variants_and_seeds_span_the_runs(tmp_path):
+    (tmp_path / "base.toml").write_text(SMALL.format(ratio=0.4))
+    (tmp_path / "more.toml").write_text(
+        'like = "base"\nseeds = [3]\nprune.ratio = 0.5\n'
+        '[[variants]]\nname = "a"\n[[variants]]\nname = "b"\nprune.fine_tune.epochs = 2\n'
+    )
+    runs = read_study(tmp_path / "more.toml").runs
+    assert list(runs) == ["a-seed3", "b-seed3"]
+    assert runs["a-seed3"]["prune"]["ratio"] == 0.5
+    assert runs["a-seed3"]["prune"]["fine_tune"] == {"epochs": 0.25, "lr": 0.01}
+    assert runs["b-seed3"]["prune"]["fine_tune"] == {"epochs": 2, "lr": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("per_iteration", "per_iterations"), "per_iterations means nothing"),
+        (('start = "tiny"\n', ""), "start is missing"),
+        (("ratio = 0.4\n", ""), "prune must say ratio"),
+        (("seeds", "seed"), "seed means nothing"),
+        (("title = ", "title = = "), "not valid TOML"),
+        (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(small, change, message):
+    small.write_text(SMALL.format(ratio=0.4).replace(*change))
+    with pytest.raises(ValueError, match=message):
+        read_study(small)
+
+
+def test_a_study_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(FileNotFoundError, match="nonesuch.*smoke"):
+        read_study("nonesuch")
+
+
+def test_a_start_that_is_not_recorded_names_the_study_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the study 'base'"):
+        start("base/base-seed0", 10, tmp_path)
+
+
+def test_every_study_of_the_book_can_be_read(root):
+    for path in (root / "book" / "studies").glob("*.toml"):
+        assert read_study(path.stem).runs
+
+
+# One run
+
+
+def test_a_run_killed_in_any_iteration_ends_with_the_tables_of_an_unbroken_one(tmp_path, small):
+    study = read_study(small)
+    settings = study.runs["small-seed0"]
+    shared = {"threads": 1, "command": "", "commit": ""}
+
+    class Killed(Exception):
+        pass
+
+    def stop_at(share):
+        def progress(done):
+            if done >= share:
+                raise Killed
+
+        return progress
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    carry_out("a", settings, whole, tmp_path, progress=lambda share: None, **shared)
+    for share in (0.3, 0.35, 0.6, 0.9):
+        with pytest.raises(Killed):
+            carry_out("a", settings, broken, tmp_path, progress=stop_at(share), **shared)
+    carry_out("a", settings, broken, tmp_path, progress=lambda share: None, **shared)
+    for name in TABLES:
+        one, other = (pd.read_csv(folder / f"{name}.csv") for folder in (whole, broken))
+        seconds = {"columns": "seconds", "errors": "ignore"}
+        pd.testing.assert_frame_equal(one.drop(**seconds), other.drop(**seconds))
+
+
+# Whole studies
+
+
+def test_killed_and_started_again_a_study_ends_as_if_unbroken(tmp_path, small):
+    main(command(small, "--workers", "1"))
+    whole = tables(small)
+    again = tmp_path / "again"
+    again.mkdir()
+    path = again / "small.toml"
+    path.write_text(small.read_text())
+    checkpoint = again / "unfinished" / "small" / "small-seed0" / "checkpoint.safetensors"
+    started = process("prunekit.study", *command(path, "--workers", "1"))
+    wait_for(checkpoint.is_file)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    main(command(path, "--workers", "1"))
+    for name, table in tables(path).items():
+        pd.testing.assert_frame_equal(table, whole[name])
+
+
+def test_a_recorded_study_is_not_run_again(small):
+    main(command(small, "--workers", "1"))
+    before = {p: p.stat().st_mtime_ns for p in (small.parent / "results").rglob("*")}
+    main(command(small, "--workers", "1"))
+    assert before == {p: p.stat().st_mtime_ns for p in (small.parent / "results").rglob("*")}
+
+
+def test_results_of_other_settings_are_refused_and_left_as_they_were(small):
+    main(command(small, "--workers", "1"))
+    kept = (small.parent / "results" / "small" / "networks.csv").read_bytes()
+    small.write_text(SMALL.format(ratio=0.5))
+    with pytest.raises(SystemExit, match=r"other settings: prune .*'ratio': 0\.4.*'ratio': 0\.5"):
+        main(command(small))
+    assert (small.parent / "results" / "small" / "networks.csv").read_bytes() == kept
+
+
+def test_runs_on_other_data_are_refused(tmp_path, small):
+    study = read_study(small)
+    recorded = Recorded(tmp_path / "results" / "small", study)
+    for seed, data in ((0, "one"), (1, "another")):
+        done = tmp_path / f"done{seed}"
+        done.mkdir()
+        run = study.runs[f"small-seed{seed}"]
+        record = {"settings": run, "data_sha256": data, "starting_weights": "same"}
+        (done / "provenance.json").write_text(json.dumps(record))
+    recorded.add("small-seed0", tmp_path / "done0")
+    with pytest.raises(ValueError, match="differ in data_sha256"):
+        recorded.add("small-seed1", tmp_path / "done1")
+    assert list(recorded.records()) == ["small-seed0"]
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_recorded(small):
+    text = SMALL.format(ratio=0.4)
+    small.write_text(
+        text + '\n[[variants]]\nname = "good"\n[[variants]]\nname = "bad"\nstart = "not/there"\n'
+    )
+    with pytest.raises(SystemExit, match="2 of 4 runs failed: bad-seed0: .*not/there"):
+        main(command(small, "--workers", "1"))
+    recorded = Recorded(small.parent / "results" / "small", read_study(small))
+    assert recorded.missing() == ["bad-seed0", "bad-seed1"]
+
+
+def test_two_workers_of_a_scheduler_one_of_them_killed(tmp_path, small):
+    """The scheduler and its workers are processes of their own, as on several machines."""
+    file = tmp_path / "scheduler.json"
+    scheduler = process(
+        *("distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"),
+        *("--host", "127.0.0.1", "--scheduler-file", str(file)),
+    )
+    wait_for(lambda: file.is_file() and file.read_text().endswith("}"))
+    address = json.loads(file.read_text())["address"]
+    workers = [
+        process(
+            *("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"),
+            *("--no-dashboard", "--name", f"worker{number}", "--memory-limit", "0"),
+            OMP_NUM_THREADS="1",
+        )
+        for number in range(2)
+    ]
+    study = subprocess.Popen(
+        [sys.executable, "-m", "prunekit.study", *command(small, "--scheduler", address)],
+        start_new_session=True,
+    )
+    try:
+        folders = [tmp_path / "unfinished" / "small" / f"small-seed{seed}" for seed in (0, 1)]
+        wait_for(lambda: all((f / "checkpoint.safetensors").is_file() for f in folders))
+        os.killpg(workers[0].pid, signal.SIGKILL)
+        assert study.wait(timeout=240) == 0
+    finally:
+        for one in (study, *workers, scheduler):
+            if one.poll() is None:
+                os.killpg(one.pid, signal.SIGKILL)
+            one.wait()
+    main(command(small, "--workers", "1"))
+    assert {(row.variant, row.seed) for row in tables(small)["networks"].itertuples()} == {
+        ("small", 0),
+        ("small", 1),
+    }
+
+
+def test_make_study_runs_the_whole_path_in_small(tmp_path):
+    study = read_study("smoke")
+    recorded = run_study(study, tmp_path / "results", tmp_path / "unfinished", command="make study")
+    networks = recorded.table("networks")
+    assert len(networks) == 2 * 2 * 3
+    assert networks.groupby("ratio")["filters"].max().tolist() == [184, 128, 73]
+    unpruned = networks[networks["ratio"] == 0.0]
+    assert unpruned["test_accuracy"].min() > 0.5
+    records = recorded.records()
+    for key in ("seed", "data_sha256", "machine", "versions", "commit", "command", "seconds"):
+        assert all(key in record for record in records.values())
