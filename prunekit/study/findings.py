@@ -1,0 +1,272 @@
+"""What the tables of a study say: spread over seeds, shares of layers, knees, differences.
+
+Every function takes tables as :class:`prunekit.study.recorded.Recorded` gives
+them and returns a new one. Accuracies and shares are fractions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
+RUN = ["variant", "seed"]
+COSTS = ("filters", "parameters", "macs", "latency")
+
+
+def part_of(layer: str) -> str:
+    """The third of the network a layer belongs to, by its index (thesis, section 8.2).
+
+    Examples
+    --------
+    >>> part_of("features.3.squeeze"), part_of("conv 0"), part_of("Fire 12")
+    ('middle (3-7)', 'initial (0-2)', 'last (9-12)')
+    """
+    index = re.search(r"\d+", layer)
+    for part, indices in PARTS.items():
+        if index is not None and int(index[0]) in indices:
+            return part
+    raise ValueError(f"{layer} has no index from 0 to 12: to which part does it belong?")
+
+
+def shares_by_part(removed: pd.DataFrame) -> pd.DataFrame:
+    """Which share of the removed filters came from each part of the network.
+
+    Parameters
+    ----------
+    removed
+        Filters removed: a column a layer or block; each row is judged by itself.
+
+    Examples
+    --------
+    >>> removed = pd.DataFrame({"conv 0": [1], "Fire 3": [3], "Fire 9": [4]})
+    >>> shares_by_part(removed).round(3).to_dict("list")
+    {'initial (0-2)': [0.125], 'middle (3-7)': [0.375], 'last (9-12)': [0.5]}
+    """
+    parts = removed.T.groupby(part_of).sum().T.reindex(columns=list(PARTS), fill_value=0)
+    return parts.div(removed.sum(axis=1), axis=0)
+
+
+def layers_of(table: pd.DataFrame) -> list[str]:
+    """The columns of a recorded pattern that are layers."""
+    return [column for column in table if column not in (*RUN, "ratio", "iteration")]
+
+
+def with_unpruned(networks: pd.DataFrame) -> pd.DataFrame:
+    """Give every run a row at ratio 0.
+
+    Removing nothing is the same for every criterion, so the row of one
+    variant serves all runs of its seed.
+
+    Raises
+    ------
+    ValueError
+        No variant has a row at ratio 0 for some seed.
+    """
+    unpruned = networks[networks["ratio"] == 0].drop_duplicates("seed").set_index("seed")
+    if without := sorted(set(networks["seed"]) - set(unpruned.index)):
+        names = ", ".join(map(str, without))
+        raise ValueError(f"no network at ratio 0 is recorded for seed {names}")
+    runs = networks.groupby(RUN, sort=False)["ratio"].min()
+    lacking = [
+        unpruned.loc[[seed]].assign(variant=variant).reset_index()
+        for (variant, seed), lowest in runs.items()
+        if lowest > 0
+    ]
+    return pd.concat([networks, *lacking], ignore_index=True)[list(networks)]
+
+
+def relative(networks: pd.DataFrame) -> pd.DataFrame:
+    """Each network beside the unpruned one of its seed, which had the same last fine-tuning.
+
+    Takes and returns runs :func:`with_unpruned`, and adds
+    ``filters_removed``, ``parameters_removed``, ``macs_removed`` and
+    ``latency_removed`` (shares), ``speedup`` and ``accuracy_lost`` on the
+    test set, the two of latency where it is known.
+    """
+    networks = with_unpruned(networks)
+    columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
+    unpruned = networks[networks["ratio"] == 0].groupby("seed")[columns].mean()
+    beside = unpruned.loc[networks["seed"]].set_index(networks.index)
+    result = networks.assign(accuracy_lost=beside["test_accuracy"] - networks["test_accuracy"])
+    for cost in columns[:-1]:
+        result[f"{cost}_removed"] = 1 - networks[cost] / beside[cost]
+    if "latency" in networks:
+        result["speedup"] = beside["latency"] / networks["latency"]
+    return result
+
+
+def over_seeds(
+    table: pd.DataFrame, value: str, by: Sequence[str] = ("variant", "ratio")
+) -> pd.DataFrame:
+    """Mean, sample standard deviation (not a number for one seed), range and number of seeds.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"variant": "a", "ratio": 0.5, "seed": [0, 1, 2],
+    ...                       "accuracy": [0.7, 0.8, 0.9]})
+    >>> over_seeds(table, "accuracy").round(3).values.tolist()
+    [[0.8, 0.1, 0.7, 0.9, 3.0]]
+    """
+    groups = table.groupby(list(by), sort=False)[value]
+    return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count")
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean of independent values and half the width of Student's t confidence interval.
+
+    With fewer than two values nothing is known of the spread: the half width
+    is not a number.
+
+    Examples
+    --------
+    >>> [round(number, 3) for number in mean_interval([1, 2, 3])]
+    [2.0, 2.484]
+    """
+    values = np.asarray(list(values), dtype=float)
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean()), float(t.ppf((1 + level) / 2, len(values) - 1) * error)
+
+
+def paired_differences(
+    table: pd.DataFrame, a: str, b: str, value: str, by: str | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """By how much variant ``a`` exceeds ``b``, seed by seed.
+
+    Two runs of one seed share the network, the order of the images and their
+    augmentation, so their difference varies less than either. The interval is
+    Student's over the seeds that both have.
+
+    Parameters
+    ----------
+    value
+        Column to compare.
+    by
+        Column, such as ``ratio``, with a row of the result for each of its
+        values that both have; by default one row, in which each seed counts
+        with its mean over all rows.
+
+    Returns
+    -------
+    DataFrame
+        ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``.
+    """
+    keys = ["seed"] if by is None else [by, "seed"]
+    of = {name: table[table["variant"] == name] for name in (a, b)}
+    if by is None:
+        shared = set(of[a]["ratio"]) & set(of[b]["ratio"])
+        of = {name: part[part["ratio"].isin(shared)] for name, part in of.items()}
+    difference = of[a].groupby(keys)[value].mean() - of[b].groupby(keys)[value].mean()
+    difference = difference.dropna()
+    if difference.empty:
+        raise ValueError(f"{a} and {b} have no seed in common: nothing to compare")
+    groups = [("all", difference)] if by is None else list(difference.groupby(level=by))
+    rows = {}
+    for key, values in groups:
+        mean, half = mean_interval(values, level)
+        rows[key] = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by or "over")
+
+
+def on_axis(
+    networks: pd.DataFrame, axis: str, at: Iterable[float], value: str = "test_accuracy"
+) -> pd.DataFrame:
+    """Each run's curve read at the same places of an axis, linearly between its networks.
+
+    Criteria that remove equally many filters do not save equally much. Read
+    at equal savings, they can be compared.
+
+    Parameters
+    ----------
+    axis
+        A column, such as ``macs_removed``.
+    at
+        Places on it. Those that lie outside a run's curve are left out.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, the ``axis`` and the ``value``.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "seed": 0, "macs_removed": [0.0, 0.5],
+    ...                          "test_accuracy": [1.0, 0.5]})
+    >>> on_axis(networks, "macs_removed", [0.25, 0.75]).values.tolist()
+    [['a', 0, 0.25, 0.75]]
+    """
+    rows = []
+    for (variant, seed), run in networks.groupby(RUN, sort=False):
+        run = run.groupby(axis)[value].mean()
+        rows += [
+            (variant, seed, place, float(np.interp(place, run.index, run)))
+            for place in at
+            if run.index[0] <= place <= run.index[-1]
+        ]
+    return pd.DataFrame(rows, columns=[*RUN, axis, value])
+
+
+def knee_within(x: Sequence[float], y: Sequence[float], drop: float = 0.01) -> float:
+    """The largest ratio at which no more than ``drop`` is lost, on straight lines between points.
+
+    Parameters
+    ----------
+    x, y
+        Ratios in rising order, the first one 0, and the accuracy at each.
+
+    Examples
+    --------
+    >>> knee_within([0, 0.5, 0.7, 0.8], [0.9, 0.9, 0.9, 0.8])
+    0.71
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    limit = y[0] - drop
+    last = int(np.flatnonzero(y >= limit - 1e-12)[-1])
+    if last == len(x) - 1:
+        return float(x[-1])
+    share = (y[last] - limit) / (y[last] - y[last + 1])
+    return round(float(x[last] + max(share, 0.0) * (x[last + 1] - x[last])), 12)
+
+
+def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
+    """The point that lies highest above the chord from the first to the last point.
+
+    Both axes are first stretched to the unit interval, so units do not
+    matter: the idea of Kneedle (Satopaa and others 2011), without its
+    smoothing. It asks for no limit, but depends on where the curve ends.
+
+    Examples
+    --------
+    >>> knee_of_chord([0, 0.5, 0.7, 1.0], [0.9, 0.9, 0.8, 0.1])
+    0.7
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    across = (x - x[0]) / (x[-1] - x[0])
+    height = y[-1] - y[0]
+    if height == 0:
+        raise ValueError("the curve ends as high as it begins: it has no knee")
+    return float(x[int(np.argmax(across - (y - y[0]) / height))])
+
+
+def knees(networks: pd.DataFrame, value: str = "test_accuracy", drop: float = 0.01) -> pd.DataFrame:
+    """Both knees of each run's curve over the ratio: ``variant``, ``seed``, ``within``, ``chord``."""
+    rows = []
+    for (variant, seed), run in with_unpruned(networks).groupby(RUN, sort=False):
+        curve = run.groupby("ratio")[value].mean()
+        within = knee_within(curve.index, curve, drop)
+        rows.append((variant, seed, within, knee_of_chord(curve.index, curve)))
+    return pd.DataFrame(rows, columns=[*RUN, "within", "chord"])
+
+
+def training_epochs(settings: dict, iterations: int) -> float:
+    """Epochs of fine-tuning that a reported network has had, over all iterations and at the end."""
+    pruning, finish = settings["prune"], settings["finish"] or {}
+    each = (pruning["fine_tune"] or {}).get("epochs", 0)
+    return each * iterations + (finish.get("fine_tune") or {}).get("epochs", 0)
