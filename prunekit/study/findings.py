@@ -256,7 +256,7 @@ def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def knees(networks: pd.DataFrame, value: str = "test_accuracy", drop: float = 0.01) -> pd.DataFrame:
-    """Both knees of each run's curve over the ratio: ``variant``, ``seed``, ``within``, ``chord``."""
+    """Both knees of each run: ``variant``, ``seed``, ``within`` and ``chord`` (ratios)."""
     rows = []
     for (variant, seed), run in with_unpruned(networks).groupby(RUN, sort=False):
         curve = run.groupby("ratio")[value].mean()
