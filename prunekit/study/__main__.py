@@ -1,13 +1,15 @@
-"""Run a study, or say what is recorded of it.
+"""Run a study, time its networks, or say what is recorded of it.
 
     python -m prunekit.study run smoke
     python -m prunekit.study status ratios
+    python -m prunekit.study latency ratios
     python -m prunekit.study run my_study.toml --results my_results --workers 4
     python -m prunekit.study run ratios --scheduler tcp://10.0.0.1:8786
 
 A study is a TOML file; ``book/studies`` holds the book's, which go by name.
 Runs that are recorded are not run again, and one that was stopped goes on
-from its last iteration.
+from its last iteration. ``latency`` measures the networks that a study
+reports: do it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import pandas as pd
 from prunekit.study.declaration import BOOK, read_study
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
+from prunekit.study.timing import time_networks
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,6 +41,9 @@ def main(arguments: list[str] | None = None) -> None:
             )
         recorded = Recorded(options.results / study.name, study)
         missing = recorded.missing()
+        if options.action == "latency":
+            command = f"python -m prunekit.study latency {options.study}"
+            time_networks(recorded, options.results, command=command)
     except (FileNotFoundError, ValueError, ImportError, RuntimeError, OSError) as error:
         sys.exit(f"prunekit.study: {error}")
     print(f"{study.title}: {len(study.runs) - len(missing)} of {len(study.runs)} runs recorded")
@@ -66,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=["run", "status"])
+    parser.add_argument("action", choices=["run", "status", "latency"])
     parser.add_argument("study", help="a file *.toml, or the name of one in book/studies")
     parser.add_argument("--results", type=Path, default=BOOK / "results", help="%(default)s")
     parser.add_argument(

@@ -73,8 +73,6 @@ def run_study(
                 results.resolve(),
                 shared,
                 key=f"{study.name}-{run}",
-                # A worker that is lost is not the run's fault: it goes on elsewhere.
-                retries=3,
                 pure=False,
             ): run
             for run in missing
@@ -120,10 +118,8 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError("studies need Dask distributed: pip install 'prunekit[study]'") from error
-    # A run takes minutes and its process hundreds of megabytes: no limits made for short tasks.
-    dask.config.set(
-        {"distributed.worker.daemon": True, "distributed.scheduler.allowed-failures": 9}
-    )
+    # A lost worker is not the run's fault: it goes on elsewhere, from its last iteration.
+    dask.config.set({"distributed.scheduler.allowed-failures": 9})
     if scheduler is not None:
         with Client(scheduler) as client:
             yield client

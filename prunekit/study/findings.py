@@ -16,7 +16,7 @@ from scipy.stats import t
 
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
 RUN = ["variant", "seed"]
-COSTS = ("filters", "parameters", "macs", "latency")
+COSTS = ("filters", "parameters", "macs", "milliseconds")
 
 
 def part_of(layer: str) -> str:
@@ -86,8 +86,8 @@ def relative(networks: pd.DataFrame) -> pd.DataFrame:
 
     Takes and returns runs :func:`with_unpruned`, and adds
     ``filters_removed``, ``parameters_removed``, ``macs_removed`` and
-    ``latency_removed`` (shares), ``speedup`` and ``accuracy_lost`` on the
-    test set, the two of latency where it is known.
+    ``milliseconds_removed`` (shares), ``speedup`` and ``accuracy_lost`` on the
+    test set, the last two where times are known.
     """
     networks = with_unpruned(networks)
     columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
@@ -96,8 +96,8 @@ def relative(networks: pd.DataFrame) -> pd.DataFrame:
     result = networks.assign(accuracy_lost=beside["test_accuracy"] - networks["test_accuracy"])
     for cost in columns[:-1]:
         result[f"{cost}_removed"] = 1 - networks[cost] / beside[cost]
-    if "latency" in networks:
-        result["speedup"] = beside["latency"] / networks["latency"]
+    if "milliseconds" in networks:
+        result["speedup"] = beside["milliseconds"] / networks["milliseconds"]
     return result
 
 

@@ -1,0 +1,91 @@
+"""Latency of the networks a study reports, measured together after the study."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from prunekit.files import replacing, write_json
+from prunekit.measure import latency
+from prunekit.provenance import current_commit, provenance
+from prunekit.selection import Selection
+from prunekit.storage import load
+from prunekit.study.recorded import Recorded
+from prunekit.study.work import MODEL, start
+from prunekit.surgery import rebuild
+
+KEYS = ["variant", "seed", "ratio"]
+
+
+def time_networks(
+    recorded: Recorded, results: Path, *, command: str, rounds: int = 5, passes: int = 20
+) -> pd.DataFrame:
+    """Write ``latency.csv``: milliseconds of one example on one thread, a row a reported network.
+
+    Time depends on how many filters each layer has, not on their values: a
+    network that the study did not keep is made again with as many, from the
+    table ``networks_pattern``. Each round times every network once, in
+    turn, so that a disturbance strikes all of them alike; a network's figure
+    is the smallest of its medians, since other programs can only slow it down.
+
+    Parameters
+    ----------
+    results
+        Folder of recorded studies, where the starting networks lie.
+
+    Raises
+    ------
+    FileNotFoundError
+        The study has reported no network yet.
+    """
+    if not (recorded.folder / "networks_pattern.csv").is_file():
+        raise FileNotFoundError(f"{recorded.folder} holds no network: run the study first")
+    begin, commit = time.perf_counter(), current_commit()
+    keys, models, inputs = zip(*_networks(recorded, results), strict=True)
+    medians = []
+    for _ in tqdm(range(rounds), desc="rounds of timing"):
+        timed = zip(models, inputs, strict=True)
+        medians.append([latency(model, x, repeats=passes).median for model, x in timed])
+    table = pd.DataFrame(keys, columns=KEYS)
+    table["milliseconds"] = pd.DataFrame(medians).min() * 1e3
+    with replacing(recorded.folder / "latency.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f")
+    record = provenance(
+        seed=0,
+        data="zeros, one example",
+        data_sha256="",
+        command=command,
+        seconds=time.perf_counter() - begin,
+        commit=commit,
+    )
+    write_json(
+        record | {"threads": 1, "rounds": rounds, "passes": passes},
+        recorded.folder / "latency.json",
+    )
+    return table
+
+
+def _networks(
+    recorded: Recorded, results: Path
+) -> Iterator[tuple[tuple[str, int, float], nn.Module, torch.Tensor]]:
+    by_name = {(s["variant"], s["seed"]): (run, s) for run, s in recorded.study.runs.items()}
+    starts: dict[str, nn.Module] = {}
+    for row in recorded.table("networks_pattern").to_dict("records"):
+        key = tuple(row.pop(name) for name in KEYS)
+        run, settings = by_name[key[:2]]
+        inputs = torch.zeros(1, 3, settings["input_size"], settings["input_size"])
+        kept = recorded.folder / run / MODEL
+        if recorded.study.keep_model and kept.is_file():
+            yield key, load(kept), inputs
+            continue
+        if settings["start"] not in starts:
+            starts[settings["start"]] = start(settings["start"], 10, results)
+        first = {layer: list(range(count)) for layer, count in row.items() if count}
+        remove = Selection(first, sum(row.values()))
+        yield key, rebuild(starts[settings["start"]], inputs, remove), inputs
