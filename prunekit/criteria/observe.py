@@ -48,18 +48,20 @@ def observe(
         needs[need].append(criterion)
     from_weights, from_maps, from_slopes = needs.values()
     modules = {name: model.get_submodule(name) for name in layers}
-    totals: dict[tuple[Criterion, str], Tensor] = {}
+    scores: dict[tuple[Criterion, str], list[Tensor]] = {}
+    weights: dict[tuple[Criterion, str], list[int]] = {}
 
     def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
         for criterion in which:
-            score = criterion(seen).detach().double().cpu() * weight
+            score = criterion(seen).detach()
             if score.shape != (graph.layers[seen.layer].filters,):
                 raise ValueError(
                     f"{type(criterion).__name__} gave {tuple(score.shape)} scores for the "
                     f"{graph.layers[seen.layer].filters} filters of {seen.layer}"
                 )
-            key = criterion, seen.layer
-            totals[key] = totals[key] + score if key in totals else score
+            # Summed at the end: a GPU would have to be waited for at every layer of every batch.
+            scores.setdefault((criterion, seen.layer), []).append(score)
+            weights.setdefault((criterion, seen.layer), []).append(weight)
 
     for name, module in modules.items():
         record(from_weights, Observation(name, module), 1)
@@ -79,10 +81,14 @@ def observe(
                 examples += len(x)
 
     def mean(criterion: Criterion, layer: str) -> Tensor:
-        # A layer the loss does not depend on never sees a gradient: its scores are zero.
-        none = torch.zeros(graph.layers[layer].filters, dtype=torch.float64)
-        count = 1 if criterion.needs == "weights" else examples
-        return criterion.finish(totals.get((criterion, layer), none) / count)
+        key = criterion, layer
+        if key not in scores:
+            # A layer the loss does not depend on never sees a gradient: its scores are zero.
+            total = torch.zeros(graph.layers[layer].filters, dtype=torch.float64)
+        else:
+            weight = torch.tensor(weights[key], dtype=torch.float64)
+            total = weight @ torch.stack(scores[key]).cpu().double()
+        return criterion.finish(total / (1 if criterion.needs == "weights" else examples))
 
     return {criterion: {name: mean(criterion, name) for name in layers} for criterion in criteria}
 
