@@ -92,6 +92,7 @@ class _NamingTracer(fx.Tracer):
     """Remembers in which module a trace failed."""
 
     innermost = ""
+    proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
 
     def call_module(self, m, forward, args, kwargs):
         try:

@@ -1,0 +1,44 @@
+"""The networks the book prunes, one file a family, and the two forms of transfer learning."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from prunekit.models.mobilenet import InvertedResidual, MobileNetV2, mobilenet_v2
+from prunekit.models.resnet import BasicBlock, ResNet, resnet20, resnet56, resnet110
+from prunekit.models.squeezenet import (
+    Fire,
+    TinySqueezeNet,
+    freeze_features,
+    replace_head,
+    squeezenet,
+)
+from prunekit.models.vgg import VGG, vgg16_bn
+
+#: The networks in their CIFAR forms, by name: each takes the number of classes.
+CIFAR_MODELS: dict[str, Callable[[int], nn.Module]] = {
+    "vgg16_bn": vgg16_bn,
+    "resnet20": resnet20,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+    "mobilenet_v2": mobilenet_v2,
+}
+
+__all__ = [
+    "CIFAR_MODELS",
+    "VGG",
+    "BasicBlock",
+    "Fire",
+    "InvertedResidual",
+    "MobileNetV2",
+    "ResNet",
+    "TinySqueezeNet",
+    "freeze_features",
+    "mobilenet_v2",
+    "replace_head",
+    "resnet20",
+    "resnet56",
+    "resnet110",
+    "squeezenet",
+    "vgg16_bn",
+]
