@@ -21,7 +21,7 @@ AXIS_LABELS = {
     "filters_removed": "filters removed",
     "parameters_removed": "parameters removed",
     "macs_removed": "MACs removed",
-    "latency_removed": "time of one image saved",
+    "milliseconds_removed": "time of one image saved",
 }
 PERCENT = PercentFormatter(1, decimals=0)
 

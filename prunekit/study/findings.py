@@ -84,10 +84,10 @@ def with_unpruned(networks: pd.DataFrame) -> pd.DataFrame:
 def relative(networks: pd.DataFrame) -> pd.DataFrame:
     """Each network beside the unpruned one of its seed, which had the same last fine-tuning.
 
-    Takes and returns runs :func:`with_unpruned`, and adds
-    ``filters_removed``, ``parameters_removed``, ``macs_removed`` and
-    ``milliseconds_removed`` (shares), ``speedup`` and ``accuracy_lost`` on the
-    test set, the last two where times are known.
+    Takes and returns runs :func:`with_unpruned`, and adds ``accuracy_lost`` on
+    the test set, the shares ``filters_removed``, ``parameters_removed`` and
+    ``macs_removed``, and where times are known ``milliseconds_removed`` and
+    ``speedup``.
     """
     networks = with_unpruned(networks)
     columns = [c for c in (*COSTS, "test_accuracy") if c in networks]

@@ -1,0 +1,271 @@
+"""The claims of the thesis beside what the studies recorded, with a verdict by rule."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prunekit.study.findings import (
+    knees,
+    layers_of,
+    mean_interval,
+    on_axis,
+    relative,
+    shares_by_part,
+    with_unpruned,
+)
+from prunekit.study.recorded import Recorded
+
+Read = Callable[[str], Recorded]
+# What a value is multiplied with to stand in the unit, and the digits shown.
+UNITS = {"%": (100, 1), "points": (100, 1), "MB": (1e-6, 2), "KB": (1e-3, 0), "times": (1, 2)}
+VERDICTS = ("better", "same", "not confirmed", "not measured")
+
+
+def accuracy(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Accuracy of a variant on the test set at a ratio, by seed."""
+    networks = _of(recorded, claim["variant"])
+    return networks[np.isclose(networks["ratio"], claim["ratio"])].set_index("seed")[
+        "test_accuracy"
+    ]
+
+
+def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``ratio``."""
+    means = [
+        networks[networks["ratio"] >= claim["ratio"] - 1e-9].groupby("seed")["test_accuracy"].mean()
+        for networks in (_of(recorded, claim["variant"]), _of(recorded, claim["other"]))
+    ]
+    return (means[0] - means[1]).dropna()
+
+
+def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
+    lost = on_axis(
+        _of(recorded, claim["variant"], relative), "ratio", [claim["ratio"]], "accuracy_lost"
+    )
+    return lost.set_index("seed")["accuracy_lost"]
+
+
+def knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """The largest ratio within one point of the unpruned network, by seed."""
+    return _of(recorded, claim["variant"], knees).set_index("seed")["within"]
+
+
+def knee_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """How much further than ``other`` the variant goes, seed by seed."""
+    return (knee(recorded, claim) - knee(recorded, {"variant": claim["other"]})).dropna()
+
+
+def share_of_part(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Share of the filters removed at a ratio that came from the part named in ``other``."""
+    pattern = recorded.table("networks_pattern")
+    here = pattern[
+        (pattern["variant"] == claim["variant"]) & np.isclose(pattern["ratio"], claim["ratio"])
+    ].set_index("seed")
+    return shares_by_part(here[layers_of(here)])[claim["other"]]
+
+
+def iterations(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Iterations until at least the share ``ratio`` of all filters was gone."""
+    table = _of(recorded, claim["variant"], name="table")
+    before = table.groupby("seed")["filters"].transform("max")
+    reached = table[1 - table["filters"] / before >= claim["ratio"] - 1e-9]
+    return reached.groupby("seed")["iteration"].min()
+
+
+def filters(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Filters that could go, before pruning."""
+    return _of(recorded, claim["variant"], name="table").groupby("seed")["filters"].max()
+
+
+def size(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Bytes of the network before pruning."""
+    return _of(recorded, claim["variant"], name="table").groupby("seed")["bytes"].max()
+
+
+def size_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Bytes of the last recorded network whose ratio is not beyond the knee."""
+    return _at_knee(recorded, claim)["bytes"]
+
+
+def size_removed_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Share of the bytes that is gone there."""
+    return 1 - size_at_knee(recorded, claim) / size(recorded, claim)
+
+
+def speedup_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Time of one image before pruning, divided by that of the network there."""
+    return _at_knee(recorded, claim)["speedup"]
+
+
+def bytes_per_parameter(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Bytes of a reported network for each of its parameters."""
+    networks = _of(recorded, claim["variant"])
+    here = networks[np.isclose(networks["ratio"], claim["ratio"])].set_index("seed")
+    return here["bytes"] / here["parameters"]
+
+
+def parameters_removed(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Share of the parameters that the last reported network of a run has lost."""
+    before = _of(recorded, claim["variant"], name="table").groupby("seed")["parameters"].max()
+    return 1 - _last(recorded, claim)["parameters"] / before
+
+
+def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """Test accuracy that the last network lies below the recorded one its run began with."""
+    start = next(iter(recorded.study.runs.values()))["start"]
+    path = recorded.folder.parent / start / "provenance.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: how accurate was the network at the start?")
+    return (
+        json.loads(path.read_text("utf-8"))["test_accuracy"]
+        - _last(recorded, claim)["test_accuracy"]
+    )
+
+
+MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
+    function.__name__: function
+    for function in (
+        *(accuracy, accuracy_gain, accuracy_lost, knee, knee_gain, share_of_part, iterations),
+        *(filters, size, size_at_knee, size_removed_at_knee, speedup_at_knee),
+        *(bytes_per_parameter, parameters_removed, lost_since_start),
+    )
+}
+
+
+def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> str:
+    """Compare our values, one a seed, with the thesis's number.
+
+    Parameters
+    ----------
+    better
+        ``higher`` or ``lower`` numbers are better; or the number should be
+        ``equal``; or the claim is only that it lies ``above`` the thesis's.
+    tolerance
+        What counts as the same, in the same unit.
+
+    Returns
+    -------
+    str
+        ``better``: the mean beats the thesis's number by more than the
+        tolerance, and so does every part of the 95 % confidence interval
+        beat the number itself (with one seed there is no interval).
+        ``same``: the mean is no worse than the number by more than the
+        tolerance; for ``above``, the whole interval lies above it.
+        ``not confirmed``: anything else.
+
+    Examples
+    --------
+    >>> verdict(pd.Series([73.0, 74.0, 75.0]), 70, "higher", 1)
+    'better'
+    >>> verdict(pd.Series([60.0, 74.0, 88.0]), 70, "higher", 1)
+    'same'
+    >>> verdict(pd.Series([0.5, 1.0, -0.2]), 0, "above", 0)
+    'not confirmed'
+    """
+    sign = -1 if better == "lower" else 1
+    mean, half = mean_interval(values)
+    gap, half = sign * (mean - thesis), 0.0 if math.isnan(half) else half
+    if better == "equal":
+        return "same" if abs(gap) <= tolerance else "not confirmed"
+    if better == "above":
+        return "same" if len(values) > 1 and gap - half > 0 else "not confirmed"
+    if gap > tolerance and gap - half > 0:
+        return "better"
+    return "same" if gap >= -tolerance else "not confirmed"
+
+
+def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
+    """Measure each claim and judge it.
+
+    Parameters
+    ----------
+    claims
+        The table ``book/claims.csv``: a row a claim, with the name of one of
+        ``MEASURES`` and what it is given.
+    read
+        Returns what is recorded of a study, by name, or raises
+        ``FileNotFoundError``.
+
+    Returns
+    -------
+    DataFrame
+        ``claim``, ``where``, ``thesis``, ``ours`` (mean ± standard deviation
+        over seeds), ``seeds``, ``verdict``, ``command`` and ``note``. A claim
+        whose study is not recorded is ``not measured``, and the note says so.
+    """
+    rows = []
+    for claim in claims.to_dict("records"):
+        row = {key: claim[key] for key in ("claim", "where")}
+        row["thesis"] = f"{'> ' if claim['better'] == 'above' else ''}{_text(claim)}"
+        values, note = _measured(claim, read)
+        factor, digits = UNITS.get(claim["unit"], (1, 0))
+        values = values * factor
+        row |= {"ours": _spread(values, digits, claim["unit"]), "seeds": len(values)}
+        row["verdict"] = "not measured"
+        if len(values):
+            row["verdict"] = verdict(values, claim["thesis"], claim["better"], claim["tolerance"])
+        row["command"] = (
+            _string(claim["command"]) and f"python -m prunekit.study {claim['command']}"
+        )
+        rows.append(row | {"note": note})
+    return pd.DataFrame(rows)
+
+
+def _measured(claim: Mapping[str, Any], read: Read) -> tuple[pd.Series, str]:
+    note = _string(claim["note"])
+    if not _string(claim["measure"]):
+        return pd.Series(dtype=float), note
+    try:
+        return MEASURES[claim["measure"]](read(claim["study"]), claim).dropna(), note
+    except FileNotFoundError:
+        return pd.Series(dtype=float), "not recorded yet"
+
+
+def _of(
+    recorded: Recorded,
+    variant: str,
+    prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
+    name: str = "networks",
+) -> pd.DataFrame:
+    """Rows of one variant of a table that was prepared with all its variants."""
+    table = prepare(recorded.table(name))
+    return table[table["variant"] == variant]
+
+
+def _at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
+    networks = with_unpruned(recorded.table("networks"))
+    if (recorded.folder / "latency.csv").is_file():
+        networks = networks.merge(pd.read_csv(recorded.folder / "latency.csv"), how="left")
+    networks = relative(networks)
+    if claim["measure"] == "speedup_at_knee" and "speedup" not in networks:
+        raise FileNotFoundError(f"{recorded.folder} holds no latency.csv")
+    networks = networks[networks["variant"] == claim["variant"]]
+    limits = networks["seed"].map(knee(recorded, claim))
+    within = networks[networks["ratio"] <= limits + 1e-9].sort_values("ratio")
+    return within.groupby("seed").last()
+
+
+def _last(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
+    return _of(recorded, claim["variant"]).sort_values("ratio").groupby("seed").last()
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _text(claim: Mapping[str, Any]) -> str:
+    return f"{claim['thesis']:g} {_string(claim['unit'])}".strip()
+
+
+def _spread(values: pd.Series, digits: int, unit: object) -> str:
+    if values.empty:
+        return ""
+    spread = f" ± {values.std():,.{digits}f}" if len(values) > 1 and values.std() > 0 else ""
+    return f"{values.mean():,.{digits}f}{spread} {_string(unit)}".strip()
