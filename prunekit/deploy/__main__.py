@@ -1,0 +1,133 @@
+"""Bundle, run and count from the command line: ``python -m prunekit.deploy --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from prunekit import storage
+from prunekit.data import ImageSet, Loader, load_dataset
+from prunekit.deploy.bundles import BundleError, bundle, unpack
+from prunekit.deploy.emulation import CORES, count_instructions
+from prunekit.deploy.export import ExportError
+from prunekit.deploy.targets import RUNNERS, Settings, TargetError, run
+from prunekit.deploy.toolchain import ToolError, install_tools
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m prunekit.deploy", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    one = commands.add_parser("bundle", help="write one archive for a board")
+    one.add_argument("out", type=Path)
+    one.add_argument("--model", action="append", required=True, metavar="NAME=FILE",
+                     help="a file of prunekit.save; give one for each model")  # fmt: skip
+    one.add_argument("--data", default="cifar10", help="dataset or folder of images")
+    one.add_argument("--size", type=int, default=96, help="side of an image in pixels")
+    one.add_argument("--images", type=int, default=20)
+    one.add_argument("--calibration", type=int, default=128, help="training images for int8")
+    one.add_argument("--machine", action="append", help="default aarch64; also 'none'")
+    one.set_defaults(do=_bundle)
+
+    two = commands.add_parser("run", help="run a bundle and print what its runner says")
+    two.add_argument("bundle", type=Path)
+    two.add_argument("--target", default="local", help="local, emulated or ssh://user@host[:port]")
+    two.add_argument("--runner", choices=RUNNERS, default="auto")
+    two.add_argument("--cpu", choices=list(CORES), default="cortex-a72", help="core to emulate")
+    two.add_argument("--only", help="run this model alone")
+    two.add_argument("--threads", type=int, default=1)
+    two.add_argument("--repeats", type=int, default=50)
+    two.add_argument("--warmup", type=int, default=5)
+    two.add_argument("--identity", type=Path, help="key file for ssh")
+    two.add_argument("--known-hosts", type=Path, help="known hosts for ssh")
+    two.add_argument("--folder", default="/tmp", help="where the board has room")
+    two.set_defaults(do=_run)
+
+    three = commands.add_parser("count", help="count the ARM instructions of one inference")
+    three.add_argument("bundle", type=Path)
+    three.set_defaults(do=_count)
+
+    four = commands.add_parser("tools", help="install compiler and emulator with apt-get")
+    four.set_defaults(do=lambda options: install_tools())
+
+    options = parser.parse_args(arguments)
+    try:
+        options.do(options)
+    except (BundleError, ExportError, TargetError, ToolError, OSError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def some_images(images: ImageSet, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """So many normalised images, drawn with a fixed seed, and their labels.
+
+    Examples
+    --------
+    >>> digits = load_dataset("digits")
+    >>> x, y = some_images(digits.train, 4, 32)
+    >>> x.shape, y.shape
+    (torch.Size([4, 3, 32, 32]), torch.Size([4]))
+    """
+    generator = torch.Generator().manual_seed(0)
+    chosen = images[torch.randperm(len(images), generator=generator)[:count]]
+    return next(iter(Loader(chosen, count, size=size)))
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    models = {}
+    for given in options.model:
+        name, equals, file = given.partition("=")
+        if not equals:
+            raise ValueError(f"--model takes NAME=FILE, not {given!r}")
+        models[name] = storage.load(file)
+    dataset = load_dataset(options.data)
+    if dataset.notice:
+        print(dataset.notice, file=sys.stderr)
+    machines = [m for m in options.machine or ["aarch64"] if m != "none"]
+    bundle(
+        models,
+        some_images(dataset.val, options.images, options.size),
+        options.out,
+        calibration=some_images(dataset.train, options.calibration, options.size)[0],
+        classes=dataset.classes,
+        machines=machines,
+    )
+    print(f"{options.out}: {options.out.stat().st_size:,} bytes")
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = Settings(
+        options.runner, options.only, options.threads, options.repeats, options.warmup
+    )
+    result = run(
+        options.bundle,
+        options.target,
+        settings=settings,
+        cpu=options.cpu,
+        identity=options.identity,
+        known_hosts=options.known_hosts,
+        folder=options.folder,
+    )
+    print(json.dumps(result, indent=1))
+    wrong = [model["name"] for model in result["models"] if not model["correct"]]
+    if wrong:
+        raise TargetError(f"outputs differ from the expected ones: {', '.join(wrong)}")
+
+
+def _count(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, manifest = unpack(options.bundle, scratch)
+        for entry in manifest["models"]:
+            for cpu in CORES:
+                count = count_instructions(folder, entry["name"], cpu)
+                print(f"{entry['name']:24} {cpu:12} {count:>14,}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

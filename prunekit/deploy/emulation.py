@@ -1,0 +1,119 @@
+"""64-bit ARM on this machine: programs under QEMU, and how many instructions they execute.
+
+Time under emulation means nothing. Counts do: they repeat, and two counts on
+the same core type can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from prunekit.deploy.toolchain import SOURCES, ToolError, cache, sysroot, tool
+from prunekit.files import replacing
+
+#: Core types, and the part number by which each names itself (Arm, MIDR_EL1).
+CORES = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}
+CPUINFO = """\
+processor\t: 0
+BogoMIPS\t: 100.00
+Features\t: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: {part:#05x}
+CPU revision\t: 4
+
+"""
+
+
+def emulation_root(cpu: str) -> Path:
+    """The folder that an emulated program sees as ``/``: Debian 11 on one core of this type.
+
+    Libraries choose their kernels by ``/proc/cpuinfo``. Without one of its
+    own, an emulated program would read that of the machine underneath.
+    """
+    if cpu not in CORES:
+        raise ToolError(f"no core type {cpu!r}: there are {', '.join(CORES)}")
+    libraries = sysroot()
+    folder = cache() / f"root-{cpu}"
+    processors = folder / "sys/devices/system/cpu"
+    for part in (folder / "proc", processors):
+        part.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "proc/cpuinfo") as temporary:
+        temporary.write_text(CPUINFO.format(part=CORES[cpu]))
+    for name in ("possible", "present", "online"):
+        with replacing(processors / name) as temporary:
+            temporary.write_text("0\n")
+    for name in ("lib", "usr"):
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(libraries / name)
+    return folder
+
+
+def emulated(command: list[str], cpu: str) -> list[str]:
+    """The command that runs an aarch64 program on an emulated core."""
+    emulator = shutil.which("qemu-aarch64-static") or tool("qemu-aarch64")
+    return [emulator, "-L", str(emulation_root(cpu)), "-cpu", cpu, *command]
+
+
+def count_instructions(folder: str | Path, name: str, cpu: str) -> int:
+    """Instructions that one inference of a model executes, single-threaded, by the C++ runner.
+
+    Counted is the second inference: the run with two less the run with one,
+    which takes out starting, loading and packing weights.
+
+    Parameters
+    ----------
+    folder
+        An unpacked bundle that holds the aarch64 runner.
+    name
+        A model of its plan, such as ``"pruned-int8"``.
+    cpu
+        ``"cortex-a53"`` or ``"cortex-a72"``. The two run different kernels.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing, or the program failed.
+    """
+    one, two = (_count(Path(folder), name, cpu, repeats) for repeats in (1, 2))
+    return two - one
+
+
+def _count(folder: Path, name: str, cpu: str, repeats: int) -> int:
+    command = [
+        *(tool("qemu-aarch64"), "-L", str(emulation_root(cpu)), "-cpu", cpu),
+        *("-plugin", str(_plugin()), "-d", "plugin", str(folder / "bin/aarch64/runner")),
+        *("--plan", str(folder / "plan.txt"), "--only", name, "--threads", "1"),
+        *("--images", "1", "--warmup", "0", "--repeats", str(repeats)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = re.findall(r"^instructions (\d+)$", done.stderr, re.MULTILINE)
+    if done.returncode or len(found) != 1:
+        raise ToolError(f"counting {name} on {cpu} failed: {done.stderr[-500:]}")
+    return int(found[0])
+
+
+def _plugin() -> Path:
+    """The counting plugin, compiled for the plugin interface of the QEMU installed."""
+    told = subprocess.run([tool("qemu-aarch64"), "--version"], capture_output=True, text=True)
+    version = int(re.search(r"version (\d+)\.", told.stdout)[1])
+    interface = 1 if version < 9 else 2
+    source = SOURCES / "count.c"
+    key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    path = cache() / f"count-{interface}-{key}.so"
+    if not path.is_file():
+        with replacing(path) as temporary:
+            command = [
+                *(tool("gcc"), "-shared", "-fPIC", "-O2", "-fvisibility=hidden"),
+                *(f"-DQEMU_PLUGIN_VERSION={interface}", str(source), "-o", str(temporary)),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise ToolError(f"the plugin does not compile:\n{done.stderr[-2000:]}")
+    return path

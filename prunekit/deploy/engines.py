@@ -1,0 +1,109 @@
+"""The engines that can run a network here, behind one call: images in, scores out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from prunekit.deploy.extras import need
+from prunekit.training import Batches
+
+#: float32 images of shape (batch, 3, height, width) to float32 scores of shape (batch, classes)
+Engine = Callable[[np.ndarray], np.ndarray]
+
+
+def torch_engine(model: nn.Module, *, compiled: bool = False) -> Engine:
+    """PyTorch itself, layer by layer or through ``torch.compile``."""
+    model.eval()
+    run = torch.compile(model) if compiled else model
+
+    def engine(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return run(torch.from_numpy(images)).numpy()
+
+    return engine
+
+
+def onnx_engine(path: str | Path, threads: int = 1) -> Engine:
+    """ONNX Runtime on the CPU."""
+    session = onnx_session(path, threads)
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None = None):
+    """An ONNX Runtime session on so many threads, which writes a profile if a prefix is given."""
+    ort = need("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def executorch_engine(path: str | Path, threads: int = 1) -> Engine:
+    """ExecuTorch. All programs of a process share one pool: the last count of threads holds."""
+    need("executorch")
+    with _silent_stderr():
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+        portable_lib._unsafe_reset_threadpool(threads)
+
+        content = Path(path).read_bytes()
+        program = Runtime.get().load_program(content)
+        method = program.load_method("forward")
+
+    def engine(images: np.ndarray) -> np.ndarray:
+        # The result lies in memory that the next call writes to.
+        return method.execute((torch.from_numpy(images),))[0].numpy().copy()
+
+    # A method reads its program and the program its bytes, and neither keeps them alive.
+    engine.alive = (program, content)
+    return engine
+
+
+def accuracy(engine: Engine, batches: Batches) -> float:
+    """Share of images whose highest score is their label, one image at a time.
+
+    Examples
+    --------
+    >>> always_first = lambda images: np.array([[1.0, 0.0]], np.float32)
+    >>> accuracy(always_first, [(torch.zeros(4, 3, 2, 2), torch.tensor([0, 0, 1, 0]))])
+    0.75
+    """
+    right = total = 0
+    for images, labels in batches:
+        for image, label in zip(images.numpy(), labels.tolist(), strict=True):
+            right += int(engine(image[None]).argmax()) == label
+            total += 1
+    if not total:
+        raise ValueError("there are no images to measure the accuracy on")
+    return right / total
+
+
+def scores(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """Scores of shape (images, classes), one image at a time."""
+    return np.concatenate([engine(image[None]) for image in images]).astype(np.float32)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """ExecuTorch's C++ part reports on the processor from below Python."""
+    saved, void = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(void, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(void)

@@ -1,0 +1,284 @@
+"""Writing a network in the two formats that boards run: ONNX and ExecuTorch.
+
+Nothing is believed: each file is loaded again by the engine that will run it
+and its outputs are compared with PyTorch's. Only then does it get its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.deploy.engines import Engine, executorch_engine, onnx_engine
+from prunekit.deploy.extras import need
+from prunekit.files import replacing
+from prunekit.training import evaluation_mode
+
+TOLERANCE = {None: 1e-4, "int8": 0.25}
+INPUT, OUTPUT = "image", "scores"
+
+
+class ExportError(RuntimeError):
+    """A file could not be written, or it does not compute what the model computes."""
+
+
+def export_onnx(
+    model: nn.Module,
+    example_inputs: Tensor,
+    path: str | Path,
+    quantize: str | None = None,
+    *,
+    calibration: Tensor | None = None,
+    tolerance: float | None = None,
+) -> float:
+    """Write ``model`` as one ONNX file with a fixed input shape.
+
+    Parameters
+    ----------
+    example_inputs
+        Normalised images of shape (batch, channels, height, width), which
+        becomes the shape of the input.
+    quantize
+        None for float32, or ``"int8"``: static quantisation in QDQ form,
+        weights to int8 by output channel, activations to uint8.
+    calibration
+        Training images of shape (images, channels, height, width), from
+        which int8 takes the range of every activation.
+    tolerance
+        Largest relative error allowed, in the L2 norm over all inputs
+        checked: by default 1e-4 in float32 and 0.25 in int8. The latter only
+        catches a broken file: measure the accuracy on the validation set.
+
+    Returns
+    -------
+    The relative error found, against PyTorch in float32.
+
+    Raises
+    ------
+    ExportError
+        The model cannot be exported, or the error is above ``tolerance``.
+        No file is left, and an older one stays as it was.
+    ValueError
+        ``quantize`` is unknown, or int8 was asked for without ``calibration``.
+    ImportError
+        The ``deploy`` extra is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from prunekit.models import TinySqueezeNet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "tiny.onnx"
+    ...     error = export_onnx(TinySqueezeNet().eval(), torch.zeros(1, 3, 32, 32), path)
+    ...     error < 1e-4, path.stat().st_size > 10_000
+    (True, True)
+    """
+    _check_arguments(example_inputs, quantize, calibration)
+    need("onnxscript")
+    need("onnxruntime")
+    with replacing(path) as temporary, _prepared(model), _quiet():
+        with _failures_named(model, path):
+            program = torch.onnx.export(
+                model,
+                (example_inputs,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                external_data=False,
+                verbose=False,
+            )
+            program.save(str(temporary))
+            if quantize:
+                _quantize_onnx(temporary, calibration, len(example_inputs))
+            engine = onnx_engine(temporary)
+        return _check(model, engine, example_inputs, calibration, quantize, tolerance, path)
+
+
+def export_executorch(
+    model: nn.Module,
+    example_inputs: Tensor,
+    path: str | Path,
+    quantize: str | None = None,
+    *,
+    calibration: Tensor | None = None,
+    tolerance: float | None = None,
+) -> float:
+    """Write ``model`` as an ExecuTorch program (``.pte``) for the XNNPACK backend.
+
+    Arguments, result and errors are those of :func:`export_onnx`. Int8 means
+    symmetric weights by output channel and static int8 activations. A model
+    of which XNNPACK cannot run every operation is refused: the board's runner
+    carries no other kernels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from prunekit.models import TinySqueezeNet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "tiny.pte"
+    ...     error = export_executorch(TinySqueezeNet().eval(), torch.zeros(1, 3, 32, 32), path)
+    >>> error < 1e-4
+    True
+    """
+    _check_arguments(example_inputs, quantize, calibration)
+    need("executorch.exir")
+    with replacing(path) as temporary, _prepared(model), _quiet():
+        with _failures_named(model, path):
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+                XnnpackPartitioner,
+            )
+            from executorch.exir import to_edge_transform_and_lower
+
+            program = torch.export.export(model, (example_inputs,))
+            if quantize:
+                program = _quantize_program(program, calibration, example_inputs)
+            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            executable = lowered.to_executorch()
+            left = {
+                str(node.target)
+                for node in executable.exported_program().graph.nodes
+                if node.op == "call_function" and "getitem" not in str(node.target)
+            } - {"executorch_call_delegate"}
+            if left:
+                raise ExportError(f"XNNPACK has no kernel for {', '.join(sorted(left))}")
+            temporary.write_bytes(executable.buffer)
+            engine = executorch_engine(temporary)
+        return _check(model, engine, example_inputs, calibration, quantize, tolerance, path)
+
+
+def _check_arguments(
+    example_inputs: Tensor, quantize: str | None, calibration: Tensor | None
+) -> None:
+    if quantize not in TOLERANCE:
+        raise ValueError(f'quantize must be None or "int8", not {quantize!r}')
+    if quantize and (calibration is None or not len(calibration)):
+        raise ValueError("int8 needs calibration images: pass a few hundred of the training set")
+    if calibration is not None and calibration.shape[1:] != example_inputs.shape[1:]:
+        raise ValueError(
+            f"calibration images have the shape {tuple(calibration.shape[1:])}, "
+            f"example_inputs {tuple(example_inputs.shape[1:])}"
+        )
+
+
+def _check(
+    model: nn.Module,
+    engine: Engine,
+    example_inputs: Tensor,
+    calibration: Tensor | None,
+    quantize: str | None,
+    tolerance: float | None,
+    path: str | Path,
+) -> float:
+    """The relative error over example inputs, noise, and calibration images in float32 and int8."""
+    limit = TOLERANCE[quantize] if tolerance is None else tolerance
+    noise = torch.randn(example_inputs.shape, generator=torch.Generator().manual_seed(0))
+    batches = [example_inputs, noise.to(example_inputs)]
+    if calibration is not None:
+        # Noise is no image: int8 has no range for it.
+        batches = [] if quantize else batches
+        batches += calibration[:32].split(len(example_inputs))
+    batches = [batch for batch in batches if len(batch) == len(example_inputs)]
+    with torch.no_grad():
+        wanted = torch.cat([model(batch) for batch in batches]).numpy()
+    found = np.concatenate([engine(batch.numpy()) for batch in batches])
+    if wanted.shape != found.shape:
+        raise ExportError(f"{path}: gives the shape {found.shape}, PyTorch {wanted.shape}")
+    error = float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-12))
+    if not error <= limit:
+        raise ExportError(
+            f"{path}: its outputs differ from PyTorch's by {error:.2g} (relative), more than "
+            f"{limit:g} allowed: not written"
+        )
+    return error
+
+
+def _quantize_onnx(path: Path, calibration: Tensor, batch: int) -> None:
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(calibration.split(batch))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            images = next(self.batches, None)
+            return None if images is None or len(images) < batch else {INPUT: images.numpy()}
+
+    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
+    quantize_static(
+        str(path),
+        str(path),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        # x86 without VNNI adds two 8-bit products in 16 bits; with 7-bit weights that never
+        # saturates, so that the file computes the same on every processor.
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _quantize_program(
+    program: torch.export.ExportedProgram, calibration: Tensor, example_inputs: Tensor
+) -> torch.export.ExportedProgram:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantizer = XNNPACKQuantizer().set_global(
+        get_symmetric_quantization_config(is_per_channel=True)
+    )
+    prepared = prepare_pt2e(program.module(), quantizer)
+    with torch.no_grad():
+        for images in calibration.split(len(example_inputs)):
+            if len(images) == len(example_inputs):
+                prepared(images)
+    return torch.export.export(convert_pt2e(prepared), (example_inputs,))
+
+
+@contextlib.contextmanager
+def _prepared(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients, as the model will run."""
+    with evaluation_mode(model), torch.no_grad():
+        yield
+
+
+@contextlib.contextmanager
+def _failures_named(model: nn.Module, path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (ExportError, ImportError):
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{path}: {type(model).__name__} cannot be exported: {str(error).strip()[:500]}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters talk at length about themselves; errors still arrive as exceptions."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
