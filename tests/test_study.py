@@ -18,7 +18,7 @@ from prunekit.study import read_study
 from prunekit.study.__main__ import main
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
-from prunekit.study.work import carry_out, start
+from prunekit.study.work import carry_out
 
 SMALL = """
 title = "Two runs in small"
@@ -131,9 +131,10 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are():
         read_study("nonesuch")
 
 
-def test_a_start_that_is_not_recorded_names_the_study_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run the study 'base'"):
-        start("base/base-seed0", 10, tmp_path)
+def test_a_start_that_is_not_recorded_names_the_study_to_run(small):
+    small.write_text(SMALL.format(ratio=0.4).replace('"tiny"', '"base/base-seed0"'))
+    with pytest.raises(SystemExit, match="run the study 'base' first"):
+        main(command(small))
 
 
 def test_every_study_of_the_book_can_be_read(root):
@@ -219,9 +220,9 @@ def test_runs_on_other_data_are_refused(tmp_path, small):
 def test_a_run_that_fails_is_named_and_the_others_are_recorded(small):
     small.write_text(
         SMALL.format(ratio=0.4)
-        + '\n[[variants]]\nname = "good"\n[[variants]]\nname = "bad"\nstart = "not/there"\n'
+        + '\n[[variants]]\nname = "bad"\ntrain.lr = 1e9\n[[variants]]\nname = "good"\n'
     )
-    with pytest.raises(SystemExit, match=r"2 of 4 runs failed: bad-seed0: .*not/there"):
+    with pytest.raises(SystemExit, match=r"2 of 4 runs failed: bad-seed0: .*; bad-seed1: "):
         main(command(small, "--workers", "1"))
     results = Recorded(small.parent / "results" / "small", read_study(small))
     assert results.missing() == ["bad-seed0", "bad-seed1"]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from prunekit.provenance import current_commit
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
-from prunekit.study.work import carry_out
+from prunekit.study.work import carry_out, refuse_missing_start
 
 TOPIC = "prunekit-progress"
 
@@ -48,6 +48,8 @@ def run_study(
 
     Raises
     ------
+    FileNotFoundError
+        A run starts from a network that is not recorded.
     ValueError
         Recorded or unfinished runs are of other settings.
     RuntimeError
@@ -58,6 +60,8 @@ def run_study(
     missing = recorded.missing()
     if not missing:
         return recorded
+    for run in missing:
+        refuse_missing_start(study.runs[run]["start"], results)
     shared = {"threads": study.threads, "command": command, "commit": current_commit()}
     folders = {run: (unfinished / study.name / run).resolve() for run in missing}
     failed = {}
@@ -86,7 +90,7 @@ def run_study(
                 else:
                     failed[run] = future.exception()
     if failed:
-        causes = "; ".join(f"{run}: {error}" for run, error in failed.items())
+        causes = "; ".join(f"{run}: {failed[run]}" for run in missing if run in failed)
         raise RuntimeError(f"{len(failed)} of {len(missing)} runs failed: {causes}")
     return recorded
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from prunekit.files import replacing, write_json
 from prunekit.study.declaration import Study
-from prunekit.study.work import DONE, MODEL
+from prunekit.study.work import DONE, FRESH, MODEL
 
 TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
 PROVENANCE = "provenance.json"
@@ -117,10 +117,8 @@ class Recorded:
     ) -> None:
         for name, other in records.items():
             same_start = other["settings"]["start"] == record["settings"]["start"]
-            for key in ("data_sha256", "starting_weights") if same_start else ("data_sha256",):
-                random_start = record["settings"]["start"] in ("imagenet", "random", "tiny")
-                if key == "starting_weights" and random_start:
-                    continue
+            begun_alike = same_start and record["settings"]["start"] not in FRESH
+            for key in ("data_sha256", "starting_weights") if begun_alike else ("data_sha256",):
                 if other[key] != record[key]:
                     raise ValueError(
                         f"{run} and {name}, both of {self.folder}, differ in {key}: their results "

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ MODEL = "model.safetensors"
 DONE = "provenance.json"
 TRAINING_SHARE = 0.3  # of a run's time, for the progress bar
 BRANCH_SEED = 10_000  # apart from the seeds of a run's iterations, which are seed, seed + 1, ...
+FRESH = {
+    "imagenet": partial(squeezenet, pretrained=True),
+    "random": squeezenet,
+    "tiny": TinySqueezeNet,
+}
 Progress = Callable[[float], None]
 
 
@@ -136,17 +142,19 @@ def start(name: str, classes: int, results: Path) -> nn.Module:
     FileNotFoundError
         ``name`` is a recorded network that is not there.
     """
-    if name in ("imagenet", "random"):
-        return squeezenet(classes, pretrained=name == "imagenet")
-    if name == "tiny":
-        return TinySqueezeNet(classes)
-    path = results / name / MODEL
-    if not path.is_file():
+    refuse_missing_start(name, results)
+    if name in FRESH:
+        return FRESH[name](classes)
+    return load(results / name / MODEL)
+
+
+def refuse_missing_start(name: str, results: Path) -> None:
+    """Raise the error of :func:`start`, without making the network."""
+    if name not in FRESH and not (results / name / MODEL).is_file():
         raise FileNotFoundError(
-            f"{path} is not recorded: run the study {name.split('/')[0]!r} first, or start from "
-            "imagenet, random or tiny"
+            f"{results / name / MODEL} is not recorded: run the study {name.split('/')[0]!r} "
+            f"first, or start from {', '.join(FRESH)}"
         )
-    return load(path)
 
 
 class _Loaders:
