@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from prunekit import storage
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.models import TinySqueezeNet
 from prunekit.plots.style import use_style
+from prunekit.provenance import current_commit
+from prunekit.study.declaration import read_study
+from prunekit.study.recorded import Recorded
+from prunekit.study.work import carry_out
 from prunekit.training import fit
 
 PROFILES = ("smoke", "quick", "full")
@@ -135,6 +140,66 @@ class Chapter:
             f"Recorded run `{experiment}`: {record['data']}, seed {record['seed']}, "
             f"{machine['accelerator'] or machine['processor']}, {machine['threads']} threads, "
             f"commit {record['commit'][:7]}, `{record['command']}`."
+        )
+
+    def study(self, name: str) -> Recorded:
+        """What is recorded of a study, be it complete or not.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such study, or none of its runs is recorded.
+        ValueError
+            A recorded run is of other settings than the study declares.
+        """
+        recorded = Recorded(self.results.parent / name, read_study(name))
+        if len(recorded.missing()) == len(recorded.study.runs):
+            raise FileNotFoundError(
+                f"nothing of the study {name} is recorded in {recorded.folder}: "
+                f"run `python -m prunekit.study run {name}`"
+            )
+        return recorded
+
+    def study_or_notice(self, name: str) -> Recorded | None:
+        """As :meth:`study`; where nothing is recorded, the page says so and None comes back."""
+        try:
+            return self.study(name)
+        except FileNotFoundError as error:
+            display(Markdown(f"> **Not recorded yet.** {error}"))
+            return None
+
+    def live_study(self, name: str, runs: int) -> Recorded:
+        """Do the first runs of a study here and now, one by one, into a temporary folder."""
+        study = read_study(name)
+        self._live = tempfile.TemporaryDirectory()
+        recorded = Recorded(Path(self._live.name) / name, study)
+        threads = torch.get_num_threads()
+        for run in list(study.runs)[:runs]:
+            folder = Path(self._live.name) / "unfinished" / run
+            carry_out(
+                *(run, study.runs[run], folder, self.results.parent),
+                threads=threads,
+                command=f"python -m prunekit.study run {name}",
+                commit=current_commit(),
+                progress=lambda share: None,
+            )
+            recorded.add(run, folder)
+        return recorded
+
+    def study_caption(self, name: str) -> str:
+        """One line that says how a study was recorded, and how much of it is there."""
+        recorded = self.study(name)
+        records = list(recorded.records().values())
+        machine, settings = records[0]["machine"], records[0]["settings"]
+        hours = sum(record["seconds"] for record in records) / 3600
+        missing = recorded.missing()
+        return (
+            f"Study `{name}`: {len(records)} of {len(recorded.study.runs)} runs recorded"
+            f"{' so far' if missing else ''}; {records[0]['data']} at "
+            f"{settings['input_size']} pixels, {hours:.1f} hours of runs on "
+            f"{machine['accelerator'] or machine['processor']} with {machine['threads']} "
+            f"{'thread' if machine['threads'] == 1 else 'threads'} each, commit "
+            f"{records[0]['commit'][:7]}, `{records[0]['command']}`."
         )
 
     def _recorded(self, experiment: str, name: str) -> Path:
