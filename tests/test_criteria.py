@@ -60,6 +60,16 @@ BY_HAND = {
     "taylor_signed": [abs(1 / 4 - 1 / 4) / 2, abs(3 / 2 + 0) / 2, abs(0 + 2) / 2],
     "weight_l1": [1.0, 1.0, 2.0],
     "weight_l2": [1.0, 1.0, 2.0],
+    "fpgm": [2 + 1, 2 + 3, 1 + 3],  # distances between the weights 1, -1 and 2
+    "apoz": [2 / 4, 1 / 4, 2 / 4],  # share of positions that are not zero
+    "hrank": [(1 + 1) / 2, (1 + 0) / 2, (1 + 1) / 2],
+}
+# Filter 0 repeats filter 2, which is louder, and goes first. As vectors over all positions the maps
+# are (1 0 1 0), (0 3 0 0) and (2 0 2 0), of squared lengths 2, 9 and 8: filter 2 goes next.
+NOT_NORMALISED = {
+    "similarity_cosine": [0, 2, 1],
+    "similarity_pearson": [0, 2, 1 + 1 / sqrt(3)],
+    "similarity_filters": [0, 2, 2],
 }
 
 
@@ -68,12 +78,19 @@ def batches(*sizes: int):
 
 
 @pytest.mark.parametrize("sizes", [(2,), (1, 1)])
-@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize("name", [*BY_HAND, *NOT_NORMALISED])
 def test_scores_by_hand(name, sizes):
     ranking = rank(Paper(), batches(*sizes), name, loss=output_of_class, normalize=False)
     assert ranking["layer"].tolist() == ["conv"] * 3  # the head's outputs must stay
     assert ranking["filter"].tolist() == [0, 1, 2]
-    assert ranking["score"].tolist() == pytest.approx(BY_HAND[name])
+    expected = (BY_HAND | NOT_NORMALISED)[name]
+    assert ranking["score"].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NOT_NORMALISED)
+def test_similarities_are_compared_as_they_are(name):
+    scores = rank(Paper(), batches(2), name)["score"]
+    assert scores.tolist() == pytest.approx(NOT_NORMALISED[name], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -105,7 +122,8 @@ def test_examples_count_alike_whatever_the_batches():
     torch.manual_seed(0)
     x, y = torch.randn(7, 3, 32, 32), torch.arange(7)
     model = TinySqueezeNet()
-    names = ["activation_l2", "taylor", "taylor_signed"]
+    names = ["activation_l2", "taylor", "taylor_signed", "apoz", "hrank"]
+    names += ["similarity_cosine", "similarity_pearson"]
     whole = rank_all(model, [(x, y)], names)
     parts = rank_all(model, list(zip(x.split([4, 1, 2]), y.split([4, 1, 2]), strict=True)), names)
     for name in names:
@@ -240,7 +258,8 @@ class Counting(list):
 
 def test_one_pass_serves_all_criteria():
     loader = Counting(batches(1, 1))
-    rank_all(Paper(), loader, list(CRITERIA), loss=output_of_class)
+    names = [name for name in CRITERIA if name != "bn_scale"]
+    rank_all(Paper(), loader, names, loss=output_of_class)
     assert (loader.passes, loader.handed_out) == (1, 2)
 
 

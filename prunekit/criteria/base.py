@@ -23,12 +23,20 @@ class Observation:
     gradient : tensor of the same shape, or None
         Derivative of each example's own loss with respect to its maps. None
         unless the criterion needs gradients.
+    extent : tuple of int
+        Height and width of a map before it was flattened; empty for a linear
+        layer and without maps.
+    scale : tensor of shape (filters,), or None
+        Absolute scale of the batch norm that each filter's map passes, NaN
+        where it passes none. None for criteria that need data.
     """
 
     layer: str
     module: nn.Module
     activation: Tensor | None = None
     gradient: Tensor | None = None
+    extent: tuple[int, ...] = ()
+    scale: Tensor | None = None
 
 
 class Criterion:
@@ -53,11 +61,14 @@ class Criterion:
     pool: ClassVar[str] = "mean"
 
     def __call__(self, observation: Observation) -> Tensor:
-        """Scores of shape (filters,), the mean over the examples of the observation."""
+        """Scores of shape (filters,), the mean over the examples of the observation.
+
+        Or any other tensor that is such a mean, if ``finish`` makes scores of it.
+        """
         raise NotImplementedError
 
     def finish(self, mean: Tensor) -> Tensor:
-        """What to make of the mean over all examples, once it is known."""
+        """Scores from the mean over all examples, once it is known."""
         return mean
 
 
@@ -83,8 +94,8 @@ def normalise(scores: Tensor) -> Tensor:
     return scaled / torch.linalg.vector_norm(scaled)
 
 
-# Products are formed in parts of so many numbers: 4 MB of float32, which a cache may hold.
-_PART = 1 << 20
+# Maps are worked on in parts of so many numbers: 4 MB of float32, which a cache may hold.
+PART = 1 << 20
 
 
 def summed_products(a: Tensor, b: Tensor) -> Tensor:
@@ -99,6 +110,6 @@ def summed_products(a: Tensor, b: Tensor) -> Tensor:
     tensor([[11.]])
     """
     kind = torch.promote_types(a.dtype, torch.float32)
-    examples = max(1, _PART // max(1, a[0].numel()))
+    examples = max(1, PART // max(1, a[0].numel()))
     parts = zip(a.split(examples), b.split(examples), strict=True)
     return torch.cat([(p.to(kind) * q.to(kind)).sum(dim=2) for p, q in parts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.criteria.base import Criterion, Needs, Observation
+from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.training import Batches, device_of, evaluation_mode
 
 IN_PLACE_OPERATORS = {
@@ -48,23 +50,20 @@ def observe(
         needs[need].append(criterion)
     from_weights, from_maps, from_slopes = needs.values()
     modules = {name: model.get_submodule(name) for name in layers}
-    scores: dict[tuple[Criterion, str], list[Tensor]] = {}
-    weights: dict[tuple[Criterion, str], list[int]] = {}
+    totals: dict[tuple[Criterion, str], Tensor] = {}
 
     def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
         for criterion in which:
-            score = criterion(seen).detach()
-            if score.shape != (graph.layers[seen.layer].filters,):
-                raise ValueError(
-                    f"{type(criterion).__name__} gave {tuple(score.shape)} scores for the "
-                    f"{graph.layers[seen.layer].filters} filters of {seen.layer}"
-                )
-            # Summed at the end: a GPU would have to be waited for at every layer of every batch.
-            scores.setdefault((criterion, seen.layer), []).append(score)
-            weights.setdefault((criterion, seen.layer), []).append(weight)
+            # On its device: a GPU would have to be waited for at every layer of every batch.
+            score = criterion(seen).detach().double() * weight
+            key = criterion, seen.layer
+            totals[key] = totals[key] + score if key in totals else score
 
+    scales = batch_norm_scales(model, graph)
+    scales[0] = 0  # those that must stay are never asked for
     for name, module in modules.items():
-        record(from_weights, Observation(name, module), 1)
+        scale = torch.from_numpy(scales[graph.layers[name].groups])
+        record(from_weights, Observation(name, module, scale=scale), 1)
     examples = 0
     if from_maps or from_slopes:
         device = device_of(model)
@@ -81,14 +80,16 @@ def observe(
                 examples += len(x)
 
     def mean(criterion: Criterion, layer: str) -> Tensor:
-        key = criterion, layer
-        if key not in scores:
-            # A layer the loss does not depend on never sees a gradient: its scores are zero.
-            total = torch.zeros(graph.layers[layer].filters, dtype=torch.float64)
-        else:
-            weight = torch.tensor(weights[key], dtype=torch.float64)
-            total = weight @ torch.stack(scores[key]).cpu().double()
-        return criterion.finish(total / (1 if criterion.needs == "weights" else examples))
+        filters = graph.layers[layer].filters
+        # A layer the loss does not depend on never sees a gradient: its scores are zero.
+        total = totals.get((criterion, layer), torch.zeros(filters, dtype=torch.float64)).cpu()
+        scores = criterion.finish(total / (1 if criterion.needs == "weights" else examples))
+        if scores.shape != (filters,):
+            raise ValueError(
+                f"{type(criterion).__name__} gave {tuple(scores.shape)} scores for the {filters} "
+                f"filters of {layer}"
+            )
+        return scores
 
     return {criterion: {name: mean(criterion, name) for name in layers} for criterion in criteria}
 
@@ -134,12 +135,14 @@ class _Watch(nn.Module):
         (layer,), examples = self.layer, len(value)
         keep = self.keep and bool(self.from_slopes)
         activation = _flat(value.detach().clone() if keep else value.detach(), layer)
-        self.record(self.from_maps, Observation(self.seen_from, layer, activation), examples)
+        extent = tuple(value.shape[1:-1] if isinstance(layer, nn.Linear) else value.shape[2:])
+        seen = Observation(self.seen_from, layer, activation, extent=extent)
+        self.record(self.from_maps, seen, examples)
         if self.from_slopes and value.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                seen = Observation(self.seen_from, layer, activation, _flat(gradient, layer))
-                self.record(self.from_slopes, seen, examples)
+                both = replace(seen, gradient=_flat(gradient, layer))
+                self.record(self.from_slopes, both, examples)
 
             value.register_hook(arrived)
 

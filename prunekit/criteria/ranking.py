@@ -13,10 +13,15 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
 from prunekit.criteria.activation import ActivationL2
+from prunekit.criteria.apoz import APoZ
 from prunekit.criteria.base import Criterion, normalise
+from prunekit.criteria.bn_scale import BNScale
 from prunekit.criteria.combined import Combined, CombinedRanks
+from prunekit.criteria.fpgm import FPGM
+from prunekit.criteria.hrank import HRank
 from prunekit.criteria.observe import observe
 from prunekit.criteria.random import Random
+from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.taylor import Taylor, TaylorSigned
 from prunekit.criteria.weight import WeightNorm
 from prunekit.training import Batches, device_of
@@ -34,6 +39,13 @@ CRITERIA: dict[str, Criterion | Combined | CombinedRanks] = {
     "weight_l1": WeightNorm(1),
     "weight_l2": WeightNorm(2),
     "random": Random(),
+    "bn_scale": BNScale(),
+    "fpgm": FPGM(),
+    "apoz": APoZ(),
+    "hrank": HRank(),
+    "similarity_cosine": MapSimilarity(),
+    "similarity_pearson": MapSimilarity(centred=True),
+    "similarity_filters": FilterSimilarity(),
 }
 summed_cross_entropy = partial(F.cross_entropy, reduction="sum")
 
