@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ def select(
     *,
     min_filters: int = 2,
     exclude: Iterable[str] = (),
+    round_to: int | None = None,
 ) -> Selection:
     """Take the ``count`` groups of lowest score off a heap, from whichever layers they are in.
 
@@ -52,6 +54,13 @@ def select(
     exclude
         Layers that keep all their filters, by name or by pattern such as
         ``"features.0"`` or ``"layer1.*"``. A group that touches one stays.
+    round_to
+        Leave every layer that loses filters with a multiple of this many, as
+        fast kernels like it (8, say). Then a layer's lowest groups leave in
+        bundles, each from one multiple to the next below, by the mean of
+        their scores. A bundle is never split: ``count`` is reached, and
+        passed by less than one bundle. Layers that share only some of their
+        groups, and are not all multiples to begin with, stay as they are.
 
     Returns
     -------
@@ -61,8 +70,8 @@ def select(
     Raises
     ------
     ValueError
-        ``count`` or ``min_filters`` is below 1, fewer than ``count`` groups
-        can go, a score is NaN, a column is missing, a filter is listed
+        ``count``, ``min_filters`` or ``round_to`` is below 1, fewer than
+        ``count`` groups can go, a score is NaN, a column is missing, a filter is listed
         twice, or a name in ``exclude`` matches no layer.
 
     Examples
@@ -71,55 +80,77 @@ def select(
     >>> table = pd.DataFrame(scores | {"score": [0.1, 0.2, 0.3, 0.5, 0.4, 0.6]})
     >>> select(table, 2)  # the floor keeps filters 1 and 2 of layer a
     {'a': [0], 'b': [1]}
+    >>> select(table, 1, min_filters=1, round_to=2)  # from 3 filters to 2, from 2 to 0: never
+    {'a': [0]}
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    selection = _take(ranking, count, min_filters, exclude)
+    selection = _take(ranking, count, min_filters, exclude, round_to)
     if selection.groups < count:
+        multiple = f", and a multiple of {round_to}" if round_to else ""
         raise ValueError(
             f"only {selection.groups} of the {count} filters or coupled groups asked for can be "
-            f"removed: every layer keeps at least {min_filters}"
+            f"removed: every layer keeps at least {min_filters}{multiple}"
         )
     return selection
 
 
 def removable(
-    ranking: pd.DataFrame, *, min_filters: int = 2, exclude: Iterable[str] = ()
+    ranking: pd.DataFrame,
+    *,
+    min_filters: int = 2,
+    exclude: Iterable[str] = (),
+    round_to: int | None = None,
 ) -> Selection:
-    """Everything :func:`select` could remove at once under the same floor and exclusions."""
-    return _take(ranking, len(ranking), min_filters, exclude)
+    """Everything :func:`select` could remove at once under the same limits."""
+    return _take(ranking, len(ranking), min_filters, exclude, round_to)
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Bundle:
+    """Filters that leave together: one group, or several for the sake of a round number."""
+
     score: float
     members: list[tuple[str, int]]
+    groups: int = 1
+
+    @cached_property
+    def lost(self) -> Counter[str]:
+        return Counter(layer for layer, _ in self.members)
 
 
-def _take(ranking: pd.DataFrame, count: int, min_filters: int, exclude: Iterable[str]) -> Selection:
-    if min_filters < 1:
-        raise ValueError(f"min_filters must be at least 1, not {min_filters}")
-    groups = _groups(ranking)
+def _take(
+    ranking: pd.DataFrame,
+    count: int,
+    min_filters: int,
+    exclude: Iterable[str],
+    round_to: int | None,
+) -> Selection:
+    for name, value in {"min_filters": min_filters, "round_to": round_to}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    bundles = _groups(ranking)
     left = Counter(ranking["layer"])
     kept = _excluded(list(left), exclude)
-    heap = [(group.score, order) for order, group in enumerate(groups)]
+    if round_to is not None and round_to > 1:
+        bundles = _bundles(bundles, _widths(ranking), round_to)
+    heap = [(bundle.score, order) for order, bundle in enumerate(bundles)]
     heapq.heapify(heap)
     taken: dict[str, list[int]] = {layer: [] for layer in left}
     found = 0
     while heap and found < count:
         _, order = heapq.heappop(heap)
-        members = groups[order].members
-        lost = Counter(layer for layer, _ in members)
+        bundle, lost = bundles[order], bundles[order].lost
         # A layer only ever shrinks, so a group passed over here need not be looked at again.
         if kept.isdisjoint(lost) and all(left[name] - lost[name] >= min_filters for name in lost):
             left -= lost
-            found += 1
-            for layer, index in members:
+            found += bundle.groups
+            for layer, index in bundle.members:
                 taken[layer].append(index)
     return Selection({name: sorted(indices) for name, indices in taken.items() if indices}, found)
 
 
-def _groups(ranking: pd.DataFrame) -> list[_Group]:
+def _groups(ranking: pd.DataFrame) -> list[_Bundle]:
     """The groups of a ranking, in the order in which they first appear in it."""
     missing = [name for name in ("layer", "filter", "score") if name not in ranking]
     if missing:
@@ -141,7 +172,46 @@ def _groups(ranking: pd.DataFrame) -> list[_Group]:
         if key != 0:
             members.setdefault(key, []).append((layer, index))
             scores.setdefault(key, []).append(score)
-    return [_Group(sum(scores[key]) / len(scores[key]), members[key]) for key in members]
+    return [_Bundle(sum(scores[key]) / len(scores[key]), members[key]) for key in members]
+
+
+def _widths(ranking: pd.DataFrame) -> dict[str, int]:
+    """Filters of each layer. Those that must stay may have no row, but leave a gap."""
+    layers = ranking.groupby("layer", sort=False)["filter"]
+    return dict(np.maximum(layers.size(), layers.max() + 1))
+
+
+def _bundles(groups: list[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:
+    """Bundles that each take all their layers from one multiple of ``round_to`` to the next."""
+    # Groups that take the same number of filters from the same layers can stand for one another.
+    kinds: dict[frozenset[tuple[str, int]], list[_Bundle]] = {}
+    for group in groups:
+        kinds.setdefault(frozenset(group.lost.items()), []).append(group)
+    kinds_of = Counter(layer for kind in kinds for layer, _ in kind)
+
+    def fewest(kind: frozenset[tuple[str, int]], widths: dict[str, int]) -> int | None:
+        """How many groups of a kind bring layers of these widths to a multiple."""
+        for groups in range(1, round_to + 1):
+            if all((widths[layer] - groups * lost) % round_to == 0 for layer, lost in kind):
+                return groups
+        return None
+
+    bundles = []
+    for kind, members in kinds.items():
+        alone = all(kinds_of[layer] == 1 for layer, _ in kind)
+        even = all(widths[layer] % round_to == 0 for layer, _ in kind)
+        size = fewest(kind, widths) if alone or even else None
+        leaving = sorted(members, key=lambda group: group.score)
+        while size is not None and size <= len(leaving):
+            bundles.append(_joined(leaving[:size]))
+            leaving = leaving[size:]
+            size = fewest(kind, dict.fromkeys(widths, 0))
+    return bundles
+
+
+def _joined(groups: list[_Bundle]) -> _Bundle:
+    score = sum(group.score for group in groups) / len(groups)
+    return _Bundle(score, [member for group in groups for member in group.members], len(groups))
 
 
 def _excluded(layers: list[str], patterns: Iterable[str]) -> set[str]:

@@ -78,6 +78,8 @@ def test_asking_for_too_much_says_how_much_there_is():
     [
         (PLAIN, {"count": 0}, "count"),
         (PLAIN, {"min_filters": 0}, "min_filters"),
+        (PLAIN, {"round_to": 0}, "round_to must be at least 1, not 0"),
+        (PLAIN, {"count": 5, "min_filters": 1, "round_to": 2}, "at least 1, and a multiple of 2"),
         (PLAIN, {"exclude": ["conv*"]}, r"no layer matches 'conv\*'"),
         (PLAIN.drop(columns="score"), {}, "no column score"),
         (PLAIN.assign(score=np.nan), {}, "filter 0 of a has the score nan"),
@@ -87,6 +89,36 @@ def test_asking_for_too_much_says_how_much_there_is():
 def test_bad_input_is_named(ranking, options, message):
     with pytest.raises(ValueError, match=message):
         select(ranking, **({"count": 1} | options))
+
+
+WIDE = table(
+    *(("a", index, score, index + 1) for index, score in enumerate((0.1, 0.9, 0.2, 0.3, 0.8))),
+    *(("b", index, 0.25 + index / 2, index + 6) for index in range(4)),
+)
+
+
+def test_round_numbers_are_reached_by_bundles_of_lowest_mean():
+    # First bundles: filter 0 of a (5 to 4 left, mean 0.1); 0 and 1 of b (4 to 2, mean 0.5).
+    # The next of a: filters 2 and 3 (4 to 2, mean 0.25).
+    options = {"min_filters": 1, "round_to": 2}
+    assert select(WIDE, 1, **options) == {"a": [0]}
+    assert select(WIDE, 2, **options) == select(WIDE, 3, **options) == {"a": [0, 2, 3]}
+    assert select(WIDE, 4, **options) == {"a": [0, 2, 3], "b": [0, 1]}
+    assert removable(WIDE, **options).groups == 5
+    assert removable(WIDE, min_filters=3, round_to=2) == {"a": [0]}
+
+
+def test_filters_that_must_stay_count_towards_a_round_number():
+    # Layer a has filters 0 to 4, of which 0 and 1 must stay and have no row.
+    assert removable(WIDE[2:], min_filters=1, round_to=4) == {"a": [2]}
+
+
+def test_coupled_layers_come_to_round_numbers_together():
+    wide = pd.concat([WIDE, WIDE[WIDE["layer"] == "b"].assign(layer="c")])
+    assert select(wide, 3, min_filters=1, round_to=2) == {"a": [0, 2, 3]}
+    assert select(wide, 5, min_filters=1, round_to=2) == {"a": [0, 2, 3], "b": [0, 1], "c": [0, 1]}
+    uneven = pd.concat([wide, table(("c", 4, 0.0, 10))])
+    assert removable(uneven, min_filters=1, round_to=2) == {"a": [0, 2, 3]}
 
 
 @st.composite
@@ -136,3 +168,20 @@ def test_no_layer_that_loses_filters_falls_below_the_floor(ranking, floor):
     for layer, filters in removable(ranking, min_filters=floor).items():
         assert widths[layer] - len(filters) >= floor
         assert filters == sorted(set(filters))
+
+
+@given(rankings(), st.integers(1, 3), st.integers(1, 4))
+def test_layers_that_lose_filters_keep_a_round_number(ranking, floor, round_to):
+    widths = ranking.groupby("layer")["filter"].max() + 1
+    limits = {"min_filters": floor, "round_to": round_to}
+    everything = removable(ranking, **limits)
+    for layer, filters in everything.items():
+        assert (widths[layer] - len(filters)) % round_to == 0
+    before: dict[str, list[int]] = {}
+    for count in range(1, everything.groups + 1):
+        selection = select(ranking, count, **limits)
+        assert selection.groups >= count
+        assert all(set(before[layer]) <= set(selection[layer]) for layer in before)
+        before = selection
+    if round_to == 1:
+        assert everything == removable(ranking, min_filters=floor)
