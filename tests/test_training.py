@@ -1,5 +1,7 @@
 """Training learns, stops cleanly, and says what is wrong."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -135,3 +137,74 @@ def test_a_model_with_nothing_to_train_is_refused(digits):
     model = TinySqueezeNet().requires_grad_(False)
     with pytest.raises(ValueError, match="nothing to train"):
         fit(model, Loader(digits.val), progress=False)
+
+
+class StopsIn:
+    """A loader that is interrupted in one of its passes."""
+
+    def __init__(self, batches, last):
+        self.batches, self.left = batches, last
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        if not self.left:
+            raise RuntimeError("killed")
+        self.left -= 1
+        order = torch.randperm(len(self.batches))
+        return iter([self.batches[i] for i in order])
+
+
+def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 32, 32), torch.arange(8)) for _ in range(4)]
+    untrained = TinySqueezeNet()
+    settings = {"epochs": 3, "lr": 0.02, "progress": False}
+    whole, broken = copy.deepcopy(untrained), copy.deepcopy(untrained)
+    torch.manual_seed(1)
+    fit(whole, StopsIn(batches, 3), **settings)
+    path = tmp_path / "training.safetensors"
+    torch.manual_seed(1)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(broken, StopsIn(batches, 2), checkpoint=path, **settings)
+    resumed = copy.deepcopy(untrained)
+    torch.manual_seed(5)
+    history = fit(resumed, StopsIn(batches, 1), checkpoint=path, **settings)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path):
+    batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
+    path = tmp_path / "training.safetensors"
+    fit(TinySqueezeNet(), batches, lr=0.01, checkpoint=path, progress=False)
+    with pytest.raises(ValueError, match=r"lr \(0.01 there, 0.02 here\)"):
+        fit(TinySqueezeNet(), batches, lr=0.02, checkpoint=path, progress=False)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged"):
+        fit(TinySqueezeNet(), batches, lr=0.01, checkpoint=path, progress=False)
+
+
+def test_a_student_learns_what_its_teacher_says_and_not_the_labels():
+    torch.manual_seed(0)
+    x = torch.randn(32, 4)
+    teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
+    said = teacher(x).argmax(1)
+    wrong = (said + 1) % 3
+    options = {"epochs": 200, "lr": 0.1, "schedule": "constant", "progress": False}
+    fit(student, [(x, wrong)], teacher=teacher, teacher_weight=1.0, **options)
+    assert (student(x).argmax(1) == said).float().mean() > 0.95
+
+
+def test_a_teacher_with_no_weight_changes_nothing():
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
+    alone = TinySqueezeNet()
+    taught = copy.deepcopy(alone)
+    for model, teacher in ((alone, None), (taught, TinySqueezeNet())):
+        torch.manual_seed(1)
+        fit(model, batches, teacher=teacher, teacher_weight=0.0, progress=False)
+    for one, other in zip(alone.parameters(), taught.parameters(), strict=True):
+        assert torch.equal(one, other)
