@@ -80,6 +80,7 @@ def carry_out(
         return
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
+    commits = _note_commit(folder / "commits.json", commit)
     dataset = load_dataset(settings["dataset"], stand_in=False)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings["seed"])
@@ -130,6 +131,8 @@ def carry_out(
         seconds=_seconds(folder),
         commit=commit,
     )
+    if len(commits) > 1:
+        record["earlier_commits"] = commits[:-1]
     write_json(record | {"settings": settings, "starting_weights": starting_weights}, folder / DONE)
     progress(1.0)
 
@@ -264,6 +267,14 @@ class _Reporter:
 
     def _filters(self, model: nn.Module) -> pd.Series:
         return profile(model, self.example_inputs).layers.set_index("layer")["filters"][self.layers]
+
+
+def _note_commit(path: Path, commit: str) -> list[str]:
+    """The commits at which a run was taken up so far, in order, this one the last."""
+    before = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    commits = [*(one for one in before if one != commit), commit]
+    write_json(commits, path)
+    return commits
 
 
 def _seconds(folder: Path) -> float:
