@@ -155,7 +155,7 @@ class Chapter:
         recorded = Recorded(self.results.parent / name, read_study(name))
         if len(recorded.missing()) == len(recorded.study.runs):
             raise FileNotFoundError(
-                f"nothing of the study {name} is recorded in {recorded.folder}: "
+                f"Nothing of the study {name} is recorded: "
                 f"run `python -m prunekit.study run {name}`"
             )
         return recorded
@@ -165,8 +165,23 @@ class Chapter:
         try:
             return self.study(name)
         except FileNotFoundError as error:
-            display(Markdown(f"> **Not recorded yet.** {error}"))
+            display(Markdown(f"> **Not recorded yet.** {error}."))
             return None
+
+    def study_tables(self, table: str, *names: str) -> pd.DataFrame:
+        """One table of several studies, of as many as are recorded; the page names the others.
+
+        ``networks`` come with their ``milliseconds`` where those were measured.
+        """
+        parts = []
+        for recorded in filter(None, map(self.study_or_notice, names)):
+            rows = recorded.table(table)
+            if table == "networks" and (recorded.folder / "latency.csv").is_file():
+                rows = rows.merge(recorded.table("latency"), how="left")
+            parts.append(rows)
+        if not parts:
+            raise FileNotFoundError(f"none of the studies {', '.join(names)} is recorded")
+        return pd.concat(parts, ignore_index=True)
 
     def live_study(self, name: str, runs: int) -> Recorded:
         """Do the first runs of a study here and now, one by one, into a temporary folder."""

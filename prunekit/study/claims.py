@@ -219,13 +219,18 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
 
 
 def _measured(claim: Mapping[str, Any], read: Read) -> tuple[pd.Series, str]:
-    note = _string(claim["note"])
+    note, nothing = _string(claim["note"]), pd.Series(dtype=float)
     if not _string(claim["measure"]):
-        return pd.Series(dtype=float), note
+        return nothing, note
     try:
-        return MEASURES[claim["measure"]](read(claim["study"]), claim).dropna(), note
+        recorded = read(claim["study"])
+        there = {record["settings"]["variant"] for record in recorded.records().values()}
+        declared = {settings["variant"] for settings in recorded.study.runs.values()}
+        if {claim["variant"], claim["other"]} & declared <= there:
+            return MEASURES[claim["measure"]](recorded, claim).dropna(), note
+        return nothing, "not recorded yet"
     except FileNotFoundError:
-        return pd.Series(dtype=float), "not recorded yet"
+        return nothing, "not recorded yet"
 
 
 def _of(

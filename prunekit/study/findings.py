@@ -117,6 +117,22 @@ def over_seeds(
     return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count")
 
 
+def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.DataFrame:
+    """Accuracy in per cent, mean ± standard deviation over seeds, as text: ratios by variants.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "ratio": [0.5, 0.5, 0.9], "seed": [0, 1, 0],
+    ...                          "test_accuracy": [0.8, 0.82, 0.7]})
+    >>> accuracy_table(networks)["a"].tolist()
+    ['81.0 ± 1.4', '70.0']
+    """
+    percent = 100 * over_seeds(networks, value, by=["ratio", "variant"])[["mean", "std"]]
+    spread = percent["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.1f}")
+    texts = percent["mean"].map("{:.1f}".format) + spread
+    return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
+
+
 def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
     """Mean of independent values and half the width of Student's t confidence interval.
 
