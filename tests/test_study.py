@@ -118,6 +118,7 @@ def test_variants_and_seeds_span_the_runs(tmp_path):
         (("seeds", "seed"), "seed means nothing"),
         (("title = ", "title = = "), "not valid TOML"),
         (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
+        (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(small, change, message):
@@ -161,11 +162,11 @@ def test_a_run_killed_in_any_iteration_ends_with_the_tables_of_an_unbroken_one(t
         return progress
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    carry_out("a", settings, whole, tmp_path, progress=lambda share: None, **shared)
+    carry_out(settings, whole, tmp_path, progress=lambda share: None, **shared)
     for share in (0.3, 0.35, 0.6, 0.9):
         with pytest.raises(Killed):
-            carry_out("a", settings, broken, tmp_path, progress=stop_at(share), **shared)
-    carry_out("a", settings, broken, tmp_path, progress=lambda share: None, **shared)
+            carry_out(settings, broken, tmp_path, progress=stop_at(share), **shared)
+    carry_out(settings, broken, tmp_path, progress=lambda share: None, **shared)
     for name in TABLES:
         one, other = (pd.read_csv(folder / f"{name}.csv") for folder in (whole, broken))
         seconds = {"columns": "seconds", "errors": "ignore"}
@@ -200,6 +201,13 @@ def test_results_of_other_settings_are_refused_and_left_as_they_were(recorded):
     with pytest.raises(SystemExit, match=r"other settings: prune .*'ratio': 0\.4.*'ratio': 0\.5"):
         main(command(recorded))
     assert (recorded.parent / "results" / "small" / "networks.csv").read_bytes() == kept
+
+
+def test_unfinished_runs_of_other_settings_are_refused(recorded):
+    shutil.rmtree(recorded.parent / "results")
+    recorded.write_text(SMALL.format(ratio=0.5))
+    with pytest.raises(SystemExit, match="unfinished run of other settings: remove it"):
+        main(command(recorded, "--workers", "1"))
 
 
 def test_runs_on_other_data_are_refused(tmp_path, small):

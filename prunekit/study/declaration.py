@@ -152,6 +152,8 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     if pruning and (missing := {"criterion", "ratio", "per_iteration", "fine_tune"} - set(pruning)):
         raise ValueError(f"{path}: prune must say {', '.join(sorted(missing))}")
     _refuse_unknown(finish, {"ratios", "fine_tune"}, path)
+    if beyond := [ratio for ratio in finish.get("ratios", ()) if ratio > pruning.get("ratio", 0)]:
+        raise ValueError(f"{path}: finish asks for ratios that prune never reaches: {beyond}")
     for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
         _refuse_unknown(fine_tune or {}, FIT, path)
 

@@ -102,7 +102,6 @@ def _on_worker(
 
     worker = get_worker()
     carry_out(
-        run,
         settings,
         folder,
         results,

@@ -172,7 +172,8 @@ def paired_differences(
     Returns
     -------
     DataFrame
-        ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``.
+        ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``; empty
+        where the two have no seed in common.
     """
     keys = ["seed"] if by is None else [by, "seed"]
     of = {name: table[table["variant"] == name] for name in (a, b)}
@@ -181,14 +182,13 @@ def paired_differences(
         of = {name: part[part["ratio"].isin(shared)] for name, part in of.items()}
     difference = of[a].groupby(keys)[value].mean() - of[b].groupby(keys)[value].mean()
     difference = difference.dropna()
-    if difference.empty:
-        raise ValueError(f"{a} and {b} have no seed in common: nothing to compare")
     groups = [("all", difference)] if by is None else list(difference.groupby(level=by))
     rows = {}
-    for key, values in groups:
+    for key, values in groups if len(difference) else []:
         mean, half = mean_interval(values, level)
         rows[key] = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by or "over")
+    columns = ["mean", "low", "high", "seeds"]
+    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis(by or "over")
 
 
 def on_axis(

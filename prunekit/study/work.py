@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,43 +11,27 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.channels import trace
-from prunekit.criteria.ranking import ranked_layers
-from prunekit.data import Dataset, Loader, load_dataset
-from prunekit.files import replacing, write_json
-from prunekit.measure import profile
+from prunekit.data import load_dataset
+from prunekit.files import write_json
 from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
 from prunekit.provenance import provenance
-from prunekit.pruning import FineTune, prune
+from prunekit.pruning import prune
 from prunekit.runs import digest_of
 from prunekit.storage import load, save
-from prunekit.training import Batches, evaluate, fit
+from prunekit.study.reporting import Loaders, Progress, Reporter, fine_tuning, write_table
+from prunekit.training import fit
 
 MODEL = "model.safetensors"
 DONE = "provenance.json"
 TRAINING_SHARE = 0.3  # of a run's time, for the progress bar
-BRANCH_SEED = 10_000  # apart from the seeds of a run's iterations, which are seed, seed + 1, ...
 FRESH = {
     "imagenet": partial(squeezenet, pretrained=True),
     "random": squeezenet,
     "tiny": TinySqueezeNet,
 }
-Progress = Callable[[float], None]
-
-
-@dataclass
-class Distilled:
-    """A fine-tuning whose teacher is the network before pruning."""
-
-    settings: dict[str, Any]
-    teacher: nn.Module = field(repr=False)
-
-    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> None:
-        fit(model, loader, teacher=self.teacher, **{"progress": False} | self.settings | more)
 
 
 def carry_out(
-    run: str,
     settings: dict[str, Any],
     folder: Path,
     results: Path,
@@ -75,10 +54,16 @@ def carry_out(
         Where recorded networks lie, for ``start``.
     progress
         Called with the share of the run that is done.
+
+    Raises
+    ------
+    ValueError
+        ``folder`` holds a run of other settings.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    _refuse_other_settings(folder / "settings.json", settings)
     if (folder / DONE).is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
     commits = _note_commit(folder / "commits.json", commit)
     dataset = load_dataset(settings["dataset"], stand_in=False)
@@ -88,7 +73,7 @@ def carry_out(
     starting_weights = digest_of(model)
     if settings["freeze"]:
         freeze_features(model)
-    loaders = _Loaders(dataset, settings)
+    loaders = Loaders(dataset, settings)
     pruning, training, finish = settings["prune"], settings["train"], settings["finish"]
     if training:
         history = fit(
@@ -99,10 +84,10 @@ def carry_out(
             checkpoint=folder / "training.safetensors",
             progress=False,
         )
-        _write_table(history, folder / "history.csv")
+        write_table(history, folder / "history.csv")
     begun = TRAINING_SHARE if training else 0.0
     progress(begun)
-    reporter = _Reporter(
+    reporter = Reporter(
         model, loaders, settings, folder, lambda share: progress(begun + (1 - begun) * share)
     )
     if pruning:
@@ -110,14 +95,14 @@ def carry_out(
             model,
             loaders.train,
             loaders.val,
-            **pruning | {"fine_tune": _fine_tune(pruning["fine_tune"], model)},
+            **pruning | {"fine_tune": fine_tuning(pruning["fine_tune"], model)},
             seed=settings["seed"],
             folder=folder,
             report=reporter if finish and "ratios" in finish else reporter.show,
             progress=False,
         )
-        _write_table(history.table, folder / "table.csv")
-        _write_table(history.pattern.reset_index(), folder / "pattern.csv")
+        write_table(history.table, folder / "table.csv")
+        write_table(history.pattern.reset_index(), folder / "pattern.csv")
         model = history.model
     if not (finish and "ratios" in finish):
         model = reporter.finish_last(model)
@@ -160,113 +145,14 @@ def refuse_missing_start(name: str, results: Path) -> None:
         )
 
 
-class _Loaders:
-    def __init__(self, dataset: Dataset, settings: dict[str, Any]) -> None:
-        size, batch = settings["input_size"], settings["batch_size"]
-        flip = dataset.name != "digits"
-        self.train = Loader(dataset.train, batch, size=size, shuffle=True, augment=True, flip=flip)
-        self.val = Loader(dataset.val, 250, size=size)
-        self.test = Loader(dataset.test, 250, size=size)
-        self.example_inputs = torch.zeros(1, 3, size, size)
-
-
-class _Reporter:
-    """Fine-tunes and measures the networks that a run reports, on copies."""
-
-    def __init__(
-        self,
-        original: nn.Module,
-        loaders: _Loaders,
-        settings: dict[str, Any],
-        folder: Path,
-        progress: Progress,
-    ) -> None:
-        self.original = original
-        self.loaders = loaders
-        self.settings = settings
-        self.folder = folder
-        self.progress = progress
-        self.example_inputs = loaders.example_inputs.to(next(original.parameters()).device)
-        self.layers = ranked_layers(trace(original, self.example_inputs))
-        self.before = self._filters(original)
-        (folder / "networks").mkdir(exist_ok=True)
-
-    def __call__(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
-        """Report every ratio that lies between this network and the next iteration's."""
-        finish, pruning = self.settings["finish"], self.settings["prune"]
-        total = int(self.before.sum())
-        left = rows[-1]["filters"]
-        for ratio in finish["ratios"]:
-            goal = total - math.ceil(ratio * total - 1e-9)
-            if not left - pruning["per_iteration"] < goal <= left or self._row(ratio).is_file():
-                continue
-            small = model
-            if goal < left:
-                small = prune(
-                    model,
-                    self.loaders.train,
-                    self.loaders.val,
-                    **pruning | {"ratio": 1 - goal / left, "fine_tune": None, "budget": "filters"},
-                    seed=self.settings["seed"] + BRANCH_SEED + round(ratio * 1000),
-                    progress=False,
-                ).model
-            self._finish(copy.deepcopy(small), ratio)
-        self.show(model, rows)
-
-    def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
-        pruning = self.settings["prune"]
-        budget = pruning.get("budget", "filters")
-        self.progress((1 - rows[-1][budget] / rows[0][budget]) / pruning["ratio"] * 0.95)
-
-    def finish_last(self, model: nn.Module) -> nn.Module:
-        """Report the network at the run's end; a second time, read it back."""
-        stored = self.folder / "last.safetensors"
-        ratio = 1 - float(self._filters(model).sum()) / float(self.before.sum())
-        if not stored.is_file() or not self._row(ratio).is_file():
-            self._finish(model, ratio)
-            save(model, stored)
-        return load(stored)
-
-    def _finish(self, model: nn.Module, ratio: float) -> None:
-        begin = time.perf_counter()
-        loaders = self.loaders
-        row = {"ratio": ratio, "val_accuracy_before": evaluate(model, loaders.val).accuracy}
-        fine_tune = (self.settings["finish"] or {}).get("fine_tune")
-        checkpoint = self.folder / "fine_tuning.safetensors"
-        if fine_tune:
-            torch.manual_seed(self.settings["seed"] + BRANCH_SEED + round(ratio * 1000))
-            longer = _fine_tune(fine_tune, self.original)
-            if callable(longer):
-                longer(model, loaders.train, checkpoint=checkpoint)
-            else:
-                fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
-        test = evaluate(model, loaders.test)
-        cost, filters = profile(model, self.example_inputs), self._filters(model)
-        row |= {
-            "filters": int(filters.sum()),
-            "parameters": cost.parameters,
-            "macs": cost.macs,
-            "bytes": cost.bytes,
-            "val_accuracy": evaluate(model, loaders.val).accuracy,
-            "test_accuracy": test.accuracy,
-            "test_loss": test.loss,
-            "seconds": time.perf_counter() - begin,
-        }
-        removed = {name: int(n) for name, n in (self.before - filters).items()}
-        write_json({"row": row, "removed": removed}, self._row(ratio))
-        checkpoint.unlink(missing_ok=True)
-
-    def write_tables(self) -> None:
-        stored = [json.loads(p.read_text()) for p in sorted((self.folder / "networks").iterdir())]
-        _write_table(pd.DataFrame([one["row"] for one in stored]), self.folder / "networks.csv")
-        removed = [{"ratio": one["row"]["ratio"]} | one["removed"] for one in stored]
-        _write_table(pd.DataFrame(removed), self.folder / "networks_pattern.csv")
-
-    def _row(self, ratio: float) -> Path:
-        return self.folder / "networks" / f"{ratio:.6f}.json"
-
-    def _filters(self, model: nn.Module) -> pd.Series:
-        return profile(model, self.example_inputs).layers.set_index("layer")["filters"][self.layers]
+def _refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
+    if not path.is_file():
+        write_json(settings, path)
+    elif json.loads(path.read_text("utf-8")) != json.loads(json.dumps(settings)):
+        raise ValueError(
+            f"{path.parent} holds an unfinished run of other settings: remove it, or give the new "
+            "study another name"
+        )
 
 
 def _note_commit(path: Path, commit: str) -> list[str]:
@@ -281,14 +167,3 @@ def _seconds(folder: Path) -> float:
     """Wall time of a run, over all the times it was taken up."""
     tables = (folder / f"{name}.csv" for name in ("history", "table", "networks"))
     return sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file())
-
-
-def _fine_tune(settings: dict[str, Any] | None, unpruned: nn.Module) -> FineTune:
-    if settings is None or "teacher" not in settings:
-        return settings
-    return Distilled({k: v for k, v in settings.items() if k != "teacher"}, copy.deepcopy(unpruned))
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)

@@ -1,0 +1,165 @@
+"""The networks a run reports: pruned to a ratio, fine-tuned longer, measured once on test."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from prunekit.channels import trace
+from prunekit.criteria.ranking import ranked_layers
+from prunekit.data import Dataset, Loader
+from prunekit.files import replacing, write_json
+from prunekit.measure import profile
+from prunekit.pruning import FineTune, prune
+from prunekit.storage import load, save
+from prunekit.training import Batches, device_of, evaluate, fit
+
+BRANCH_SEED = 10_000  # apart from the seeds of a run's iterations, which are seed, seed + 1, ...
+Progress = Callable[[float], None]
+
+
+@dataclass
+class Distilled:
+    """A fine-tuning whose teacher is the network before pruning."""
+
+    settings: dict[str, Any]
+    teacher: nn.Module = field(repr=False)
+
+    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> None:
+        fit(model, loader, teacher=self.teacher, **{"progress": False} | self.settings | more)
+
+
+class Loaders:
+    """Batches of a run's data, at its input size."""
+
+    def __init__(self, dataset: Dataset, settings: dict[str, Any]) -> None:
+        size, batch = settings["input_size"], settings["batch_size"]
+        flip = dataset.name != "digits"
+        self.train = Loader(dataset.train, batch, size=size, shuffle=True, augment=True, flip=flip)
+        self.val = Loader(dataset.val, 250, size=size)
+        self.test = Loader(dataset.test, 250, size=size)
+        self.example_inputs = torch.zeros(1, 3, size, size)
+
+
+class Reporter:
+    """Fine-tunes and measures the networks that a run reports, on copies."""
+
+    def __init__(
+        self,
+        original: nn.Module,
+        loaders: Loaders,
+        settings: dict[str, Any],
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self.original = original
+        self.loaders = loaders
+        self.settings = settings
+        self.folder = folder
+        self.progress = progress
+        self.example_inputs = loaders.example_inputs.to(device_of(original))
+        self.layers = ranked_layers(trace(original, self.example_inputs))
+        self.before = self._filters(original)
+        (folder / "networks").mkdir(exist_ok=True)
+
+    def __call__(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
+        """Report every ratio that lies between this network and the next iteration's."""
+        finish, pruning = self.settings["finish"], self.settings["prune"]
+        total = int(self.before.sum())
+        left = rows[-1]["filters"]
+        for ratio in finish["ratios"]:
+            goal = total - math.ceil(ratio * total - 1e-9)
+            if not left - pruning["per_iteration"] < goal <= left or self._row(ratio).is_file():
+                continue
+            small = model
+            if goal < left:
+                small = prune(
+                    model,
+                    self.loaders.train,
+                    self.loaders.val,
+                    **pruning | {"ratio": 1 - goal / left, "fine_tune": None, "budget": "filters"},
+                    seed=self.settings["seed"] + BRANCH_SEED + round(ratio * 1000),
+                    progress=False,
+                ).model
+            self._finish(copy.deepcopy(small), ratio)
+        self.show(model, rows)
+
+    def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
+        pruning = self.settings["prune"]
+        budget = pruning.get("budget", "filters")
+        self.progress((1 - rows[-1][budget] / rows[0][budget]) / pruning["ratio"] * 0.95)
+
+    def finish_last(self, model: nn.Module) -> nn.Module:
+        """Report the network at the run's end; a second time, read it back."""
+        stored = self.folder / "last.safetensors"
+        ratio = 1 - float(self._filters(model).sum()) / float(self.before.sum())
+        if not stored.is_file() or not self._row(ratio).is_file():
+            self._finish(model, ratio)
+            save(model, stored)
+        return load(stored)
+
+    def _finish(self, model: nn.Module, ratio: float) -> None:
+        begin = time.perf_counter()
+        loaders = self.loaders
+        row = {"ratio": ratio, "val_accuracy_before": evaluate(model, loaders.val).accuracy}
+        fine_tune = (self.settings["finish"] or {}).get("fine_tune")
+        checkpoint = self._row(ratio).with_suffix(".safetensors")
+        if fine_tune:
+            torch.manual_seed(self.settings["seed"] + BRANCH_SEED + round(ratio * 1000))
+            longer = fine_tuning(fine_tune, self.original)
+            if callable(longer):
+                longer(model, loaders.train, checkpoint=checkpoint)
+            else:
+                fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
+        test = evaluate(model, loaders.test)
+        cost, filters = profile(model, self.example_inputs), self._filters(model)
+        row |= {
+            "filters": int(filters.sum()),
+            "parameters": cost.parameters,
+            "macs": cost.macs,
+            "bytes": cost.bytes,
+            "val_accuracy": evaluate(model, loaders.val).accuracy,
+            "test_accuracy": test.accuracy,
+            "test_loss": test.loss,
+            "seconds": time.perf_counter() - begin,
+        }
+        removed = {name: int(n) for name, n in (self.before - filters).items()}
+        write_json({"row": row, "removed": removed}, self._row(ratio))
+        checkpoint.unlink(missing_ok=True)
+
+    def write_tables(self) -> None:
+        stored = [
+            json.loads(p.read_text()) for p in sorted((self.folder / "networks").glob("*.json"))
+        ]
+        write_table(pd.DataFrame([one["row"] for one in stored]), self.folder / "networks.csv")
+        removed = [{"ratio": one["row"]["ratio"]} | one["removed"] for one in stored]
+        write_table(pd.DataFrame(removed), self.folder / "networks_pattern.csv")
+
+    def _row(self, ratio: float) -> Path:
+        return self.folder / "networks" / f"{ratio:.6f}.json"
+
+    def _filters(self, model: nn.Module) -> pd.Series:
+        return profile(model, self.example_inputs).layers.set_index("layer")["filters"][self.layers]
+
+
+def fine_tuning(settings: dict[str, Any] | None, unpruned: nn.Module) -> FineTune:
+    """What :func:`prunekit.prune` takes, ``teacher = "unpruned"`` made into that network."""
+    if settings is None or "teacher" not in settings:
+        return settings
+    return Distilled({k: v for k, v in settings.items() if k != "teacher"}, copy.deepcopy(unpruned))
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
