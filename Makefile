@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab record study environment colab lock clean
+.PHONY: help book test arm lab record study environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,8 +38,16 @@ book: $(STAMP)  ## execute the notebooks, render the site, print where it is (PR
 test: $(STAMP)  ## run every test
 	$(BIN)/pytest
 
+arm: $(STAMP)  ## run the bundle on emulated Cortex-A53 and A72 (installs compiler and emulator)
+	$(BIN)/python -m prunekit.deploy tools
+	PRUNEKIT_ARM=1 $(BIN)/pytest tests/test_arm.py
+
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)/notebooks"
+
+bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torch-pruning
+	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/rebuilding.py
 
 record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...; see book/record.py)
 	$(BIN)/python book/record.py $(EXPERIMENT)

@@ -20,7 +20,9 @@ dependencies:
 """
 
 
-def requirements(project: dict, extras: tuple[str, ...] = ("plots", "book", "test")) -> list[str]:
+def requirements(
+    project: dict, extras: tuple[str, ...] = ("plots", "deploy", "study", "book", "test")
+) -> list[str]:
     """List the project's own requirements and those of its extras, each once."""
     optional = project["optional-dependencies"]
     listed = project["dependencies"] + [r for extra in extras for r in optional[extra]]

@@ -8,11 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from prunekit import storage
-from prunekit.data import ImageSet, Loader, load_dataset
-from prunekit.deploy.bundles import BundleError, bundle, unpack
+from prunekit.data import load_dataset
+from prunekit.deploy.bundles import BundleError, bundle, some_images, unpack
 from prunekit.deploy.emulation import CORES, count_instructions
 from prunekit.deploy.export import ExportError
 from prunekit.deploy.targets import RUNNERS, Settings, TargetError, run
@@ -62,21 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def some_images(images: ImageSet, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """So many normalised images, drawn with a fixed seed, and their labels.
-
-    Examples
-    --------
-    >>> digits = load_dataset("digits")
-    >>> x, y = some_images(digits.train, 4, 32)
-    >>> x.shape, y.shape
-    (torch.Size([4, 3, 32, 32]), torch.Size([4]))
-    """
-    generator = torch.Generator().manual_seed(0)
-    chosen = images[torch.randperm(len(images), generator=generator)[:count]]
-    return next(iter(Loader(chosen, count, size=size)))
 
 
 def _bundle(options: argparse.Namespace) -> None:

@@ -12,8 +12,10 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, ImageSet, Loader
 from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.toolchain import SOURCES, build_runner
@@ -21,6 +23,7 @@ from prunekit.files import replacing, write_json
 
 FORMAT = 1
 ROOT = "bundle"
+SCRIPTS = ("run.py", "classifier.py", "video.py", "rtmaps_component.py")
 PRECISIONS = {"fp32": None, "int8": "int8"}
 #: Largest difference of a score allowed on another machine, where it is not by size of the scores.
 TOLERANCE = {"onnx": {"fp32": 1e-4}, "executorch": {"fp32": 1e-4, "int8": 0.0}}
@@ -93,17 +96,19 @@ def bundle(
             for precision in PRECISIONS
         ]
         x.numpy().astype("<f4").tofile(folder / "images.f32")
-        _write_runners(folder, machines)
+        write_runners(folder, machines)
         manifest = {
             "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "machines": list(machines),
             "classes": list(classes) or [str(i) for i in range(entries[0]["classes"])],
             "shape": [1, *x.shape[1:]],
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
             "labels": y.tolist(),
             "models": entries,
         }
-        (folder / "plan.txt").write_text(_plan(manifest), "utf-8")
+        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
         (folder / "README.md").write_text(_readme(manifest), "utf-8")
         manifest["files"] = {
             path.relative_to(folder).as_posix(): sha256(path)
@@ -150,6 +155,21 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
     return root, manifest
 
 
+def some_images(images: ImageSet, count: int, size: int) -> tuple[Tensor, Tensor]:
+    """So many normalised images, drawn with a fixed seed, and their labels.
+
+    Examples
+    --------
+    >>> from prunekit.data import load_dataset
+    >>> x, y = some_images(load_dataset("digits").train, 4, 32)
+    >>> x.shape, y.shape
+    (torch.Size([4, 3, 32, 32]), torch.Size([4]))
+    """
+    generator = torch.Generator().manual_seed(0)
+    chosen = images[torch.randperm(len(images), generator=generator)[:count]]
+    return next(iter(Loader(chosen, count, size=size)))
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -186,8 +206,10 @@ def _write_model(
     return entry
 
 
-def _write_runners(folder: Path, machines: Sequence[str]) -> None:
-    (folder / "run.py").write_bytes((SOURCES / "run.py").read_bytes())
+def write_runners(folder: Path, machines: Sequence[str]) -> None:
+    """Put the board's scripts and the C++ runner for each machine into a bundle's folder."""
+    for name in SCRIPTS:
+        (folder / name).write_bytes((SOURCES / name).read_bytes())
     for machine in machines:
         built = build_runner(machine)
         for path in built.rglob("*"):
@@ -198,7 +220,7 @@ def _write_runners(folder: Path, machines: Sequence[str]) -> None:
                 target.chmod(0o755)
 
 
-def _plan(manifest: dict) -> str:
+def plan(manifest: dict) -> str:
     """What the C++ runner reads, a line a fact, so that it needs no JSON parser."""
     lines = [
         f"images images.f32 {' '.join(map(str, manifest['shape']))}",

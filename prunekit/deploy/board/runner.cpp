@@ -255,7 +255,9 @@ std::string processor() {
 
 Options parse(int argc, char** argv) {
   Options options;
-  options.plan = std::string(argv[0]).substr(0, std::string(argv[0]).rfind('/')) + "/../plan.txt";
+  // The runner lies in bin/<machine>/ of the bundle.
+  const std::string self = argv[0];
+  options.plan = self.substr(0, self.rfind('/') + 1) + "../../plan.txt";
   for (int i = 1; i < argc; i += 2) {
     const std::string key = argv[i];
     if (i + 1 == argc) fail("missing value after " + key);

@@ -1,0 +1,69 @@
+"""Several engines timed side by side on one machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+
+from prunekit.deploy.engines import Engine
+
+
+def compare(
+    engines: Mapping[str, Engine], image: np.ndarray, *, rounds: int = 100, burst: int = 3
+) -> pd.DataFrame:
+    """Time one inference of each engine, in turns.
+
+    A machine's speed drifts. So every round gives each engine its turn, and
+    what disturbs a round disturbs all. A turn runs the engine ``burst`` times
+    after one run that does not count: it brings the network back into the
+    cache.
+
+    Parameters
+    ----------
+    image
+        One input of shape (1, 3, height, width), float32.
+    rounds
+        Turns of each engine.
+
+    Returns
+    -------
+    DataFrame with a row an engine: ``engine``, ``min_ms``, ``median_ms``,
+    ``p95_ms`` over all counted runs. On a machine with other work the
+    minimum is the steadier figure.
+
+    Examples
+    --------
+    >>> def slow(image): time.sleep(0.002)
+    >>> table = compare({"slow": slow, "fast": len}, np.zeros((1, 3, 4, 4)), rounds=3)
+    >>> table["engine"].tolist(), bool(table["min_ms"][0] > table["min_ms"][1])
+    (['slow', 'fast'], True)
+    """
+    if rounds < 1 or burst < 1:
+        raise ValueError(f"rounds and burst must be at least 1, not {rounds} and {burst}")
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(rounds):
+            for name, engine in engines.items():
+                engine(image)
+                for _ in range(burst):
+                    start = time.perf_counter()
+                    engine(image)
+                    times[name].append((time.perf_counter() - start) * 1e3)
+    finally:
+        torch.set_num_threads(threads)
+    rows = [
+        {
+            "engine": name,
+            "min_ms": min(taken),
+            "median_ms": float(np.median(taken)),
+            "p95_ms": float(np.quantile(taken, 0.95)),
+        }
+        for name, taken in times.items()
+    ]
+    return pd.DataFrame(rows)

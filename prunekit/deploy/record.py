@@ -1,0 +1,275 @@
+"""Measure the book's networks on their way to a board and record it under book/results/deployment.
+
+    python -m prunekit.deploy.record files         # export; bytes and validation accuracy
+    python -m prunekit.deploy.record instructions  # ARM instructions under emulation
+    python -m prunekit.deploy.record latency       # this machine, single thread: keep it quiet
+    python -m prunekit.deploy.record layers        # the same, layer by layer
+    python -m prunekit.deploy.record               # all of it, in this order
+
+The exported files stay under ``_build/deployment``, so that a step can be
+repeated without the ones before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+import prunekit
+from prunekit.data import Dataset, Loader, load_dataset
+from prunekit.deploy.bundles import PRECISIONS, TOLERANCE, plan, some_images, write_runners
+from prunekit.deploy.emulation import CORES, count_instructions
+from prunekit.deploy.engines import (
+    Engine,
+    accuracy,
+    executorch_engine,
+    onnx_engine,
+    scores,
+    torch_engine,
+)
+from prunekit.deploy.export import export_executorch, export_onnx
+from prunekit.deploy.latency import compare
+from prunekit.deploy.layers import layer_times
+from prunekit.deploy.targets import Settings, run_emulated
+from prunekit.files import replacing, write_json
+from prunekit.measure import profile
+from prunekit.provenance import current_commit, provenance
+from prunekit.runs import digest_of
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "book" / "results"
+DEPLOYMENT = RESULTS / "deployment"
+FILES = ROOT / "_build" / "deployment"
+SIZE = 96
+SEED = 0
+CALIBRATION = 64
+#: Networks cut in one go and not trained again: for their cost, not for their accuracy.
+SHARES = (0.25, 0.5, 0.67, 0.8)
+ROUNDED_SHARE = 0.67
+ROUNDINGS = (4, 8)
+ENGINES = {
+    "onnxruntime": (export_onnx, onnx_engine, "onnx"),
+    "executorch": (export_executorch, executorch_engine, "pte"),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to measure; ``trained`` if its accuracy means anything."""
+
+    name: str
+    model: nn.Module
+    trained: bool
+
+    def file(self, engine: str, precision: str) -> Path:
+        """Where its export lies. The name changes with the weights."""
+        suffix = ENGINES[engine][2]
+        return FILES / f"{self.name}-{digest_of(self.model)[:8]}-{precision}.{suffix}"
+
+    def cost(self) -> dict:
+        """Filters before the classifier, parameters and MACs."""
+        measured = profile(self.model, torch.zeros(1, 3, SIZE, SIZE))
+        convolutions = measured.layers[measured.layers["type"] == "Conv2d"]
+        return {
+            "filters": int(convolutions["filters"].iloc[:-1].sum()),
+            "parameters": measured.parameters,
+            "macs": measured.macs,
+        }
+
+
+class Recording:
+    """One recording: the data, the networks, and a table for each step."""
+
+    def __init__(self, limit: int | None, rounds: int, shares: tuple[float, ...]) -> None:
+        self.commit = current_commit()
+        self.start = time.perf_counter()
+        self.limit, self.rounds, self.shares = limit, rounds, shares
+        self.dataset: Dataset = load_dataset("cifar10", stand_in=False)
+        FILES.mkdir(parents=True, exist_ok=True)
+        DEPLOYMENT.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def networks(self) -> list[Network]:
+        """Original and pruned, both trained; then the original cut at several ratios."""
+        original = prunekit.load(RESULTS / "squeezenet_cifar10/fine_tuned/model.safetensors")
+        pruned = prunekit.load(pruned_checkpoint())
+        cut = [
+            Network(f"cut-{round(100 * share)}", self._cut(original, share, None), False)
+            for share in self.shares
+        ]
+        rounded = [
+            Network(f"round-{multiple}", self._cut(original, ROUNDED_SHARE, multiple), False)
+            for multiple in (ROUNDINGS if self.shares else ())
+        ]
+        trained = [Network("original", original, True), Network("pruned", pruned, True)]
+        return [*trained, *cut, *rounded]
+
+    def _cut(self, model: nn.Module, share: float, multiple: int | None) -> nn.Module:
+        batch = (torch.zeros(1, 3, SIZE, SIZE), torch.zeros(1, dtype=torch.int64))
+        ranking = prunekit.rank(model, [batch], "weight_l1")
+        remove = prunekit.select(ranking, round(share * len(ranking)), round_to=multiple)
+        return prunekit.rebuild(model, torch.zeros(1, 3, SIZE, SIZE), remove)
+
+    @cached_property
+    def calibration(self) -> torch.Tensor:
+        return some_images(self.dataset.train, CALIBRATION, SIZE)[0]
+
+    def engine(self, network: Network, engine: str, precision: str) -> Engine:
+        """The network in an engine, exported if it is not yet."""
+        if engine in ("pytorch", "torch.compile"):
+            return torch_engine(network.model, compiled=engine == "torch.compile")
+        export, load, _ = ENGINES[engine]
+        path = network.file(engine, precision)
+        if not path.is_file():
+            quantize = PRECISIONS[precision]
+            calibration = self.calibration if quantize else None
+            example = self.calibration[:1]
+            export(network.model, example, path, quantize, calibration=calibration)
+            print(f"exported {path.name}", flush=True)
+        return load(path)
+
+    def files(self) -> None:
+        """Bytes, and accuracy on validation images, of the trained networks in every form."""
+        val = self.dataset.val
+        if self.limit:
+            generator = torch.Generator().manual_seed(SEED)
+            val = val[torch.randperm(len(val), generator=generator)[: self.limit]]
+        loader = Loader(val, 250, size=SIZE)
+        rows = []
+        for network in [n for n in self.networks if n.trained]:
+            forms = [("pytorch", "fp32")]
+            forms += [(engine, precision) for engine in ENGINES for precision in PRECISIONS]
+            for engine, precision in forms:
+                run = self.engine(network, engine, precision)
+                stored = None if engine == "pytorch" else network.file(engine, precision)
+                rows.append(
+                    {"model": network.name, **network.cost(), "engine": engine}
+                    | {"precision": precision, "bytes": stored.stat().st_size if stored else pd.NA}
+                    | {"accuracy": accuracy(run, loader), "images": len(val)}
+                )
+                print(rows[-1], flush=True)
+        self._write("files", pd.DataFrame(rows).convert_dtypes())
+
+    def instructions(self) -> None:
+        """ARM instructions an inference, counted twice, and how far the scores are off."""
+        rows = []
+        once = Settings(repeats=1, warmup=0)
+        for network in self.networks:
+            folder = self._folder(network)
+            for cpu in CORES:
+                checked = {m["name"]: m for m in run_emulated(folder, once, cpu)["models"]}
+                for precision in PRECISIONS:
+                    name = f"{network.name}-{precision}"
+                    counts = [count_instructions(folder, name, cpu) for _ in range(2)]
+                    rows.append(
+                        {"model": network.name, **network.cost(), "precision": precision}
+                        | {"core": cpu, "instructions": counts[0], "again": counts[1]}
+                        | {"max_error": checked[name]["max_error"]}
+                    )
+                    print(rows[-1], flush=True)
+            self._write("instructions", pd.DataFrame(rows))
+
+    def _folder(self, network: Network) -> Path:
+        """What the runner needs of a bundle, with both precisions of one network."""
+        folder = FILES / "emulated" / network.name
+        folder.mkdir(parents=True, exist_ok=True)
+        x, y = some_images(self.dataset.val, 4, SIZE)
+        x.numpy().tofile(folder / "images.f32")
+        entries = []
+        for precision in PRECISIONS:
+            run = self.engine(network, "executorch", precision)
+            name = f"{network.name}-{precision}"
+            expected = scores(run, x.numpy())
+            expected.tofile(folder / f"{name}.f32")
+            shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
+            entries.append(
+                {"name": name, "precision": precision, "classes": expected.shape[1]}
+                | {"executorch": {"file": f"{name}.pte", "expected": f"{name}.f32"}
+                   | {"tolerance": TOLERANCE["executorch"][precision]}}
+            )  # fmt: skip
+        manifest = {"shape": [1, *x.shape[1:]], "labels": y.tolist(), "models": entries}
+        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
+        write_runners(folder, ["aarch64"])
+        return folder
+
+    def latency(self) -> None:
+        """Milliseconds of one inference on this machine, one thread, every engine in turns."""
+        image = self.calibration[:1].numpy()
+        forms = [("pytorch", "fp32"), ("torch.compile", "fp32")]
+        forms += [(engine, precision) for engine in ENGINES for precision in PRECISIONS]
+        engines: dict[str, Engine] = {}
+        for network in self.networks:
+            for engine, precision in forms:
+                if network.trained or engine in ENGINES:
+                    key = f"{network.name} {engine} {precision}"
+                    engines[key] = self.engine(network, engine, precision)
+        torch.set_num_threads(1)
+        table = compare(engines, image, rounds=self.rounds)
+        parts = table.pop("engine").str.split(" ", expand=True)
+        parts.columns = ["model", "engine", "precision"]
+        costs = pd.DataFrame([{"model": n.name, **n.cost()} for n in self.networks])
+        self._write("latency", parts.join(table).merge(costs, on="model"))
+
+    def layers(self) -> None:
+        """MACs and milliseconds of each convolution, original and pruned, in ONNX Runtime."""
+        image = self.calibration[:1].numpy()
+        tables = []
+        for network in [n for n in self.networks if n.trained]:
+            self.engine(network, "onnxruntime", "fp32")
+            path = network.file("onnxruntime", "fp32")
+            table = layer_times(network.model, path, image, repeats=5 * self.rounds)
+            tables.append(table.assign(model=network.name))
+        self._write("layers", pd.concat(tables))
+
+    def _write(self, name: str, table: pd.DataFrame) -> None:
+        with replacing(DEPLOYMENT / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        record = provenance(
+            seed=SEED,
+            data=self.dataset.name,
+            data_sha256=self.dataset.fingerprint(),
+            command=shlex.join(["python", "-m", "prunekit.deploy.record", *sys.argv[1:]]),
+            seconds=time.perf_counter() - self.start,
+            commit=self.commit,
+        )
+        record |= {"pruned": pruned_checkpoint().relative_to(RESULTS).as_posix()}
+        write_json(record, DEPLOYMENT / f"{name}.json")
+
+
+def pruned_checkpoint() -> Path:
+    """The book's best pruned network, once it is recorded; until then the end of the first run."""
+    best = sorted((RESULTS / "best").rglob("model.safetensors"))
+    return best[0] if best else RESULTS / "squeezenet_cifar10/combined_90/model.safetensors"
+
+
+STEPS = ("files", "instructions", "latency", "layers")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", nargs="*", metavar="step", help=f"{', '.join(STEPS)}; default all")
+    parser.add_argument("--limit", type=int, help="so many validation images; default all")
+    parser.add_argument("--rounds", type=int, default=200, help="turns of each engine")
+    parser.add_argument("--trained-only", action="store_true", help="leave out the cut networks")
+    options = parser.parse_args()
+    unknown = set(options.step) - set(STEPS)
+    if unknown:
+        parser.error(f"no step {', '.join(unknown)}: there are {', '.join(STEPS)}")
+    shares = () if options.trained_only else SHARES
+    recording = Recording(options.limit, options.rounds, shares)
+    for step in options.step or STEPS:
+        getattr(recording, step)()
+
+
+if __name__ == "__main__":
+    main()
