@@ -1,0 +1,100 @@
+"""What the benchmarks share: a process for each case, peak memory, and where results go."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from prunekit.files import replacing, write_json
+from prunekit.provenance import current_commit, machine
+
+RESULTS = Path(__file__).parent / "results"
+STATUS = Path("/proc/self/status")
+PACKAGES = ("torch", "torchvision", "torch-pruning")
+
+
+def in_process(script: str, *arguments: str, timeout: float = 1800) -> dict[str, Any]:
+    """Run one case in a process of its own, so that none sees the memory of another.
+
+    The case prints its result as JSON on its last line. A case that fails
+    gives ``{"error": ...}`` with the last line of what it said.
+    """
+    command = [sys.executable, script, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"took longer than {timeout:.0f} s"}
+    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    last = said[-1] if said else f"ended with code {done.returncode}"
+    return json.loads(last) if done.returncode == 0 else {"error": last}
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Processor time in seconds, and what the function gave.
+
+    On one thread and with nothing to wait for it is the wall time of a free
+    machine, and other programs at work lengthen it far less.
+    """
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
+
+
+def peak_of(function: Callable[[], Any]) -> float:
+    """How many MB the process grew by at its largest while ``function`` ran."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark on Linux
+    before = _memory("VmRSS")
+    function()
+    return max(_memory("VmHWM") - before, 0.1)
+
+
+def _memory(field: str) -> float:
+    if STATUS.is_file():
+        for line in STATUS.read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def median_ratio(ours: list[float], theirs: list[float]) -> float:
+    """The median over rounds of ours / theirs, taken a moment apart."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) -> None:
+    """Write and print the table, and beside it how it came about."""
+    RESULTS.mkdir(exist_ok=True)
+    table = pd.DataFrame(rows)
+    with replacing(RESULTS / f"{name}.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4g")
+    about = {
+        "command": " ".join(["python", *sys.argv]),
+        "settings": settings,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {**machine(), "threads": 1, "load": round(os.getloadavg()[0], 2)},
+        "versions": {package: version(package) for package in PACKAGES},
+        "commit": commit,
+    }
+    write_json(about, RESULTS / f"{name}.json")
+    print(table.to_string(index=False, float_format="{:.3g}".format))
+
+
+__all__ = ["current_commit", "in_process", "median_ratio", "peak_of", "record", "timed", "torch"]

@@ -1,0 +1,128 @@
+"""Removing filters against torch-pruning: the same removal, and the whole way there.
+
+``removal_ratio`` compares ``rebuild``, which traces, with torch-pruning's dependency graph and
+the pruning of the same filters. ``whole_ratio`` compares ranking by L1 norm, selecting 30 % of
+the groups and rebuilding with torch-pruning's pruner set to do the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from common import current_commit, in_process, median_ratio, peak_of, record, timed
+from networks import build, known
+from peer import plan_and_remove, remove_in_place, sizes
+
+from prunekit import rank, rebuild, select, trace
+
+# Image size of each; those that this installation does not know are left out.
+CASES = {
+    "squeezenet1_1": 224,
+    "vgg16": 224,
+    "resnet20": 32,
+    "resnet56": 32,
+    "resnet110": 32,
+    "resnet50": 224,
+    "resnet152": 224,
+    "mobilenet_v2": 224,
+    "densenet121": 224,
+    "googlenet": 224,
+    "efficientnet_b0": 224,
+}
+SHARE = 0.3
+ENOUGH = 120  # seconds after which no further round begins: DenseNet takes torch-pruning long
+
+
+def case(name: str, measured: str, rounds: int) -> dict[str, float]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build(name).eval()
+    x = torch.randn(1, 3, CASES[name], CASES[name])
+    batches = [(x, torch.zeros(1).long())]
+    graph = trace(model, x)
+    count = int(SHARE * rank(model, batches, "weight_l1")["group"].nunique())
+    remove = select(rank(model, batches, "weight_l1"), count)
+
+    def ours() -> torch.nn.Module:
+        return rebuild(model, x, select(rank(model, batches, "weight_l1"), count))
+
+    if measured == "memory of prunekit":
+        return {"peak": peak_of(ours)}
+    if measured == "memory of torch-pruning":
+        # It changes the model it is given, so the copy that keeps the original counts as well.
+        return {"peak": peak_of(lambda: plan_and_remove(copy.deepcopy(model), x, graph, SHARE))}
+
+    def theirs(function: Callable, argument: object) -> tuple[float, torch.nn.Module]:
+        same = copy.deepcopy(model)
+        gc.collect()
+        return timed(lambda: function(same, x, graph, argument))[0], same
+
+    seconds: dict[str, list[float]] = {}
+
+    def note(**measured: float) -> None:
+        for key, value in measured.items():
+            seconds.setdefault(key, []).append(value)
+
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done and time.perf_counter() - start > ENOUGH:
+            break
+        gc.collect()
+        note(trace=timed(lambda: trace(model, x))[0])
+        removal, small = timed(lambda: rebuild(model, x, remove))
+        same_removal, same = theirs(remove_in_place, remove)
+        if sizes(same) != sizes(small):
+            raise ValueError("torch-pruning removed something else")
+        note(removal=removal, their_removal=same_removal, whole=timed(ours)[0])
+        note(their_whole=theirs(plan_and_remove, SHARE)[0])
+    medians = {key: statistics.median(times) for key, times in seconds.items()}
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": len(graph.layers),
+        "rounds": len(seconds["trace"]),
+        "trace_s": medians["trace"],
+        "rebuild_s": medians["removal"],
+        "torch_pruning_remove_s": medians["their_removal"],
+        "removal_ratio": median_ratio(seconds["removal"], seconds["their_removal"]),
+        "rank_select_rebuild_s": medians["whole"],
+        "torch_pruning_plan_remove_s": medians["their_whole"],
+        "whole_ratio": median_ratio(seconds["whole"], seconds["their_whole"]),
+    }
+
+
+def row(name: str, rounds: int) -> dict[str, object]:
+    def run(measured: str) -> dict[str, float]:
+        done = in_process(__file__, "--case", name, measured, "--rounds", str(rounds))
+        if "error" in done:
+            raise RuntimeError(f"{name}, {measured}: {done['error']}")
+        return done
+
+    times = run("time")
+    ours, theirs = run("memory of prunekit")["peak"], run("memory of torch-pruning")["peak"]
+    memory = {"prunekit_peak_mb": ours, "torch_pruning_peak_mb": theirs}
+    return {"model": name, **times, **memory, "memory_ratio": ours / theirs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="*", default=[name for name in CASES if known(name)])
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(case(*options.case, options.rounds)))
+        return
+    commit = current_commit()
+    rows = [row(name, options.rounds) for name in options.models]
+    record(rows, "rebuilding", commit, rounds=options.rounds, share_of_groups=SHARE)
+
+
+if __name__ == "__main__":
+    main()
