@@ -1,0 +1,101 @@
+"""The bundle as real aarch64 programs on emulated cores. `make arm` runs this; it takes minutes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+if not os.environ.get("PRUNEKIT_ARM"):
+    pytest.skip("64-bit ARM is tested by `make arm`", allow_module_level=True)
+
+import platform
+
+import prunekit
+from prunekit.data import load_dataset
+from prunekit.deploy import (
+    Settings,
+    TargetError,
+    build_runner,
+    bundle,
+    count_instructions,
+    run,
+    unpack,
+)
+from prunekit.deploy.bundles import some_images
+from prunekit.deploy.emulation import CORES
+from prunekit.deploy.record import RESULTS, SIZE, pruned_checkpoint
+from prunekit.deploy.toolchain import GLIBC, missing_tools, needed_glibc
+
+NAMES = {
+    f"{model}-{precision}" for model in ("original", "pruned") for precision in ("fp32", "int8")
+}
+ONCE = Settings(repeats=1, warmup=0)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """The book's original and pruned networks, with runners for ARM and for this machine."""
+    data = load_dataset("cifar10", download=False)
+    path = tmp_path_factory.mktemp("arm") / "bundle.tar.gz"
+    original = RESULTS / "squeezenet_cifar10/fine_tuned/model.safetensors"
+    models = {
+        "original": prunekit.load(original),
+        "pruned": prunekit.load(pruned_checkpoint()),
+    }
+    bundle(
+        models,
+        some_images(data.val, 4, SIZE),
+        path,
+        calibration=some_images(data.train, 16, SIZE)[0],
+        machines=sorted({"aarch64", platform.machine()}),
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def unpacked(archive, tmp_path_factory) -> Path:
+    return unpack(archive, tmp_path_factory.mktemp("unpacked"))[0]
+
+
+def test_every_tool_is_there():
+    assert missing_tools() == []
+
+
+def test_runner_starts_on_boards_with_an_old_glibc():
+    assert needed_glibc(build_runner("aarch64")) <= GLIBC
+
+
+@pytest.mark.parametrize("cpu", CORES)
+def test_arm_computes_what_this_machine_computed(archive, cpu):
+    result = run(archive, "emulated", cpu=cpu, settings=ONCE)
+    assert result["machine"] == "aarch64"
+    assert result["core"].lower() == cpu, "the core names itself"
+    assert {model["name"] for model in result["models"]} == NAMES
+    for model in result["models"]:
+        assert model["correct"]
+        assert model["max_error"] <= (0 if model["precision"] == "int8" else 1e-4)
+        assert "median_ms" not in model, "emulated time is no latency"
+
+
+def test_native_runner_of_this_machine_agrees(archive):
+    result = run(archive, settings=Settings(runner="native", repeats=3, warmup=1))
+    assert result["runner"] == "executorch" and result["machine"] == platform.machine()
+    assert {model["name"] for model in result["models"]} == NAMES
+    for model in result["models"]:
+        assert model["correct"] and 0 < model["min_ms"] <= model["median_ms"] <= model["p95_ms"]
+
+
+@pytest.mark.parametrize("cpu", CORES)
+def test_instruction_counts_repeat_and_fall_with_pruning(unpacked, cpu):
+    counts = {name: count_instructions(unpacked, name, cpu) for name in sorted(NAMES)}
+    again = count_instructions(unpacked, "pruned-int8", cpu)
+    assert again == pytest.approx(counts["pruned-int8"], rel=1e-3)
+    for precision in ("fp32", "int8"):
+        assert counts[f"pruned-{precision}"] < counts[f"original-{precision}"] / 1.5
+
+
+def test_runner_names_what_is_wrong(archive):
+    with pytest.raises(TargetError, match="the plan has no model best"):
+        run(archive, "emulated", settings=Settings(only="best", repeats=1))

@@ -1,0 +1,354 @@
+"""Export, bundle and the programs on the board: right outputs, or one clear error and no file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from boards import plain_network, repacked, small_bundle, some_batch
+from torch import nn
+
+from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, normalise
+from prunekit.deploy import (
+    BundleError,
+    ExportError,
+    Settings,
+    TargetError,
+    bundle,
+    export_executorch,
+    export_onnx,
+    run,
+    unpack,
+)
+from prunekit.deploy.engines import executorch_engine, onnx_engine
+from prunekit.deploy.extras import need
+from prunekit.deploy.layers import layer_times
+
+for package in ("onnx", "onnxscript", "onnxruntime", "executorch", "cv2"):
+    pytest.importorskip(package, reason="pip install prunekit[deploy]")
+
+BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
+NAMES = ["plain-fp32", "plain-int8"]
+
+
+def script(name: str):
+    """A file of the board as a module."""
+    spec = importlib.util.spec_from_file_location(name, BOARD / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def archive(tmp_path_factory) -> Path:
+    return small_bundle(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def unpacked(archive, tmp_path) -> Path:
+    return unpack(archive, tmp_path)[0]
+
+
+def test_missing_package_names_the_extra():
+    with pytest.raises(ImportError, match=r"pip install prunekit\[deploy\]"):
+        need("prunekit_is_not_called_this")
+
+
+def test_broken_package_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "half_there.py").write_text("import prunekit_needs_this_too")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="prunekit_needs_this_too") as caught:
+        need("half_there")
+    assert "deploy" not in str(caught.value)
+
+
+def test_onnx_file_gives_the_outputs_of_the_model(tmp_path):
+    model, x = plain_network(), some_batch(1)
+    error = export_onnx(model, x, tmp_path / "plain.onnx")
+    found = onnx_engine(tmp_path / "plain.onnx")(x.numpy())
+    assert error < 1e-4
+    np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == ["plain.onnx"], "weights in a second file"
+
+
+def test_export_leaves_mode_and_gradients_as_they_were(tmp_path):
+    model = plain_network().train()
+    export_onnx(model, some_batch(1), tmp_path / "plain.onnx")
+    assert all(m.training for m in model.modules())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_executorch])
+def test_file_that_differs_too_much_is_not_written(export, tmp_path):
+    path = tmp_path / "plain.file"
+    path.write_text("the older one")
+    with pytest.raises(ExportError, match=r"plain\.file.*differ from PyTorch's"):
+        export(plain_network(), some_batch(1), path, tolerance=-1.0)
+    assert path.read_text() == "the older one"
+    assert [p.name for p in tmp_path.iterdir()] == ["plain.file"]
+
+
+def test_model_that_cannot_be_exported_is_named(tmp_path):
+    class Chooses(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ExportError, match="Chooses cannot be exported"):
+        export_onnx(Chooses(), some_batch(1), tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_executorch])
+def test_bad_arguments_are_refused_before_any_work(export, tmp_path):
+    model, x = plain_network(), some_batch(1)
+    with pytest.raises(ValueError, match="int4"):
+        export(model, x, tmp_path / "x", "int4")
+    with pytest.raises(ValueError, match="calibration images"):
+        export(model, x, tmp_path / "x", "int8")
+    with pytest.raises(ValueError, match="calibration images have the shape"):
+        export(model, x, tmp_path / "x", "int8", calibration=torch.zeros(4, 3, 8, 8))
+
+
+def test_bundle_lists_every_file_with_its_hash(archive, unpacked):
+    manifest = json.loads((unpacked / "manifest.json").read_text())
+    present = {p.relative_to(unpacked).as_posix() for p in unpacked.rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == present - {"manifest.json", "SHA256SUMS"}
+    assert [m["name"] for m in manifest["models"]] == NAMES
+    assert [m["executorch"]["tolerance"] for m in manifest["models"]] == [1e-4, 0.0]
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=unpacked, capture_output=True)
+    assert done.returncode == 0
+
+
+def test_expected_outputs_are_those_of_the_files(unpacked):
+    x = some_batch().numpy()
+    for name in NAMES:
+        for engine, suffix, load in (
+            ("onnx", "onnx", onnx_engine),
+            ("executorch", "pte", executorch_engine),
+        ):
+            run_one = load(unpacked / f"models/{name}.{suffix}")
+            found = np.concatenate([run_one(image[None]) for image in x])
+            expected = np.fromfile(unpacked / f"expected/{name}.{engine}.f32", "<f4")
+            np.testing.assert_array_equal(found, expected.reshape(len(x), -1))
+
+
+def test_int8_keeps_the_classes_of_a_clear_case(unpacked):
+    expected = {
+        name: np.fromfile(unpacked / f"expected/{name}.executorch.f32", "<f4").reshape(8, -1)
+        for name in NAMES
+    }
+    difference = np.abs(expected["plain-int8"] - expected["plain-fp32"]).max()
+    assert 0 < difference < 0.1 * np.abs(expected["plain-fp32"]).max()
+
+
+def test_local_run_reports_all_that_a_board_should(archive):
+    result = run(archive, settings=Settings(runner="python", repeats=5, warmup=1))
+    assert result["runner"] == "onnxruntime" and result["threads"] == 1 and result["core"]
+    assert [m["name"] for m in result["models"]] == NAMES
+    for model in result["models"]:
+        assert model["correct"] and model["max_error"] <= model["tolerance"]
+        assert 0 < model["min_ms"] <= model["median_ms"] <= model["p95_ms"]
+        assert model["repeats"] == 5 and model["images"] == 8 and model["peak_memory_kb"] > 1000
+    assert result["models"][0]["accuracy"] == 1
+
+
+def test_wrong_outputs_are_reported_as_such(archive, tmp_path):
+    folder, manifest = unpack(archive, tmp_path)
+    target = folder / "expected/plain-fp32.onnx.f32"
+    (np.fromfile(target, "<f4") + 1).astype("<f4").tofile(target)
+    manifest["files"]["expected/plain-fp32.onnx.f32"] = _sha256(target)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    changed = repacked(folder, tmp_path / "changed.tar.gz")
+    result = run(changed, settings=Settings("python", only="plain-fp32", repeats=1, warmup=0))
+    assert result["models"][0]["correct"] is False
+    assert result["models"][0]["max_error"] == pytest.approx(1, abs=1e-3)
+
+
+def _sha256(path: Path) -> str:
+    return subprocess.run(["sha256sum", path], capture_output=True, text=True).stdout.split()[0]
+
+
+def test_changed_file_is_named(archive, unpacked, tmp_path):
+    with (unpacked / "images.f32").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match=r"images\.f32 changed"):
+        run(repacked(unpacked, tmp_path / "changed.tar.gz"))
+    done = subprocess.run([sys.executable, "run.py"], cwd=unpacked, capture_output=True, text=True)
+    assert done.returncode and "images.f32 is missing or changed" in done.stderr
+
+
+def test_what_is_no_bundle_is_refused(archive, tmp_path):
+    half = tmp_path / "half.tar.gz"
+    half.write_bytes(archive.read_bytes()[:2000])
+    with pytest.raises(BundleError, match=r"half\.tar\.gz is damaged"):
+        run(half)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        run(tmp_path / "none.tar.gz")
+
+
+def test_bundle_needs_models_images_and_plain_names(tmp_path):
+    x = some_batch(2)
+    y = torch.zeros(2, dtype=torch.int64)
+    for models, images, told in (
+        ({}, (x, y), "at least one model"),
+        ({"a/b": plain_network()}, (x, y), "a/b"),
+        ({"a": plain_network()}, (x, y[:1]), "1 labels"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            bundle(models, images, tmp_path / "x.tar.gz", calibration=x)
+    assert not list(tmp_path.iterdir())
+
+
+def test_native_runner_that_is_not_there_is_said(archive):
+    with pytest.raises(TargetError, match="no machine"):
+        run(archive, settings=Settings(runner="native"))
+    with pytest.raises(TargetError, match="aarch64"):
+        run(archive, "emulated")
+    with pytest.raises(ValueError, match="target must be"):
+        run(archive, "board")
+
+
+@pytest.mark.parametrize("side", [32, 17, 200])
+def test_classifier_prepares_images_as_the_library_does(unpacked, side):
+    classifier = script("classifier").Classifier("plain-fp32", unpacked)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    wanted = normalise(torch.from_numpy(image).permute(2, 0, 1)[None], 16).numpy()
+    np.testing.assert_allclose(classifier.prepare(image), wanted, atol=1e-4)
+
+
+def test_classifier_takes_the_middle_square(unpacked):
+    classifier = script("classifier").Classifier("plain-fp32", unpacked)
+    image = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        classifier.prepare(image), classifier.prepare(image[:, 30:70].copy())
+    )
+    with pytest.raises(ValueError, match="uint8"):
+        classifier.prepare(image.astype(float))
+    with pytest.raises(ValueError, match="no model 'best'"):
+        script("classifier").Classifier("best", unpacked)
+
+
+def test_manifest_carries_the_normalisation(unpacked):
+    manifest = json.loads((unpacked / "manifest.json").read_text())
+    assert manifest["mean"] == list(IMAGENET_MEAN) and manifest["std"] == list(IMAGENET_STD)
+
+
+def stand_in_engine(monkeypatch) -> dict[str, list[str]]:
+    """The part of RTMaps's interface that a component sees, as public components use it."""
+    reports: dict[str, list[str]] = {"info": [], "error": []}
+
+    class Output:
+        def __init__(self):
+            self.written = []
+
+        def write(self, value, ts=None):
+            self.written.append((value, ts))
+
+    class BaseComponent:
+        def __init__(self):
+            self.inputs, self.outputs, self.properties = {}, {}, {}
+            self.policy = None
+
+        def force_reading_policy(self, policy):
+            self.policy = policy
+
+        def add_input(self, name, kind):
+            self.inputs[name] = types.SimpleNamespace(kind=kind, ioelt=None)
+
+        def add_output(self, name, kind, size=None):
+            self.outputs[name] = Output()
+
+        def add_property(self, name, default):
+            self.properties[name] = types.SimpleNamespace(data=default)
+
+    modules = {
+        "rtmaps": {},
+        "rtmaps.core": {
+            "report_info": reports["info"].append,
+            "report_error": reports["error"].append,
+        },
+        "rtmaps.types": {"IPL_IMAGE": 1, "TEXT_ASCII": 2, "FLOAT32": 3},
+        "rtmaps.reading_policy": {"SAMPLING": 4},
+        "rtmaps.base_component": {"BaseComponent": BaseComponent},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in modules:
+        if "." in name:
+            monkeypatch.setattr(sys.modules["rtmaps"], name.partition(".")[2], sys.modules[name],
+                                raising=False)  # fmt: skip
+    return reports
+
+
+def test_rtmaps_component_writes_class_and_score(unpacked, monkeypatch):
+    reports = stand_in_engine(monkeypatch)
+    monkeypatch.syspath_prepend(BOARD)
+    component = script("rtmaps_component").rtmaps_python()
+    component.Dynamic()
+    component.properties["bundle"].data = str(unpacked)
+    component.properties["model"].data = "plain-int8"
+    component.Birth()
+    assert reports["info"] and not reports["error"] and component.policy == 4
+
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    for pixels, order, ts in ((image, "RGB", 1000), (image[..., ::-1], "BGR", 2000)):
+        data = types.SimpleNamespace(image_data=pixels, channel_seq=order)
+        component.inputs["image"].ioelt = types.SimpleNamespace(data=data, ts=ts)
+        component.Core()
+    (first, first_ts), (second, second_ts) = component.outputs["class"].written
+    assert first == second in list("abcd") and (first_ts, second_ts) == (1000, 2000)
+    (score, _), (same, _) = component.outputs["score"].written
+    assert score == same and 0.25 <= score <= 1
+
+    component.inputs["image"].ioelt.data.channel_seq = "YUV"
+    component.Core()
+    assert "YUV" in reports["error"][0] and len(component.outputs["class"].written) == 2
+    component.Death()
+    assert component.classifier is None
+
+
+def test_video_is_read_classified_and_written(tmp_path):
+    import cv2
+
+    video = script("video")
+    source, out = tmp_path / "clip.avi", tmp_path / "annotated.avi"
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for shade in (0, 0, 255, 255, 255):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+    result = video.annotate(source, out, lambda image: (f"{image.mean() > 128}", 0.5))
+    assert result["frames"] == 5 and result["classes"] == ["False"] * 2 + ["True"] * 3
+    assert result["fps"] > 0 and result["classify_ms"] > 0
+    capture = cv2.VideoCapture(str(out))
+    frames = [frame for there, frame in (capture.read() for _ in range(6)) if there]
+    assert len(frames) == 5 and frames[0].shape == (48, 64, 3)
+    assert frames[0].max() > 100, "nothing was drawn"
+    assert video.annotate(source, out, lambda image: ("x", 1.0), frames=2)["frames"] == 2
+
+
+def test_video_that_cannot_be_read_is_named(tmp_path):
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"broken\.avi"):
+        script("video").annotate(broken, tmp_path / "out.avi", lambda image: ("x", 1.0))
+    assert not (tmp_path / "out.avi").exists()
+
+
+def test_layer_times_cover_every_convolution(unpacked):
+    model = plain_network()
+    image = some_batch(1).numpy()
+    table = layer_times(model, unpacked / "models/plain-fp32.onnx", image, repeats=3)
+    assert table["layer"].tolist() == ["0", "2", "everything else"]
+    assert table["macs"].tolist() == [14 * 14 * 27 * 8, 14 * 14 * 8 * 4, 0]
+    assert (table["ms"] >= 0).all()
+    with pytest.raises(ValueError, match="convolutions"):
+        layer_times(nn.Sequential(model[0]), unpacked / "models/plain-fp32.onnx", image, repeats=1)
