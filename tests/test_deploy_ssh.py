@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("executorch", reason="pip install prunekit[deploy]")
-from test_deploy import archive, repacked
+from boards import repacked, small_bundle
 
 from prunekit.deploy import Settings, TargetError, run, unpack
 
