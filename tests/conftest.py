@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = ("test_notebooks.py", "test_site.py")  # a broken function shows in seconds, not after these
+SLOW = (
+    "test_study.py",
+    "test_notebooks.py",
+    "test_site.py",
+)  # a broken function shows in seconds, not after these
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 # A `python3` kernel installed elsewhere on the machine must not stand in for this environment's.
 os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")
@@ -36,6 +43,18 @@ def matplotlib_as_found() -> Iterator[None]:
     """The book's style, once set by a chapter, must not reach the next module's tests."""
     with matplotlib.rc_context():
         yield
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium: install it or set CHROMIUM to its path")
+        pytest.skip("no Chromium: install it or set CHROMIUM to its path")
+    return {
+        "executable_path": CHROMIUM,
+        "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+    }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_site import browser_type_launch_args  # noqa: F401  (a fixture)
 
 from prunekit.widgets.convolution import convolution_explorer
 

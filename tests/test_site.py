@@ -6,7 +6,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,7 +22,6 @@ TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 CONTENT = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
 PAGES = [*CONTENT, "genindex", "search"]
 PHONE = {"width": 390, "height": 844}
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 # Commands, dollars and brackets of TeX or MyST that a reader should never see.
 RAW = re.compile(
@@ -71,18 +69,6 @@ def server(site: Path) -> Iterator[str]:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}"
         httpd.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("no Chromium: install it or set CHROMIUM to its path")
-        pytest.skip("no Chromium: install it or set CHROMIUM to its path")
-    return {
-        "executable_path": CHROMIUM,
-        "args": ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-    }
 
 
 @pytest.fixture
