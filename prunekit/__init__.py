@@ -2,7 +2,7 @@
 
 from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.criteria import rank, rank_all
-from prunekit.measure import Latency, Profile, latency, profile
+from prunekit.measure import Latency, Profile, compare, latency, peak_memory, profile
 from prunekit.pruning import PruningHistory, prune
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
@@ -15,9 +15,11 @@ __all__ = [
     "PruningHistory",
     "Selection",
     "TraceError",
+    "compare",
     "latency",
     "load",
     "mask",
+    "peak_memory",
     "profile",
     "prune",
     "rank",

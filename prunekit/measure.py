@@ -1,8 +1,9 @@
-"""What a network costs: parameters, multiply-accumulates, bytes and time."""
+"""What a network costs: parameters, multiply-accumulates, bytes, memory and time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from prunekit.memory import MemoryMeter
 from prunekit.training import device_of, evaluation_mode
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -133,27 +135,120 @@ def latency(
     >>> len(timing.times), timing.median <= timing.p95
     (5, True)
     """
+    return latencies([model], example_inputs, repeats=repeats, warmup=warmup, threads=threads)[0]
+
+
+def latencies(
+    models: Sequence[nn.Module],
+    example_inputs: Tensor | tuple,
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    threads: int = 1,
+) -> list[Latency]:
+    """As :func:`latency` for several models, which take turns.
+
+    In each of ``warmup + repeats`` rounds every model runs once, so that a
+    machine that slows down for a while slows all of them alike.
+    """
     if repeats < 1 or warmup < 0 or threads < 1:
         raise ValueError(
             "repeats and threads must be at least 1 and warmup at least 0, "
             f"not {repeats}, {threads} and {warmup}"
         )
-    inputs = _on_device(model, example_inputs)
-    on_gpu = device_of(model).type == "cuda"
+    inputs = [_on_device(model, example_inputs) for model in models]
     threads_before = torch.get_num_threads()
-    times = []
-    try:
+    times: list[list[float]] = [[] for _ in models]
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads_before)
         torch.set_num_threads(threads)
-        with evaluation_mode(model), torch.inference_mode():
-            for _ in range(warmup + repeats):
+        stack.enter_context(torch.inference_mode())
+        for model in models:
+            stack.enter_context(evaluation_mode(model))
+        for _ in range(warmup + repeats):
+            for model, x, own in zip(models, inputs, times, strict=True):
                 start = time.perf_counter()
-                model(*inputs)
-                if on_gpu:
+                model(*x)
+                if device_of(model).type == "cuda":
                     torch.cuda.synchronize()
-                times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads_before)
-    return Latency(np.array(times[warmup:]))
+                own.append(time.perf_counter() - start)
+    return [Latency(np.array(own[warmup:])) for own in times]
+
+
+def compare(
+    models: Mapping[str, nn.Module],
+    example_inputs: Tensor | tuple,
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """What several models should cost by their counts, beside what they do cost.
+
+    Fewer multiply-accumulates do not always save time: small layers keep a
+    machine waiting for memory, and odd widths keep its vector units half
+    empty.
+
+    Returns
+    -------
+    DataFrame with a row a model: ``parameters``, ``macs`` and ``bytes`` as
+    in :class:`Profile`; ``peak_memory`` in bytes; ``ms`` and ``ms_p95``, the
+    median and the 95 % quantile of milliseconds a forward pass on these
+    inputs, timed in turns; ``predicted`` and ``measured``, the MACs and the
+    median time as shares of the first model's.
+
+    Examples
+    --------
+    >>> from prunekit.models import TinySqueezeNet, squeezenet
+    >>> wide, narrow = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 2, 3)
+    >>> table = compare({"wide": wide, "narrow": narrow}, torch.zeros(1, 3, 9, 9), repeats=3)
+    >>> table[["parameters", "macs", "predicted"]]
+            parameters   macs  predicted
+    wide           224  10584       1.00
+    narrow          56   2646       0.25
+    """
+    if not models:
+        raise ValueError("there is no model to compare")
+    timings = latencies(
+        list(models.values()), example_inputs, repeats=repeats, warmup=warmup, threads=threads
+    )
+    rows = {}
+    for (name, model), timing in zip(models.items(), timings, strict=True):
+        cost = profile(model, example_inputs)
+        rows[name] = {
+            "parameters": cost.parameters,
+            "macs": cost.macs,
+            "bytes": cost.bytes,
+            "peak_memory": peak_memory(model, example_inputs),
+            "ms": 1000 * timing.median,
+            "ms_p95": 1000 * timing.p95,
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["predicted"] = table["macs"] / table["macs"].iloc[0]
+    table["measured"] = table["ms"] / table["ms"].iloc[0]
+    return table
+
+
+def peak_memory(model: nn.Module, example_inputs: Tensor | tuple) -> int:
+    """The most bytes that tensors take at one moment of a forward pass in evaluation mode.
+
+    Counted are parameters, buffers, inputs, and every activation from the
+    operation that makes it until nothing refers to it any more. What an
+    operation takes for itself while it runs is not seen.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(1000, 10, bias=False), nn.Linear(10, 500, bias=False))
+    >>> weights, activations = 4 * (1000 * 10 + 10 * 500), 4 * (1000 + 10 + 500)
+    >>> peak_memory(model, torch.zeros(1, 1000)) == weights + activations
+    True
+    """
+    inputs = _on_device(model, example_inputs)
+    tensors = (x for x in inputs if isinstance(x, Tensor))
+    known = chain(model.parameters(), model.buffers(), tensors)
+    with evaluation_mode(model), torch.inference_mode(), MemoryMeter(known) as meter:
+        model(*inputs)
+    return meter.peak
 
 
 def _counter(rows: dict[nn.Module, dict], row: dict, examples: int):

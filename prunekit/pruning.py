@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from prunekit.budgets import BUDGETS, Budget, enough, left, relative_latency
 from prunekit.channels import trace
-from prunekit.criteria.ranking import AnyCriterion, rank, ranked_layers
+from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.files import replacing
-from prunekit.measure import profile
 from prunekit.runs import Run, describe, digest_of, plain_layout, resume
+from prunekit.schedule import Criteria, criterion_at, described, ranked_by
 from prunekit.selection import Selection, removable, select
 from prunekit.storage import save
 from prunekit.surgery import rebuild
@@ -30,7 +29,6 @@ from prunekit.training import Batches, device_of, evaluate, fit
 
 FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
-Budget = Literal["filters", "parameters", "macs"]
 ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -48,7 +46,9 @@ class PruningHistory:
         counts filters of this iteration; ``filters``, ``parameters``,
         ``macs`` (of one example) and ``bytes`` what is left; ``accuracy_before``
         and ``accuracy_after`` are fractions on the validation set, before
-        and after fine-tuning; ``seconds`` is the iteration's wall time.
+        and after fine-tuning; ``seconds`` is the iteration's wall time. A
+        budget in latency adds ``latency``, a schedule of criteria adds
+        ``criterion``, by which the filters of the iteration were ranked.
     removed : list of Selection
         The filters of each iteration, numbered as they stood at its start.
     pattern : DataFrame
@@ -79,7 +79,7 @@ def prune(
     model: nn.Module,
     train_loader: Batches,
     val_loader: Batches,
-    criterion: AnyCriterion = "combined",
+    criterion: Criteria = "combined",
     ratio: float = 0.67,
     per_iteration: int = 128,
     *,
@@ -87,6 +87,7 @@ def prune(
     budget: Budget = "filters",
     min_filters: int = 2,
     exclude: Iterable[str] = (),
+    round_to: int | None = None,
     rank_batches: int | None = None,
     max_accuracy_drop: float | None = None,
     seed: int = 0,
@@ -105,7 +106,10 @@ def prune(
         the network is fine-tuned on the first, accuracies are measured on the
         second.
     criterion
-        As for :func:`prunekit.rank`.
+        As for :func:`prunekit.rank`. Or a schedule, a list of pairs of a
+        share of filters removed and the criterion that ranks from there on:
+        with ``[(0, "combined"), (0.4, "similarity_cosine")]`` the second one
+        ranks every iteration that begins with 40 % or more removed.
     ratio
         Share to remove, between 0 and 1, of what ``budget`` names.
     per_iteration
@@ -114,10 +118,14 @@ def prune(
         Arguments of :func:`prunekit.training.fit`; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
     budget
-        ``"filters"``: those of all layers that can lose any. The last
-        iteration then takes no more than needed. ``"parameters"`` or
-        ``"macs"``: pruning ends with the iteration that reaches the ratio.
-    min_filters, exclude
+        ``"filters"`` (those of all layers that can lose any),
+        ``"parameters"`` or ``"macs"``: the last iteration takes the fewest
+        groups that reach the ratio. ``"latency"``: the time of a forward
+        pass on one image as a share of the unpruned network's, measured
+        after each iteration (see :func:`prunekit.budgets.relative_latency`);
+        the run ends with the whole iteration that reaches the ratio, and
+        another run may end an iteration sooner or later.
+    min_filters, exclude, round_to
         As for :func:`prunekit.select`.
     rank_batches
         Batches a ranking looks at; all by default.
@@ -160,9 +168,9 @@ def prune(
     [184, 164, 147]
     """
     _check(ratio, per_iteration, budget, max_accuracy_drop)
-    limits = {"min_filters": min_filters, "exclude": _names(exclude)}
+    limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
     settings = {
-        "criterion": describe(criterion),
+        "criterion": described(criterion),
         "ratio": ratio,
         "per_iteration": per_iteration,
         "fine_tune": describe(fine_tune),
@@ -181,24 +189,28 @@ def prune(
     else:
         start, original = time.perf_counter(), copy.deepcopy(model)
         accuracy = evaluate(original, val_loader).accuracy
-        row = {"iteration": 0, "removed": 0} | _left(original, layers, example_inputs)
+        row = {"iteration": 0, "removed": 0} | ranked_by(criterion, None)
+        row |= left(original, layers, example_inputs)
+        row |= {"latency": 1.0} if budget == "latency" else {}
         row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
         run = Run(original, [row | {"seconds": time.perf_counter() - start}])
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    if budget == "latency":
+        unpruned = copy.deepcopy(model)
+        plain_layout(unpruned)
     if report is not None:
         report(run.model, run.rows)
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(seed + iteration)
-        ranking = rank(run.model, train_loader, criterion, batches=rank_batches)
-        count = min(per_iteration, removable(ranking, **limits).groups)
+        chosen = criterion_at(criterion, 1 - run.rows[-1]["filters"] / run.rows[0]["filters"])
+        ranking = rank(run.model, train_loader, chosen, batches=rank_batches)
+        most = min(per_iteration, removable(ranking, **limits).groups)
+        count = enough(run, ranking, most, limits, example_inputs, budget, ratio)
         if not count:
             run.stopped = "floor"
             break
-        if budget == "filters":
-            missing = math.ceil(ratio * run.rows[0]["filters"] - 1e-9) - run.filters_removed
-            count = _enough(ranking, count, missing, limits)
         selection = select(ranking, count, **limits)
         smaller = rebuild(run.model, example_inputs, selection)
         before = after = evaluate(smaller, val_loader).accuracy
@@ -207,7 +219,9 @@ def prune(
             after = evaluate(smaller, val_loader).accuracy
         plain_layout(smaller)
         row = {"iteration": iteration, "removed": selection.filters}
-        row |= _left(smaller, layers, example_inputs)
+        row |= ranked_by(criterion, chosen) | left(smaller, layers, example_inputs)
+        if budget == "latency":
+            row["latency"] = relative_latency(smaller, unpruned, example_inputs[:1])
         row |= {"accuracy_before": before, "accuracy_after": after}
         run.rows.append(row | {"seconds": time.perf_counter() - start})
         run.removed.append(selection)
@@ -229,7 +243,7 @@ def prune(
         share = 1 - run.rows[-1][budget] / run.rows[0][budget]
         warnings.warn(
             f"pruning ended at {share:.1%} of {budget}, before the {ratio:.1%} asked for: no more "
-            f"can be removed with min_filters={min_filters} and exclude={limits['exclude']}",
+            f"can be removed with {', '.join(f'{name}={value}' for name, value in limits.items())}",
             stacklevel=2,
         )
     return _history(run, layers)
@@ -243,29 +257,11 @@ def _history(run: Run, layers: list[str]) -> PruningHistory:
     return PruningHistory(run.model, table, run.removed, pattern, run.stopped)
 
 
-def _enough(ranking: pd.DataFrame, count: int, filters: int, limits: dict[str, Any]) -> int:
-    """The fewest groups, but at most ``count``, that hold ``filters`` filters together."""
-    fewer = range(1, count)
-    return 1 + bisect_left(fewer, filters, key=lambda k: select(ranking, k, **limits).filters)
-
-
 def _tune(model: nn.Module, loader: Batches, fine_tune: FineTune, progress: bool) -> None:
     if callable(fine_tune):
         fine_tune(model, loader)
     elif fit(model, loader, **{"progress": progress} | dict(fine_tune)).attrs["interrupted"]:
         raise KeyboardInterrupt("interrupted while fine-tuning")
-
-
-def _left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
-    """What is left of a network, in the units of the budgets and of the table."""
-    cost = profile(model, example_inputs)
-    filters = cost.layers.set_index("layer")["filters"]
-    return {
-        "filters": int(filters[layers].sum()),
-        "parameters": cost.parameters,
-        "macs": cost.macs,
-        "bytes": cost.bytes,
-    }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -281,8 +277,8 @@ def _check(ratio: float, per_iteration: int, budget: str, max_accuracy_drop: flo
         raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
     if per_iteration < 1:
         raise ValueError(f"per_iteration must be at least 1, not {per_iteration}")
-    if budget not in ("filters", "parameters", "macs"):
-        raise ValueError(f"budget must be filters, parameters or macs, not {budget!r}")
+    if budget not in BUDGETS:
+        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, not {budget!r}")
     if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
         raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2, resnet18, vgg16
 
-from prunekit import latency, profile
-from prunekit.models import squeezenet
+from prunekit import compare, latency, peak_memory, profile, rebuild
+from prunekit.models import TinySqueezeNet, squeezenet
 
 
 def meta(build):
@@ -74,6 +74,7 @@ def test_the_model_is_left_as_it_was():
     mean = model[1].running_mean.clone()
     profile(model, torch.randn(2, 1, 3, 3))
     latency(model, torch.randn(2, 1, 3, 3), repeats=1, warmup=0)
+    peak_memory(model, torch.randn(2, 1, 3, 3))
     assert [m.training for m in model.modules()] == [True, True, False, True]
     assert torch.equal(model[1].running_mean, mean)
     assert not any(module._forward_hooks for module in model.modules())
@@ -103,3 +104,45 @@ def test_latency_restores_the_threads_and_orders_its_statistics():
 def test_latency_refuses_what_it_cannot_time(wrong):
     with pytest.raises(ValueError, match="at least"):
         latency(nn.Linear(1, 1), torch.zeros(1, 1), **wrong)
+
+
+def test_models_take_turns_and_stand_side_by_side():
+    model, x = TinySqueezeNet(), torch.zeros(1, 3, 32, 32)
+    small = rebuild(model, x, {"features.0": range(8)})
+    calls = []
+    for name, one in {"before": model, "after": small}.items():
+        one.register_forward_pre_hook(lambda module, inputs, name=name: calls.append(name))
+    table = compare({"before": model, "after": small}, x, repeats=3, warmup=1)
+    assert calls[:8] == ["before", "after"] * 4
+    assert table.index.tolist() == ["before", "after"]
+    assert table.loc["after", "macs"] == profile(small, x).macs
+    assert table.loc["after", "predicted"] == profile(small, x).macs / profile(model, x).macs
+    assert table["measured"].tolist() == (table["ms"] / table["ms"].iloc[0]).tolist()
+    assert (table["ms_p95"] >= table["ms"]).all()
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(ValueError, match="no model to compare"):
+        compare({}, torch.zeros(1, 3))
+
+
+class Joined(nn.Module):
+    """Holds its first map while the second is made, then joins them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 1, bias=False)
+        self.second = nn.Conv2d(4, 6, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu_()
+        return torch.cat([x, self.second(x)], dim=1).flatten(1).sum(1)
+
+
+def test_peak_memory_by_hand():
+    numbers = 4 + 24 + 100 * (1 + 4 + 6 + 10)  # weights, then maps: input, two, and both joined
+    assert peak_memory(Joined(), torch.zeros(1, 1, 10, 10)) == 4 * numbers
+    assert peak_memory(Joined().double(), torch.zeros(1, 1, 10, 10).double()) == 8 * numbers
+    # In place nothing is added; half the examples, half the maps.
+    numbers = 4 + 24 + 2 * 100 * (1 + 4 + 6 + 10)
+    assert peak_memory(Joined(), torch.zeros(2, 1, 10, 10)) == 4 * numbers

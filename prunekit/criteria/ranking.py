@@ -123,7 +123,7 @@ def rank_all(
     A ranking for each criterion, under its name, or under the name of its
     class where it was given as an object.
     """
-    chosen = {_name(criterion): _lookup(criterion) for criterion in criteria}
+    chosen = {_name(criterion): lookup(criterion) for criterion in criteria}
     if len(chosen) < len(criteria) or not chosen:
         raise ValueError(f"name one or more criteria, each once: not {list(map(_name, criteria))}")
     if batches is not None and batches < 1:
@@ -165,7 +165,8 @@ def _name(criterion: AnyCriterion) -> str:
     return criterion if isinstance(criterion, str) else type(criterion).__name__
 
 
-def _lookup(criterion: AnyCriterion) -> Criterion | Combined | CombinedRanks:
+def lookup(criterion: AnyCriterion) -> Criterion | Combined | CombinedRanks:
+    """A criterion by its name; an object is given back. A name not known is a ValueError."""
     if not isinstance(criterion, str):
         return criterion
     if criterion not in CRITERIA:

@@ -15,7 +15,7 @@ from prunekit.models.squeezenet import (
 )
 from prunekit.models.vgg import VGG, vgg16_bn
 
-#: The networks in their CIFAR forms, by name: each takes the number of classes.
+# The networks in their CIFAR forms, by name: each takes the number of classes.
 CIFAR_MODELS: dict[str, Callable[[int], nn.Module]] = {
     "vgg16_bn": vgg16_bn,
     "resnet20": resnet20,

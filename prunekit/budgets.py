@@ -1,0 +1,71 @@
+"""What a pruning run may spend, and how its last iteration lands on it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import Any, Literal, get_args
+
+import pandas as pd
+from torch import Tensor, nn
+
+from prunekit.measure import latencies, profile
+from prunekit.runs import Run
+from prunekit.selection import select
+from prunekit.surgery import rebuild
+
+Budget = Literal["filters", "parameters", "macs", "latency"]
+BUDGETS = get_args(Budget)
+LATENCY_ROUNDS = 30
+
+
+def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
+    """What is left of a network, in the columns of the table."""
+    cost = profile(model, example_inputs)
+    filters = cost.layers.set_index("layer")["filters"]
+    return {
+        "filters": int(filters[layers].sum()),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+    }
+
+
+def relative_latency(model: nn.Module, unpruned: nn.Module, image: Tensor) -> float:
+    """Median time of a forward pass on one image, as a share of the unpruned network's.
+
+    The two take turns for 30 rounds on one thread, after 3 to warm up: a
+    slow moment of the machine meets both.
+    """
+    small, large = latencies([model, unpruned], image, repeats=LATENCY_ROUNDS)
+    return small.median / large.median
+
+
+def enough(
+    run: Run,
+    ranking: pd.DataFrame,
+    most: int,
+    limits: dict[str, Any],
+    example_inputs: Tensor,
+    budget: Budget,
+    ratio: float,
+) -> int:
+    """The fewest groups that reach the share ``ratio`` of the budget, but ``most`` if these do not.
+
+    A latency is not known before it is measured, nor sure to fall with every
+    group: it never makes an iteration smaller.
+    """
+    first = run.rows[0]
+    # Filters are counted in whole numbers, so that rounding cannot ask for one more.
+    filters = math.ceil(ratio * first["filters"] - 1e-9) - run.filters_removed
+
+    def reached(groups: int) -> bool:
+        selection = select(ranking, groups, **limits)
+        if budget == "filters":
+            return selection.filters >= filters
+        smaller = rebuild(run.model, example_inputs, selection)
+        return getattr(profile(smaller, example_inputs), budget) <= (1 - ratio) * first[budget]
+
+    if not most or budget == "latency" or not reached(most):
+        return most
+    return 1 + bisect_left(range(1, most), True, key=reached)

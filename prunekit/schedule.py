@@ -1,0 +1,68 @@
+"""Which criterion ranks an iteration, when they take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+from prunekit.criteria.ranking import AnyCriterion, lookup
+from prunekit.runs import describe
+
+#: One criterion; or several, each with the share of filters removed from which on it ranks.
+Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]
+
+
+def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
+    """The criterion that ranks once the share ``removed`` of all filters is gone.
+
+    Raises
+    ------
+    ValueError
+        A schedule does not start at 0, its shares do not rise, or it names a
+        criterion that does not exist.
+
+    Examples
+    --------
+    >>> schedule = [(0, "combined"), (0.4, "similarity_cosine")]
+    >>> [criterion_at(schedule, removed) for removed in (0, 0.39, 0.4, 0.6)]
+    ['combined', 'combined', 'similarity_cosine', 'similarity_cosine']
+    """
+    if not is_schedule(criterion):
+        return criterion
+    # Half a filter of a million: a share computed as 1 - 0.6 must still be 0.4.
+    begun = [chosen for start, chosen in stages(criterion) if start <= removed + 5e-7]
+    return begun[-1]
+
+
+def is_schedule(criterion: Criteria) -> bool:
+    return isinstance(criterion, (list, tuple))
+
+
+def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, AnyCriterion]]:
+    """The stages of a schedule, looked over."""
+    pairs = [tuple(stage) if isinstance(stage, (list, tuple)) else () for stage in schedule]
+    starts = [pair[0] for pair in pairs if len(pair) == 2 and isinstance(pair[0], Real)]
+    rising = all(a < b for a, b in pairwise(starts))
+    if not pairs or len(starts) < len(pairs) or starts[0] != 0 or not rising or starts[-1] >= 1:
+        raise ValueError(
+            "a schedule of criteria lists pairs of a share of filters removed and a criterion; "
+            "the shares rise from 0 and stay below 1, as in [[0, 'combined'], [0.4, "
+            f"'similarity_cosine']], not {schedule!r}"
+        )
+    for _, criterion in pairs:
+        lookup(criterion)
+    return pairs
+
+
+def described(criterion: Criteria) -> Any:
+    """A criterion or a schedule as JSON, the same in every process."""
+    if is_schedule(criterion):
+        return [[float(start), describe(one)] for start, one in stages(criterion)]
+    return describe(criterion)
+
+
+def ranked_by(criterion: Criteria, chosen: AnyCriterion | None) -> dict[str, Any]:
+    """The column that a schedule adds to the table of a run: the criterion of an iteration."""
+    return {"criterion": describe(chosen)} if is_schedule(criterion) else {}
