@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from pandas.io.formats.style import Styler
 
 from prunekit.plots.pruning import by_block
 from prunekit.plots.ranking import CRITERION_LABELS
@@ -152,7 +153,7 @@ def beside_the_thesis(networks: pd.DataFrame, thesis: Mapping[str, pd.Series]) -
         draw_curves(ax, networks[networks["variant"] == variant], "ratio")
         if variant in thesis:
             ax.plot(thesis[variant], "--", marker=".", color=NEUTRAL, label="thesis, one run")
-        ax.set(title=label(variant), xlabel="filters removed", ylim=(0.3, 1))
+        ax.set(title=label(variant), xlabel="filters removed", ylim=(0, 1))
         handles, names = ax.get_legend_handles_labels()
         ax.legend(handles, ["ours", *names[1:]], loc="lower left", fontsize=8)
     axes[0, 0].set_ylabel("test accuracy")
@@ -269,3 +270,19 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     axes[0].legend(fontsize=8)
     plt.close(fig)
     return fig
+
+
+def scorecard_table(card: pd.DataFrame) -> Styler:
+    """A scorecard for the page: verdicts told apart by sign and word, not by colour alone."""
+    signs = {"better": "▲", "same": "●", "not confirmed": "✕", "not measured": "–"}
+    shown = card.drop(columns="seeds").rename(columns={"command": "python -m prunekit.study"})
+    shown["verdict"] = [f"{signs[verdict]} {verdict}" for verdict in card["verdict"]]
+    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
+    numbers = {"white-space": "nowrap", "text-align": "right"}
+    return (
+        shown.style.hide(axis="index")
+        .set_properties(**wrapped)
+        .set_properties(subset=["thesis", "ours"], **numbers)
+        .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
+        .set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    )

@@ -197,7 +197,8 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
     -------
     DataFrame
         ``claim``, ``where``, ``thesis``, ``ours`` (mean ± standard deviation
-        over seeds), ``seeds``, ``verdict``, ``command`` and ``note``. A claim
+        over seeds), ``seeds``, ``verdict``, ``command`` (what follows
+        ``python -m prunekit.study``) and ``note``. A claim
         whose study is not recorded is ``not measured``, and the note says so.
     """
     rows = []
@@ -211,9 +212,7 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
         row["verdict"] = "not measured"
         if len(values):
             row["verdict"] = verdict(values, claim["thesis"], claim["better"], claim["tolerance"])
-        row["command"] = (
-            _string(claim["command"]) and f"python -m prunekit.study {claim['command']}"
-        )
+        row["command"] = _string(claim["command"])
         rows.append(row | {"note": note})
     return pd.DataFrame(rows)
 
