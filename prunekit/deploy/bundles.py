@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, ImageSet, Loader
 from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
 from prunekit.deploy.export import export_executorch, export_onnx
-from prunekit.deploy.toolchain import SOURCES, build_runner
+from prunekit.deploy.toolchain import SOURCES, build_runner, needed_glibc
 from prunekit.files import replacing, write_json
 
 FORMAT = 1
@@ -101,6 +101,7 @@ def bundle(
             "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "machines": list(machines),
+            "glibc": {m: ".".join(map(str, needed_glibc(folder / "bin" / m))) for m in machines},
             "classes": list(classes) or [str(i) for i in range(entries[0]["classes"])],
             "shape": [1, *x.shape[1:]],
             "mean": list(IMAGENET_MEAN),
@@ -241,7 +242,10 @@ def _readme(manifest: dict) -> str:
         f"| {entry['name']} | {entry['executorch']['bytes']:,} | {entry['onnx']['bytes']:,} |"
         for entry in manifest["models"]
     ]
-    native = [f"    ./bin/{machine}/runner" for machine in manifest["machines"]]
+    native = [
+        f"    ./bin/{machine}/runner    # needs glibc {glibc} or newer"
+        for machine, glibc in manifest["glibc"].items()
+    ]
     return Template((SOURCES / "README.md").read_text("utf-8")).substitute(
         native="\n".join(native) or "    (this bundle holds no runner: use run.py)",
         images=len(manifest["labels"]),

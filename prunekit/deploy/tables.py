@@ -1,0 +1,147 @@
+"""The recorded tables of deployment, as the chapters show them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).parents[2] / "book" / "results" / "deployment"
+ENGINES = ("pytorch", "torch.compile", "onnxruntime", "executorch")
+TRAINED = ("original", "pruned")
+
+
+def table(name: str) -> pd.DataFrame:
+    """One recorded table: ``files``, ``instructions``, ``latency`` or ``layers``."""
+    return pd.read_csv(_recorded(f"{name}.csv"))
+
+
+def caption(name: str) -> str:
+    """One line that says where a recorded table comes from."""
+    record = json.loads(_recorded(f"{name}.json").read_text("utf-8"))
+    machine = record["machine"]
+    return (
+        f"Recorded: `{record['command']}`, {machine['processor']} ({machine['instruction_set']}), "
+        f"commit {record['commit'][:7]}; pruned network: `{record['pruned']}`."
+    )
+
+
+def summary() -> pd.DataFrame:
+    """A row for each trained network and precision: size, accuracy, time by engine, instructions.
+
+    Columns: ``model``, ``precision``, ``parameters``, ``macs``, ``bytes`` and
+    ``accuracy`` (ExecuTorch's file), ``ms <engine>`` (least of all runs on
+    the host), ``<core>`` (instructions an inference).
+    """
+    files = table("files")
+    files = files[files["engine"] == "executorch"]
+    keys = ["model", "precision"]
+    result = files[[*keys, "parameters", "macs", "bytes", "accuracy"]]
+    times = table("latency").pivot(index=keys, columns="engine", values="min_ms")
+    times = times[[engine for engine in ENGINES if engine in times]].add_prefix("ms ")
+    counts = table("instructions").pivot(index=keys, columns="core", values="instructions")
+    return result.merge(times.reset_index(), on=keys).merge(counts.reset_index(), on=keys)
+
+
+def savings() -> pd.DataFrame:
+    """What is left of time and instructions against what is left of the MACs, float32 and int8.
+
+    Columns ``series``, ``precision``, ``model``, ``macs_left``, ``cost_left``;
+    the networks with rounded widths are left out.
+    """
+    counts = table("instructions").rename(columns={"core": "series", "instructions": "cost"})
+    counts["series"] = "instructions, " + counts["series"].str.replace("cortex-a", "Cortex-A")
+    times = table("latency").rename(columns={"engine": "series", "min_ms": "cost"})
+    times = times[times["series"].isin(["onnxruntime", "executorch"])]
+    names = {"onnxruntime": "ONNX Runtime", "executorch": "ExecuTorch"}
+    times["series"] = "host time, " + times["series"].map(names)
+    columns = ["series", "precision", "model", "macs", "cost"]
+    both = pd.concat([counts[columns], times[columns]])
+    both = both[~both["model"].str.startswith("round-")]
+    first = both[both["model"] == "original"].set_index(["series", "precision"])
+    keys = pd.MultiIndex.from_frame(both[["series", "precision"]])
+    both["macs_left"] = both["macs"] / first["macs"].reindex(keys).to_numpy()
+    both["cost_left"] = both["cost"] / first["cost"].reindex(keys).to_numpy()
+    return both.drop(columns=["macs", "cost"]).reset_index(drop=True)
+
+
+def rounding() -> pd.DataFrame:
+    """Costs of one ratio with widths of any number, and of multiples of 4 and 8.
+
+    Columns ``model``, ``cost``, ``left`` (of the original, float32). Empty if
+    only the trained networks are recorded.
+    """
+    counts = table("instructions")
+    times = table("latency")
+    counts, times = (t[t["precision"] == "fp32"] for t in (counts, times))
+    wanted = {"cut-67": "any width", "round-4": "multiples of 4", "round-8": "multiples of 8"}
+    rows = []
+    for name, label in wanted.items():
+        for cost, source, column in (
+            ("filters", counts[counts["core"] == "cortex-a53"], "filters"),
+            ("parameters", counts[counts["core"] == "cortex-a53"], "parameters"),
+            ("MACs", counts[counts["core"] == "cortex-a53"], "macs"),
+            ("instructions\nA53", counts[counts["core"] == "cortex-a53"], "instructions"),
+            ("instructions\nA72", counts[counts["core"] == "cortex-a72"], "instructions"),
+            ("ONNX Runtime\ntime", times[times["engine"] == "onnxruntime"], "min_ms"),
+            ("ExecuTorch\ntime", times[times["engine"] == "executorch"], "min_ms"),
+        ):
+            values = source.set_index("model")[column]
+            if name in values:
+                left = values[name] / values["original"]
+                rows.append({"model": label, "cost": cost, "left": left})
+    return pd.DataFrame(rows, columns=["model", "cost", "left"])
+
+
+def before_and_after() -> pd.DataFrame:
+    """Original and pruned, in instructions and in milliseconds: figure 10.8 of the thesis anew.
+
+    Columns ``unit``, ``where``, ``model``, ``value``; a board's own rows may
+    be appended with :func:`board_rows`.
+    """
+    counts = table("instructions")
+    counts = counts[counts["model"].isin(TRAINED)]
+    rows = [
+        {"unit": "million instructions", "where": f"{r.core[7:].upper()}\n{r.precision}"}
+        | {"model": r.model, "value": r.instructions / 1e6}
+        for r in counts.itertuples()
+    ]
+    times = table("latency")
+    times = times[times["model"].isin(TRAINED) & (times["engine"] == "executorch")]
+    rows += [
+        {"unit": "milliseconds", "where": f"this host\n{r.precision}"}
+        | {"model": r.model, "value": r.min_ms}
+        for r in times.itertuples()
+    ]
+    return pd.DataFrame(rows)
+
+
+def board_rows(result: dict) -> pd.DataFrame:
+    """What :func:`prunekit.deploy.run` brought back from a board, as rows of the figure.
+
+    Examples
+    --------
+    >>> one = {"name": "pruned-int8", "precision": "int8", "median_ms": 1.5}
+    >>> board_rows({"core": "Cortex-A72", "models": [one]})["value"].tolist()
+    [1.5]
+    """
+    return pd.DataFrame(
+        {
+            "unit": "milliseconds",
+            "where": f"{result['core']}\n{model['precision']}",
+            "model": model["name"].rpartition("-")[0],
+            "value": model["median_ms"],
+        }
+        for model in result["models"]
+    )
+
+
+def _recorded(name: str) -> Path:
+    path = FOLDER / name
+    if not path.is_file():
+        step = name.partition(".")[0]
+        raise FileNotFoundError(
+            f"{path} is not recorded: run `python -m prunekit.deploy.record {step}`"
+        )
+    return path
