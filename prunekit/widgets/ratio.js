@@ -8,7 +8,7 @@ function prunekitRatio(root, data) {
 
   function bar(place, from, to, colour, stroke) {
     const x = LEFT + place * BAR + 3, y = TOP + HEIGHT - to * scale;
-    return `<rect x="${x}" y="${y.toFixed(1)}" width="${BAR - 6}" height="${((to - from) * scale).toFixed(1)}" fill="${colour}" stroke="${stroke}"/>`;
+    return `<rect x="${x}" y="${y.toFixed(1)}" width="${BAR - 6}" height="${((to - from) * scale).toFixed(1)}" fill="${colour}" stroke="${stroke}" data-count="${to - from}"/>`;
   }
 
   function draw() {

@@ -1,0 +1,276 @@
+"""What is read from the tables of a study, against cases computed by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from prunekit.plots import study as plots
+from prunekit.study import findings
+from prunekit.study.claims import MEASURES, VERDICTS, scorecard, verdict
+from prunekit.study.declaration import BOOK, Study
+from prunekit.study.recorded import Recorded
+from prunekit.widgets.ratio import ratio_explorer
+
+LAYERS = ["features.0", "features.3.squeeze", "features.9.squeeze"]
+FILTERS = pd.Series([10, 20, 70], index=LAYERS)
+ACCURACY = {  # by variant, seed and ratio
+    ("taylor", 0): {0.0: 0.90, 0.5: 0.90, 0.8: 0.84},
+    ("taylor", 1): {0.0: 0.90, 0.5: 0.88, 0.8: 0.82},
+    ("combined", 0): {0.0: 0.90, 0.5: 0.91, 0.8: 0.86},
+    ("combined", 1): {0.0: 0.90, 0.5: 0.90, 0.8: 0.83},
+    ("random", 0): {0.5: 0.80, 0.8: 0.60},
+    ("random", 1): {0.5: 0.70, 0.8: 0.50},
+}
+SIZE = {0.0: (100, 1000, 40), 0.5: (50, 300, 16), 0.8: (20, 60, 8)}  # filters, parameters, MACs
+
+
+@pytest.fixture
+def networks():
+    rows = [
+        (variant, seed, ratio, *SIZE[ratio], 4 * SIZE[ratio][1], accuracy)
+        for (variant, seed), curve in ACCURACY.items()
+        for ratio, accuracy in curve.items()
+    ]
+    columns = ["filters", "parameters", "macs", "bytes", "test_accuracy"]
+    return pd.DataFrame(rows, columns=["variant", "seed", "ratio", *columns])
+
+
+@pytest.fixture
+def pattern(networks):
+    removed = {0.0: (0, 0, 0), 0.5: (1, 9, 40), 0.8: (5, 15, 60)}
+    counts = [removed[ratio] for ratio in networks["ratio"]]
+    return networks[["variant", "seed", "ratio"]].join(pd.DataFrame(counts, columns=LAYERS))
+
+
+@pytest.fixture
+def read(tmp_path, networks, pattern):
+    """A reader of one recorded study, ``ratios``."""
+    networks.to_csv(tmp_path / "networks.csv", index=False)
+    pattern.to_csv(tmp_path / "networks_pattern.csv", index=False)
+    iterations = [(0, 100), (1, 60), (2, 20)]
+    table = [(v, s, i, left, 10 * left, 40 * left) for v, s in ACCURACY for i, left in iterations]
+    columns = ["variant", "seed", "iteration", "filters", "parameters", "bytes"]
+    pd.DataFrame(table, columns=columns).to_csv(tmp_path / "table.csv", index=False)
+    runs = {f"{v}-seed{s}": {"variant": v, "seed": s} for v, s in ACCURACY}
+    records = ", ".join(f'"{r}": {{"settings": {{"variant": "{r[:-6]}"}}}}' for r in runs)
+    (tmp_path / "provenance.json").write_text(f'{{"runs": {{{records}}}}}')
+
+    def reader(name):
+        if name != "ratios":
+            raise FileNotFoundError(name)
+        return Recorded(tmp_path, Study(name, "", runs))
+
+    return reader
+
+
+def test_shares_of_the_thesis_come_out_of_its_table():
+    printed = pd.read_csv(BOOK / "thesis_pattern.csv", index_col="Iteration")
+    totals = printed.drop(columns="Total").loc[["Total"]].rename(index=str)
+    shares = findings.shares_by_part(totals).iloc[0]
+    assert [round(100 * share, 1) for share in shares] == [0.7, 21.8, 77.5]
+
+
+def test_a_layer_of_no_known_part_is_named():
+    with pytest.raises(ValueError, match="classifier has no index"):
+        findings.part_of("classifier")
+
+
+def test_every_variant_gets_the_unpruned_row_of_its_seed(networks):
+    whole = findings.with_unpruned(networks)
+    assert len(whole) == len(networks) + 2
+    random = whole[(whole["variant"] == "random") & (whole["ratio"] == 0)]
+    assert random["test_accuracy"].tolist() == [0.9, 0.9]
+    with pytest.raises(ValueError, match="ratio 0 is recorded for seed 1"):
+        findings.with_unpruned(networks[(networks["seed"] == 0) | (networks["ratio"] > 0)])
+
+
+def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
+    networks = networks.assign(milliseconds=networks["macs"] / 10)
+    row = findings.relative(networks).query("variant == 'random' and seed == 1 and ratio == 0.8")
+    names = ["filters", "parameters", "macs", "milliseconds"]
+    saved = [row[f"{name}_removed"].item() for name in names]
+    assert saved == pytest.approx([0.8, 0.94, 0.8, 0.8])
+    assert row["speedup"].item() == pytest.approx(5)
+    assert row["accuracy_lost"].item() == pytest.approx(0.4)
+
+
+def test_interval_of_three_seeds_is_students():
+    mean, half = findings.mean_interval([0.4, 0.1, 0.7])
+    assert (mean, half) == pytest.approx((0.4, 4.303 * 0.3 / math.sqrt(3)), rel=1e-3)
+    assert math.isnan(findings.mean_interval([1.0])[1])
+
+
+def test_differences_are_paired_by_seed(networks):
+    table = findings.paired_differences(networks, "combined", "taylor", "test_accuracy", "ratio")
+    assert table["mean"].tolist() == pytest.approx([0, 0.015, 0.015])
+    assert table["seeds"].tolist() == [2, 2, 2]
+    # Seed 0: (0 + 0.01 + 0.02) / 3; seed 1: (0 + 0.02 + 0.01) / 3: the same, so no spread.
+    overall = findings.paired_differences(networks, "combined", "taylor", "test_accuracy").iloc[0]
+    assert overall[["mean", "low", "high"]].tolist() == pytest.approx([0.01, 0.01, 0.01])
+
+
+def test_overall_difference_uses_only_ratios_that_both_have(networks):
+    overall = findings.paired_differences(networks, "taylor", "random", "test_accuracy").iloc[0]
+    assert overall["mean"] == pytest.approx((0.10 + 0.24 + 0.18 + 0.32) / 4)
+
+
+def test_without_a_common_seed_there_is_no_difference(networks):
+    apart = networks[(networks["variant"] == "taylor") == (networks["seed"] == 0)]
+    assert findings.paired_differences(apart, "taylor", "combined", "test_accuracy").empty
+
+
+@given(
+    drops=st.lists(st.floats(0, 0.1), min_size=2, max_size=8),
+    limits=st.tuples(st.floats(0.001, 0.3), st.floats(0.001, 0.3)),
+)
+def test_a_larger_allowance_never_stops_earlier(drops, limits):
+    x, y = np.linspace(0, 0.95, len(drops) + 1), 0.9 - np.cumsum([0, *drops])
+    strict, loose = (findings.knee_within(x, y, limit) for limit in sorted(limits))
+    assert 0 <= strict <= loose <= 0.95
+
+
+def test_knees_of_the_thesis_by_rule():
+    thesis = pd.read_csv(BOOK / "thesis_accuracy.csv", index_col=0).iloc[:-1]
+    within = [findings.knee_within(thesis.index, thesis[column], 1) for column in thesis]
+    assert within == [67, 70]
+
+
+def test_knee_of_a_chord_does_not_depend_on_units():
+    x, y = np.array([0, 0.3, 0.6, 0.9]), np.array([0.9, 0.88, 0.85, 0.2])
+    assert findings.knee_of_chord(x, y) == 0.6
+    assert findings.knee_of_chord(100 * x, 5 + 100 * y) == 60
+    with pytest.raises(ValueError, match="no knee"):
+        findings.knee_of_chord([0, 1, 2], [1, 2, 1])
+
+
+def test_knees_of_runs_that_lack_the_unpruned_network(networks):
+    table = findings.knees(networks).set_index(["variant", "seed"])
+    # Taylor, seed 0: 0.90 at 0.5 and 0.84 at 0.8; 0.89 is reached a sixth of the way.
+    assert table.loc[("taylor", 0), "within"] == pytest.approx(0.55)
+    assert table.loc[("random", 0), "within"] == pytest.approx(0.05)
+
+
+def test_epochs_of_all_fine_tuning():
+    settings = {"prune": {"fine_tune": {"epochs": 0.3}}, "finish": {"fine_tune": {"epochs": 0.6}}}
+    assert findings.training_epochs(settings, 10) == pytest.approx(3.6)
+    assert findings.training_epochs({"prune": {"fine_tune": None}, "finish": None}, 10) == 0
+
+
+@pytest.mark.parametrize(
+    "measure, claim, expected",
+    [
+        ("accuracy", {"ratio": 0.5}, [0.90, 0.88]),
+        ("accuracy_lost", {"ratio": 0.65}, [0.03, 0.05]),
+        ("accuracy_gain", {"other": "random", "ratio": 0.8}, [0.24, 0.32]),
+        ("knee", {}, [0.55, 0.25]),
+        ("knee_gain", {"other": "random"}, [0.5, 0.225]),
+        ("share_of_part", {"other": "last (9-12)", "ratio": 0.8}, [0.75, 0.75]),
+        ("iterations", {"ratio": 0.67}, [2, 2]),
+        ("filters", {}, [100, 100]),
+        ("size", {}, [4000, 4000]),
+        ("size_at_knee", {}, [1200, 4000]),
+        ("size_removed_at_knee", {}, [0.7, 0]),
+        ("bytes_per_parameter", {"ratio": 0.5}, [4, 4]),
+        ("parameters_removed", {}, [0.94, 0.94]),
+    ],
+)
+def test_measures_by_hand(read, measure, claim, expected):
+    claim = {"variant": "taylor", "measure": measure} | claim
+    assert MEASURES[measure](read("ratios"), claim).tolist() == pytest.approx(expected)
+
+
+def test_speed_is_not_measured_until_times_are_recorded(read, tmp_path, networks):
+    claim = {"variant": "taylor", "measure": "speedup_at_knee"}
+    with pytest.raises(FileNotFoundError, match=r"latency\.csv"):
+        MEASURES["speedup_at_knee"](read("ratios"), claim)
+    times = networks[["variant", "seed", "ratio"]].assign(milliseconds=networks["macs"])
+    times.to_csv(tmp_path / "latency.csv", index=False)
+    speedup = MEASURES["speedup_at_knee"](read("ratios"), claim)
+    assert speedup.tolist() == pytest.approx([2.5, 1])
+
+
+@pytest.mark.parametrize(
+    "values, thesis, better, expected",
+    [
+        ([92, 93, 94], 90, "higher", "better"),
+        ([6, 7, 8], 10, "lower", "better"),
+        ([89.5, 89.5], 90, "higher", "same"),
+        ([80, 90, 103], 90, "higher", "same"),
+        ([88, 88.1], 90, "higher", "not confirmed"),
+        ([90.5, 91], 90, "equal", "same"),
+        ([92, 92], 90, "equal", "not confirmed"),
+        ([0.3, 0.4, 0.5], 0, "above", "same"),
+        ([0.4], 0, "above", "not confirmed"),
+        ([95], 90, "higher", "better"),
+    ],
+)
+def test_verdicts_by_rule(values, thesis, better, expected):
+    assert verdict(pd.Series(values, dtype=float), thesis, better, tolerance=1) == expected
+
+
+def test_a_claim_without_its_study_is_not_measured(read):
+    claims = pd.read_csv(BOOK / "claims.csv")
+    card = scorecard(claims, read)
+    assert len(card) == len(claims)
+    assert set(card["verdict"]) <= set(VERDICTS)
+    elsewhere = claims["study"] != "ratios"
+    assert set(card.loc[elsewhere, "verdict"]) == {"not measured"}
+    assert (card.loc[elsewhere, "ours"] == "").all()
+    # This study has no run of the criterion activation_l2 either.
+    assert set(card.loc[claims["variant"] == "activation_l2", "verdict"]) == {"not measured"}
+    size = card[claims["measure"] == "size"].iloc[0]
+    assert (size["thesis"], size["ours"], size["seeds"]) == ("2.9 MB", "0.00 MB", 2)
+
+
+def test_figures_draw_what_is_there(networks, pattern):
+    savings = findings.relative(networks)
+    curve = networks[networks["variant"] == "taylor"].groupby("ratio")["test_accuracy"].mean()
+    axes = ["filters_removed", "parameters_removed", "macs_removed"]
+    difference = findings.paired_differences(
+        networks, "combined", "taylor", "test_accuracy", "ratio"
+    )
+    spread = findings.over_seeds(networks, "test_accuracy", by=["variant"])
+    figures = [
+        plots.blocks_left(pattern, FILTERS, [0.5, 0.8]),
+        plots.cut_by_block(pattern[pattern["ratio"] == 0.5], FILTERS),
+        plots.part_bars(findings.shares_by_part(pattern.loc[[1], LAYERS])),
+        plots.beside_the_thesis(networks, {"taylor": curve}),
+        plots.on_axes(savings, axes),
+        plots.two_knees(curve, 0.5, 0.8),
+        plots.difference_panels({"a": difference}, "ratio"),
+        plots.budget_dots(spread, pd.Series(1.0, index=spread.index)),
+    ]
+    assert all(isinstance(figure, Figure) for figure in figures)
+    drawn = figures[4].axes[0].get_lines()
+    assert len(drawn) == networks["variant"].nunique()
+    # Means over seeds, from the unpruned network on.
+    assert drawn[2].get_ydata().tolist() == pytest.approx([0.90, 0.75, 0.55])
+
+
+def test_the_slider_shows_the_table(page, networks, pattern):
+    page.set_content(ratio_explorer(pattern, FILTERS, networks, start=0.5).data)
+    summary = page.locator(".summary")
+    assert summary.text_content() == (
+        "50 % of the filters removed by Taylor. Of those removed: 2.0 % in the initial layers "
+        "(0-2), 18.0 % in the middle layers (3-7), 80.0 % in the last layers (9-12). "
+        "Test accuracy 89.0 %, mean of 2 seeds."
+    )
+    page.locator("input").focus()
+    page.keyboard.press("ArrowRight")
+    assert summary.text_content().startswith("80 % of the filters removed by Taylor")
+    # Another criterion at the same ratio, though it was recorded at others.
+    page.locator("select").select_option("random")
+    assert summary.text_content().startswith("80 % of the filters removed by random")
+    assert page.locator("svg").get_attribute("aria-label") == summary.text_content()
+    heights = page.eval_on_selector_all("svg rect", "all => all.map((r) => +r.dataset.count)")
+    assert heights == [5, 5, 5, 15, 10, 60]
+
+
+def test_a_slider_over_nothing_is_refused(networks, pattern):
+    with pytest.raises(ValueError, match="nothing to show"):
+        ratio_explorer(pattern.iloc[:0], FILTERS, networks)
