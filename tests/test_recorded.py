@@ -1,0 +1,159 @@
+"""The recorded studies agree with their declarations, with themselves and with the chapters."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from prunekit.runs import digest_of
+from prunekit.storage import load
+from prunekit.study import read_study
+from prunekit.study.claims import MEASURES
+from prunekit.study.declaration import BOOK
+from prunekit.study.findings import RUN, layers_of
+from prunekit.study.recorded import Recorded
+
+RESULTS = BOOK / "results"
+DECLARED = sorted(path.stem for path in (BOOK / "studies").glob("*.toml"))
+STUDIES = [name for name in DECLARED if (RESULTS / name / "provenance.json").is_file()]
+CHAPTERS = sorted((BOOK.parent / "notebooks").glob("1[0-2]_*.ipynb"))
+# Numbers of sections, tables, figures and versions are names, not results.
+NAMES = re.compile(
+    r"\b(sections?|tables?|figures?|chapters?|SqueezeNet|version) [\d.]+((, | to | and )[\d.]+)*",
+    re.IGNORECASE,
+)
+NOT_PROSE = re.compile(
+    r"(`{3,})\{(exercise|solution)\}.*?\n\1(?=\n|$)|\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|\]\([^)]*\)",
+    re.DOTALL,
+)
+RESULT = re.compile(r"\d[\d,]*(?:\.\d+)?(?=\s?%)|\d+\.\d+")
+
+
+@pytest.fixture(params=STUDIES)
+def recorded(request):
+    return Recorded(RESULTS / request.param, read_study(request.param))
+
+
+def test_every_folder_of_results_is_of_a_declared_study():
+    folders = {path.parent.name for path in RESULTS.glob("*/networks.csv")}
+    assert folders <= set(DECLARED)
+
+
+def test_settings_are_those_of_the_study_file(recorded):
+    assert len(recorded.missing()) < len(recorded.study.runs)  # it raises where settings differ
+
+
+def test_tables_hold_the_recorded_runs_and_no_other(recorded):
+    runs = {(r["settings"]["variant"], r["seed"]) for r in recorded.records().values()}
+    for path in recorded.folder.glob("*.csv"):
+        table = pd.read_csv(path)
+        named = set(table[RUN].itertuples(index=False, name=None))
+        # Times are measured once, when the study is complete.
+        assert named <= runs if path.stem == "latency" else named == runs, path.name
+
+
+def test_every_ratio_that_the_study_reports_is_there(recorded):
+    networks = recorded.table("networks")
+    for record in recorded.records().values():
+        settings = record["settings"]
+        finish = settings["finish"] or {}
+        if "ratios" in finish:
+            rows = networks[
+                (networks["variant"] == settings["variant"]) & (networks["seed"] == record["seed"])
+            ]
+            assert sorted(rows["ratio"]) == pytest.approx(sorted(finish["ratios"]))
+
+
+def test_filters_left_and_removed_add_up(recorded):
+    pairs = [("networks", "networks_pattern")]
+    if (recorded.folder / "table.csv").is_file():
+        pairs.append(("table", "pattern"))
+    for left, gone in pairs:
+        table, pattern = recorded.table(left), recorded.table(gone)
+        where = "ratio" if left == "networks" else "iteration"
+        removed = pattern.set_index([*RUN, where])[layers_of(pattern)].sum(axis=1)
+        if left == "table":
+            removed = removed.groupby(RUN).cumsum()
+        both = table.set_index([*RUN, where])["filters"].to_frame().join(removed.rename("gone"))
+        assert both["gone"].notna().sum() == len(removed)
+        assert len(set((both["filters"] + both["gone"]).dropna())) == 1, left
+
+
+def test_accuracies_and_sizes_are_possible(recorded):
+    networks = recorded.table("networks")
+    accuracies = networks.filter(like="accuracy")
+    assert accuracies.notna().all(axis=None)
+    assert accuracies.ge(0).all(axis=None) and accuracies.le(1).all(axis=None)
+    assert (networks["bytes"] >= 4 * networks["parameters"]).all()
+    for _, run in networks.groupby(RUN):
+        run = run.sort_values("ratio")
+        for cost in ("filters", "parameters", "macs"):
+            assert run[cost].is_monotonic_decreasing
+
+
+def test_runs_began_with_the_network_that_is_shipped(recorded):
+    for name, record in recorded.records().items():
+        path = RESULTS / record["settings"]["start"] / "model.safetensors"
+        if path.is_file():
+            assert digest_of(load(path)) == record["starting_weights"], name
+
+
+def test_removing_nothing_is_the_same_for_every_criterion(recorded):
+    networks = recorded.table("networks")
+    if all(settings["prune"] for settings in recorded.study.runs.values()):
+        for _, unpruned in networks[networks["ratio"] == 0].groupby("seed"):
+            assert len(set(unpruned["test_accuracy"])) == 1
+
+
+def test_claims_name_what_exists():
+    claims = pd.read_csv(BOOK / "claims.csv")
+    assert claims["claim"].is_unique
+    assert set(claims["measure"].dropna()) <= set(MEASURES)
+    assert set(claims["better"]) <= {"higher", "lower", "equal", "above"}
+    measured = claims.dropna(subset=["measure"])
+    for row in measured.itertuples():
+        action, study = row.command.split()
+        assert action in ("run", "latency") and study == row.study in DECLARED
+        variants = {settings["variant"] for settings in read_study(study).runs.values()}
+        assert row.variant in variants
+
+
+def allowed_numbers() -> set[float]:
+    """Every number of the claims, the thesis's tables and the studies' declarations."""
+    files = [BOOK / "claims.csv", *BOOK.glob("thesis_*.csv"), *(BOOK / "studies").glob("*.toml")]
+    text = "\n".join(path.read_text("utf-8") for path in files)
+    numbers = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+    return numbers | {round(100 * number, 6) for number in numbers if number < 1}
+
+
+def typed_results(markdown: str) -> list[str]:
+    """Decimals and percentages in prose."""
+    return RESULT.findall(NAMES.sub("", NOT_PROSE.sub("", markdown)))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_chapters_show_no_number_that_no_table_holds(chapter: Path):
+    cells = json.loads(chapter.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    texts += [
+        json.dumps(cell["metadata"]["mystnb"], ensure_ascii=False)
+        for cell in cells
+        if "mystnb" in cell["metadata"]
+    ]
+    allowed = allowed_numbers()
+    typed = [n for text in texts for n in typed_results(text)]
+    refused = [n for n in typed if not np.isin(float(n.replace(",", "")), list(allowed))]
+    assert not refused, f"typed into the text, and in no table: {refused}"
+
+
+def test_a_typed_result_is_found():
+    assert typed_results("It lost 3.1 points at 66.6 % (table 8.1, sections 7.2 to 7.4).") == [
+        "3.1",
+        "66.6",
+    ]
+    exercise = "```{exercise} By hand\n:label: x\nSay 12.5 % of it.\n```\nThen 7 % more."
+    assert typed_results(exercise) == ["7"]
+    assert typed_results(r"With $t = 4.30$ and `lr=0.1`, see [8.1](x_1.5.md).") == ["8.1"]
