@@ -1,8 +1,9 @@
-"""Image sets as whole arrays, and loaders that augment whole batches.
+"""Finding, decoding and splitting image sets.
 
 An image classification set small enough to teach with fits in memory as one
 ``uint8`` array. Decoding happens once and is cached; everything after that
-(crops, flips, resizing, normalisation) runs on a batch at a time.
+(crops, flips, resizing, normalisation) runs on a batch at a time, in
+``prunekit.batches``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,38 +19,38 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
-from torch import Tensor
 from torchvision.datasets import CIFAR10, ImageFolder
 
+from prunekit.batches import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageSet,
+    Loader,
+    normalise,
+    random_crop,
+    random_flip,
+)
 from prunekit.files import write_tensors
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Dataset",
+    "ImageSet",
+    "Loader",
+    "data_folder",
+    "load_dataset",
+    "normalise",
+    "random_crop",
+    "random_flip",
+    "split",
+]
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 DIGITS_NOTICE = (
     "CIFAR-10 was not found: using scikit-learn's handwritten digits, resized to 32x32, instead. "
     "Set PRUNEKIT_DATA to a folder that holds CIFAR-10 to use it."
 )
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and their labels.
-
-    Attributes
-    ----------
-    images : uint8 tensor of shape (examples, 3, height, width)
-    labels : int64 tensor of shape (examples,)
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, indices: slice | Tensor) -> ImageSet:
-        return ImageSet(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -163,91 +163,6 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
     chosen = torch.zeros(len(images), dtype=torch.bool)
     chosen[torch.cat(held_out)] = True
     return images[~chosen], images[chosen]
-
-
-class Loader:
-    """Batches of one image set, normalised, resized and augmented as a whole.
-
-    Iterating yields ``(x, y)``: float32 images of shape (batch, 3, size,
-    size) and int64 labels. Shuffling and augmentation draw from torch's
-    global generator, so ``torch.manual_seed`` before an epoch fixes it.
-
-    Parameters
-    ----------
-    size
-        Side in pixels of the images handed out; None keeps their own.
-    augment
-        Random horizontal flip, and a random crop after padding by an eighth.
-        Flipping turns digits into nonsense: pass ``flip=False`` there.
-
-    Examples
-    --------
-    >>> digits = load_dataset("digits")
-    >>> x, y = next(iter(Loader(digits.test, batch_size=8, size=64)))
-    >>> x.shape, x.dtype, y.shape
-    (torch.Size([8, 3, 64, 64]), torch.float32, torch.Size([8]))
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        batch_size: int = 128,
-        *,
-        size: int | None = None,
-        shuffle: bool = False,
-        augment: bool = False,
-        flip: bool = True,
-    ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self.images = images
-        self.batch_size = batch_size
-        self.size = size
-        self.shuffle = shuffle
-        self.augment = augment
-        self.flip = flip
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self.images)
-        order = torch.randperm(count) if self.shuffle else torch.arange(count)
-        for indices in order.split(self.batch_size):
-            batch = self.images[indices]
-            x = batch.images
-            if self.augment:
-                x = random_crop(x, padding=x.shape[-1] // 8)
-                if self.flip:
-                    x = random_flip(x)
-            yield normalise(x, self.size), batch.labels
-
-
-def normalise(images: Tensor, size: int | None = None) -> Tensor:
-    """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized."""
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255
-    x = (images.float() - mean) / std
-    if size is not None and tuple(x.shape[-2:]) != (size, size):
-        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < x.shape[-1])
-    return x
-
-
-def random_flip(images: Tensor) -> Tensor:
-    """Mirror each image left to right with probability one half."""
-    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-    return torch.where(mirrored, images.flip(-1), images)
-
-
-def random_crop(images: Tensor, padding: int) -> Tensor:
-    """Pad with zeros, then cut a window of the old size, placed at random for each image."""
-    count, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    rows = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(height)
-    columns = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(width)
-    example = torch.arange(count).view(-1, 1, 1)
-    cropped = padded.permute(0, 2, 3, 1)[example, rows.unsqueeze(2), columns.unsqueeze(1)]
-    return cropped.permute(0, 3, 1, 2)
 
 
 def _cifar10(val_fraction: float, seed: int, *, download: bool, stand_in: bool) -> Dataset:

@@ -1,4 +1,4 @@
-"""Scores computed by hand on a network small enough for paper, and what ranking promises."""
+"""Scores computed by hand on a network small enough for paper, and by another way."""
 
 from __future__ import annotations
 
@@ -9,50 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from paper import InPlace, Paper, batches, output_of_class
 from torch import Tensor, nn
 
 from prunekit import rank, rank_all
-from prunekit.criteria import (
-    CRITERIA,
-    Combined,
-    CombinedRanks,
-    Criterion,
-    Observation,
-    Random,
-    WeightNorm,
-    normalise,
-)
-from prunekit.models import TinySqueezeNet
+from prunekit.criteria import CombinedRanks, Observation, Random, WeightNorm, normalise
 
-
-class Paper(nn.Module):
-    """Three 1x1 filters, ReLU, two linear outputs averaged over positions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 3, 1, bias=False)
-        self.relu = nn.ReLU()
-        self.head = nn.Conv2d(3, 2, 1, bias=False)
-        with torch.no_grad():
-            self.conv.weight.copy_(torch.tensor([1.0, -1.0, 2.0]).view(3, 1, 1, 1))
-            self.head.weight.copy_(torch.tensor([[1.0, 2, 0], [-1, 0, 4]]).view(2, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.relu(self.conv(x))).mean(dim=(2, 3))
-
-
-def output_of_class(output: Tensor, y: Tensor) -> Tensor:
-    """A loss whose derivatives are the head's weights: the output of the example's class."""
-    return output.gather(1, y.unsqueeze(1)).sum()
-
-
-# Two examples of two positions:    x = (1, -3), class 0        x = (1, 0), class 1
-# maps  r = relu(w x)                (1, 0) (0, 3) (2, 0)         (1, 0) (0, 0) (2, 0)
-# slope dC/dr = head / 2 positions    1/2     1      0             -1/2    0      2
-# L2 norm of r                         1      3      2               1     0      2
-# mean over positions of slope x r    1/4    3/2     0             -1/4    0      2
-IMAGES = torch.tensor([[[[1.0, -3.0]]], [[[1.0, 0.0]]]])
-CLASSES = torch.tensor([0, 1])
 ZEROS = [(torch.zeros(2, 3, 6, 6), torch.zeros(2).long())]
 BY_HAND = {
     "activation_l2": [(1 + 1) / 2, (3 + 0) / 2, (2 + 2) / 2],
@@ -71,10 +33,6 @@ NOT_NORMALISED = {
     "similarity_pearson": [0, 2, 1 + 1 / sqrt(3)],
     "similarity_filters": [0, 2, 2],
 }
-
-
-def batches(*sizes: int):
-    return list(zip(IMAGES.split(sizes), CLASSES.split(sizes), strict=True))
 
 
 @pytest.mark.parametrize("sizes", [(2,), (1, 1)])
@@ -116,37 +74,6 @@ def test_ranks_add_positions_and_coupled_filters_take_one():
     by_taylor = pd.Series([0.7, 0.7, 0.2, 0.4])
     combined = CombinedRanks().combine([by_l2, by_taylor])
     assert combined.tolist() == [1 + 3, 1 + 3, 3 + 1, 2 + 2]
-
-
-def test_examples_count_alike_whatever_the_batches():
-    torch.manual_seed(0)
-    x, y = torch.randn(7, 3, 32, 32), torch.arange(7)
-    model = TinySqueezeNet()
-    names = ["activation_l2", "taylor", "taylor_signed", "apoz", "hrank"]
-    names += ["similarity_cosine", "similarity_pearson"]
-    whole = rank_all(model, [(x, y)], names)
-    parts = rank_all(model, list(zip(x.split([4, 1, 2]), y.split([4, 1, 2]), strict=True)), names)
-    for name in names:
-        assert np.allclose(whole[name]["score"], parts[name]["score"], rtol=1e-3, atol=1e-6)
-
-
-class InPlace(nn.Module):
-    """Everything written in place that can be, and maps that a later layer overwrites."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.relu = nn.ReLU(inplace=True)
-        self.second = nn.Conv2d(6, 6, 3, padding=1)
-        self.head = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.norm(self.first(x)))
-        y = self.second(x)
-        y += x
-        y = torch.relu_(y)
-        return self.head(y.mean((2, 3)))
 
 
 def by_gates(model: InPlace, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -215,85 +142,6 @@ def test_the_uses_of_a_layer_add_up():
     assert shared == conv == pytest.approx([(1 + 2 + 4) / 2, (1 + 3 + 9) / 2])
 
 
-@pytest.mark.parametrize("name", CRITERIA)
-def test_the_model_is_left_as_it_was(name):
-    torch.manual_seed(2)
-    model = InPlace().train()
-    model.norm.eval()
-    model.second.weight.requires_grad_(False)
-    model.first.weight.grad = torch.ones_like(model.first.weight)
-    state = copy.deepcopy(model.state_dict())
-    rank(model, [(torch.randn(3, 3, 6, 6), torch.arange(3))], name)
-    assert [module.training for module in model.modules()] == [True, True, False, True, True, True]
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert torch.equal(model.first.weight.grad, torch.ones_like(model.first.weight))
-    assert model.second.weight.grad is None
-    assert not model.second.weight.requires_grad
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_the_mode_comes_back_after_an_error():
-    model = Paper().train()
-    with pytest.raises(ZeroDivisionError):
-        rank(model, batches(2), "taylor", loss=lambda output, y: 1 / 0)
-    assert all(module.training for module in model.modules())
-
-
-def test_frozen_networks_can_be_ranked():
-    model = Paper().requires_grad_(False)
-    ranking = rank(model, batches(2), "taylor", loss=output_of_class, normalize=False)
-    assert ranking["score"].tolist() == pytest.approx(BY_HAND["taylor"])
-
-
-class Counting(list):
-    passes = 0
-    handed_out = 0
-
-    def __iter__(self):
-        self.passes += 1
-        for batch in super().__iter__():
-            self.handed_out += 1
-            yield batch
-
-
-def test_one_pass_serves_all_criteria():
-    loader = Counting(batches(1, 1))
-    names = [name for name in CRITERIA if name != "bn_scale"]
-    rank_all(Paper(), loader, names, loss=output_of_class)
-    assert (loader.passes, loader.handed_out) == (1, 2)
-
-
-@pytest.mark.parametrize(("name", "options"), [("weight_l1", {}), ("taylor", {"batches": 1})])
-def test_no_more_data_is_read_than_needed(name, options):
-    loader = Counting(batches(1, 1))
-    rank(Paper(), loader, name, **options)
-    assert loader.handed_out == 1
-
-
-def test_a_criterion_of_ones_own():
-    class Largest(Criterion):
-        needs = "activations"
-
-        def __call__(self, observation: Observation) -> Tensor:
-            return observation.activation.amax(dim=2).mean(dim=0)
-
-    ranking = rank(Paper(), batches(2), Largest(), normalize=False)
-    assert ranking["score"].tolist() == [(1 + 1) / 2, (3 + 0) / 2, (2 + 2) / 2]
-    pair = rank(Paper(), batches(2), Combined(parts=(Largest(), WeightNorm(1))))
-    assert len(pair) == 3
-
-
-def test_a_criterion_that_gives_too_few_scores_is_named():
-    class Total(Criterion):
-        needs = "activations"
-
-        def __call__(self, observation: Observation) -> Tensor:
-            return observation.activation.sum()
-
-    with pytest.raises(ValueError, match=r"Total gave .* 3 filters of conv"):
-        rank(Paper(), batches(2), Total())
-
-
 def test_random_scores_repeat_and_are_not_normalised():
     first, again, other = (rank(Paper(), batches(2), Random(seed)) for seed in (0, 0, 1))
     assert first["score"].tolist() == again["score"].tolist() != other["score"].tolist()
@@ -322,32 +170,3 @@ def test_tiny_scores_are_normalised_too():
     assert normalise(torch.tensor([3e-300, 4e-300], dtype=torch.float64)).tolist() == pytest.approx(
         [0.6, 0.8]
     )
-
-
-@pytest.mark.parametrize("name", ["activation_l2", "taylor", "weight_l1", "combined"])
-def test_nan_is_named_by_layer(name):
-    model = Paper()
-    with torch.no_grad():
-        model.conv.weight[1] = float("nan")
-    with pytest.raises(ValueError, match=r"conv: its scores by .* are NaN"):
-        rank(model, batches(2), name)
-
-
-@pytest.mark.parametrize(
-    ("loader", "criterion", "options", "message"),
-    [
-        ([], "taylor", {}, "no batch"),
-        (batches(2), "magnitude", {}, "no criterion is named 'magnitude'; there are activation"),
-        (batches(2), "taylor", {"batches": 0}, "batches"),
-        (batches(2), "combined", {"normalize": False}, "needs normalize=True"),
-        (batches(2), print, {}, "needs must be one of weights, activations, gradients"),
-    ],
-)
-def test_bad_input_is_named(loader, criterion, options, message):
-    with pytest.raises(ValueError, match=message):
-        rank(Paper(), loader, criterion, **options)
-
-
-def test_a_network_without_removable_filters_is_refused():
-    with pytest.raises(ValueError, match="no filter of Sequential may be removed"):
-        rank(nn.Sequential(nn.Conv2d(1, 2, 1)), batches(2), "weight_l1")

@@ -1,0 +1,95 @@
+"""How a run lands on its budget, round numbers of filters, and criteria that take turns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_pruning import FILTERS, assert_same_run, quickly
+
+from prunekit import profile, rank, rebuild, select
+
+
+@pytest.fixture(scope="module")
+def noise():
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(10, 3, 32, 32, generator=generator), torch.arange(10))]
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
+def test_the_last_iteration_takes_the_fewest_groups_that_reach_the_budget(noise, budget):
+    history = quickly(noise, budget=budget, per_iteration=30)
+    left = history.table[budget] / history.table[budget].iloc[0]
+    assert left.iloc[-1] <= 0.5 < left.iloc[-2]
+    assert (history.table["removed"].iloc[1:-1] == 30).all()
+    last = history.table["removed"].iloc[-1]
+    assert last < 30
+    before = quickly(noise, ratio=1 - history.table["filters"].iloc[-2] / FILTERS, per_iteration=30)
+    ranking = rank(before.model, noise, "weight_l1")
+    fewer = rebuild(before.model, noise[0][0], select(ranking, last - 1))
+    assert getattr(profile(fewer, noise[0][0]), budget) > 0.5 * history.table[budget].iloc[0]
+
+
+def test_latency_as_a_budget_ends_with_the_iteration_that_reaches_it(noise, monkeypatch, tmp_path):
+    def by_filters(model, unpruned, image):
+        assert image.shape == (1, 3, 32, 32)
+        assert profile(unpruned, image).layers["filters"].sum() == FILTERS + 10
+        return (profile(model, image).layers["filters"].sum() - 10) / FILTERS
+
+    monkeypatch.setattr("prunekit.pruning.relative_latency", by_filters)
+    history = quickly(noise, budget="latency", per_iteration=50, ratio=0.4, folder=tmp_path)
+    assert history.table["removed"].tolist() == [0, 50, 50]
+    assert history.table["latency"].tolist() == pytest.approx([1, 134 / FILTERS, 84 / FILTERS])
+    again = quickly(noise, budget="latency", per_iteration=50, ratio=0.4, folder=tmp_path)
+    assert_same_run(again, history)
+
+
+@pytest.mark.filterwarnings("ignore:pruning ended")
+def test_latency_is_measured_against_the_unpruned_network(noise):
+    # No speed is promised for a network this small: only that it is measured and recorded.
+    history = quickly(noise, budget="latency", per_iteration=60, ratio=0.99, max_accuracy_drop=0.0)
+    assert history.table["latency"].iloc[0] == 1
+    assert (history.table["latency"].iloc[1:] > 0).all()
+
+
+def test_layers_keep_round_numbers_of_filters(noise):
+    history = quickly(noise, round_to=4, ratio=0.6)
+    layers = profile(history.model, noise[0][0]).layers
+    assert (layers["filters"].iloc[:-1] % 4 == 0).all()
+    assert 0.6 <= 1 - history.table["filters"].iloc[-1] / FILTERS < 0.6 + 4 / FILTERS
+
+
+SCHEDULE = [(0, "weight_l1"), (0.3, "similarity_cosine"), (0.45, "random")]
+
+
+def test_a_schedule_switches_between_criteria_at_shares_of_filters_removed(noise, tmp_path):
+    history = quickly(noise, criterion=SCHEDULE, ratio=0.6, per_iteration=30, folder=tmp_path)
+    expected = [None, "weight_l1", "weight_l1", "similarity_cosine", "random"]
+    assert history.table["filters"].tolist() == [184, 154, 124, 94, 73]
+    assert [name if isinstance(name, str) else None for name in history.table["criterion"]] == (
+        expected
+    )
+    alone = quickly(noise, ratio=0.6, per_iteration=30)
+    assert history.removed[:2] == alone.removed[:2]
+    assert history.removed[2] != alone.removed[2]
+    assert "criterion" not in alone.table
+    lists = [list(stage) for stage in SCHEDULE]  # as a study file has them
+    again = quickly(noise, criterion=lists, ratio=0.6, per_iteration=30, folder=tmp_path)
+    assert_same_run(again, history)
+    with pytest.raises(ValueError, match="criterion"):
+        quickly(noise, criterion=SCHEDULE[:2], ratio=0.6, per_iteration=30, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [[], ["taylor"], [(0.1, "taylor")], [(0, "taylor"), (0, "random")], [(0, "taylor", 1)],
+     [(0, "taylor"), (1.0, "random")], [("taylor", 0)]],
+)  # fmt: skip
+def test_a_schedule_that_says_nothing_clear_is_refused(noise, schedule):
+    with pytest.raises(ValueError, match="the shares rise from 0 and stay below 1"):
+        quickly(noise, criterion=schedule)
+
+
+def test_every_criterion_of_a_schedule_is_known_before_the_first_iteration(noise, tmp_path):
+    with pytest.raises(ValueError, match="no criterion is named 'twins'"):
+        quickly(noise, criterion=[(0, "weight_l1"), (0.4, "twins")], folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
