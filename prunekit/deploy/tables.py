@@ -38,9 +38,9 @@ def summary() -> pd.DataFrame:
     files = files[files["engine"] == "executorch"]
     keys = ["model", "precision"]
     result = files[[*keys, "parameters", "macs", "bytes", "accuracy"]]
-    times = table("latency").pivot(index=keys, columns="engine", values="min_ms")
+    times = table("latency").pivot_table(index=keys, columns="engine", values="min_ms")
     times = times[[engine for engine in ENGINES if engine in times]].add_prefix("ms ")
-    counts = table("instructions").pivot(index=keys, columns="core", values="instructions")
+    counts = table("instructions").pivot_table(index=keys, columns="core", values="instructions")
     return result.merge(times.reset_index(), on=keys).merge(counts.reset_index(), on=keys)
 
 
