@@ -193,7 +193,7 @@ def on_axes(networks: pd.DataFrame, axes: Sequence[str], floor: float | None = N
 def two_knees(curve: pd.Series, within: float, chord: float, drop: float = 0.01) -> Figure:
     """A curve and its knees by two rules: a limit on what is lost, and the height over a chord.
 
-    ``curve`` holds accuracies by ratio, the first one at 0.
+    ``curve`` holds accuracies by ratio, the first one at 0; its name is the title.
     """
     fig, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
     ax.plot(curve, "o-", markersize=4, color=PALETTE[0], label="mean over seeds")
@@ -205,7 +205,7 @@ def two_knees(curve: pd.Series, within: float, chord: float, drop: float = 0.01)
             color=PALETTE[2])  # fmt: skip
     ax.plot(chord, curve.loc[chord], "D", markersize=10, fillstyle="none", markeredgewidth=2,
             color=PALETTE[2], label=f"rule 2, highest above the chord: {chord:.0%}")  # fmt: skip
-    ax.set(xlabel="filters removed", ylabel="test accuracy")
+    ax.set(xlabel="filters removed", ylabel="test accuracy", title=curve.name or "")
     ax.xaxis.set_major_formatter(PERCENT)
     ax.yaxis.set_major_formatter(PERCENT)
     ax.legend(loc="lower left", fontsize=8)
