@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from prunekit.chapters import Chapter
 from prunekit.runs import digest_of
 from prunekit.storage import load
 from prunekit.study import read_study
@@ -157,3 +158,23 @@ def test_a_typed_result_is_found():
     exercise = "```{exercise} By hand\n:label: x\nSay 12.5 % of it.\n```\nThen 7 % more."
     assert typed_results(exercise) == ["7"]
     assert typed_results(r"With $t = 4.30$ and `lr=0.1`, see [8.1](x_1.5.md).") == ["8.1"]
+
+
+def test_a_chapter_names_the_study_that_is_missing(tmp_path, capsys):
+    chapter = Chapter("smoke", results=tmp_path / "squeezenet_cifar10")
+    with pytest.raises(FileNotFoundError, match=r"python -m prunekit\.study run ratios"):
+        chapter.study("ratios")
+    assert chapter.study_or_notice("ratios") is None
+    assert "Markdown" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="none of the studies ratios, criteria"):
+        chapter.study_tables("networks", "ratios", "criteria")
+    with pytest.raises(FileNotFoundError, match=r"no_such\.toml does not exist"):
+        chapter.study("no_such")
+
+
+@pytest.mark.skipif("ratios" not in STUDIES, reason="the study of ratios is not recorded")
+def test_a_chapter_reads_several_studies_as_one_table():
+    chapter = Chapter("smoke")
+    table = chapter.study_tables("networks", "ratios", "base_48px")
+    assert set(table["variant"]) > {"base_48px"}
+    assert "of 9 runs recorded" in chapter.study_caption("ratios")
