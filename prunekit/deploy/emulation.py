@@ -103,6 +103,7 @@ def _plugin() -> Path:
     """The counting plugin, compiled for the plugin interface of the QEMU installed."""
     told = subprocess.run([tool("qemu-aarch64"), "--version"], capture_output=True, text=True)
     version = int(re.search(r"version (\d+)\.", told.stdout)[1])
+    # QEMU 9 raised the oldest interface it takes from 1 to 2.
     interface = 1 if version < 9 else 2
     source = SOURCES / "count.c"
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]

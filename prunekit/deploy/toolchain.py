@@ -139,7 +139,7 @@ def build_runner(machine: str) -> Path:
     else:
         compiler, flags = tool("g++"), []
     source = SOURCES / "runner.cpp"
-    facts = [machine, package.parent.name, compiler, *flags]
+    facts = [machine, metadata.version("executorch"), compiler, *flags]
     key = hashlib.sha256(source.read_bytes() + " ".join(facts).encode()).hexdigest()[:12]
     folder = cache() / f"runner-{machine}-{key}"
     if folder.is_dir():
