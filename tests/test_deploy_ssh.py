@@ -150,7 +150,7 @@ def test_address_that_is_none(archive, url):
 
 
 def test_full_disk_is_seen_before_anything_is_sent(archive, board):
-    board.program("df", 'echo "/dev/root 100 99 1 99% /"')
+    board.program("df", "echo Filesystem; echo /dev/root 100 99 1 99% /")
     with pytest.raises(TargetError, match="no room"):
         board.run(archive)
 

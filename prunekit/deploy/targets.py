@@ -235,10 +235,10 @@ def _run_on(
     board: Board, archive: Path, size: int, manifest: dict, settings: Settings, folder: str
 ) -> dict:
     where = shlex.quote(folder)
-    probe = board.run(f"uname -m && df -Pk {where} | tail -n 1")
+    probe = board.run(f"uname -m && df -Pk {where}")
     if probe.returncode:
         raise TargetError(f"{board.name}: cannot use {folder}: {probe.stderr.strip()[-300:]}")
-    machine, disk = probe.stdout.strip().splitlines()[-2:]
+    machine, _, disk = probe.stdout.strip().splitlines()[-3:]
     native = settings.runner == "native" or (settings.runner == "auto" and manifest["machines"])
     if native and machine not in manifest["machines"]:
         raise TargetError(f"{board.name}: {_wrong_machine(machine, manifest)}")
@@ -256,11 +256,11 @@ def _run_on(
             raise TargetError(full if _is_full(sent) else f"{board.name}: {sent.stderr.strip()}")
         place = f"{scratch}/{ROOT}"
         checked = board.run(f"cd {place} && sha256sum -c SHA256SUMS")
+        bad = re.findall(r"^(.+): FAILED", checked.stdout, re.MULTILINE)
+        if bad:
+            raise TargetError(f"{board.name}: {', '.join(bad)} arrived changed: send it again")
         if checked.returncode:
-            bad = re.findall(r"^(.+): FAILED", checked.stdout, re.MULTILINE)
-            raise TargetError(
-                f"{board.name}: {', '.join(bad) or 'the bundle'} arrived changed: send it again"
-            )
+            raise TargetError(f"{board.name}: cannot verify the bundle: {checked.stderr.strip()}")
         program = f"./bin/{machine}/runner" if native else "python3 run.py"
         done = board.run(f"cd {place} && {program} {shlex.join(settings.options())}")
         return _parse(done.returncode, done.stdout, done.stderr)
