@@ -34,7 +34,7 @@ def unpacked(tmp_path_factory, tmp_path) -> Path:
     return unpack(small_bundle(tmp_path_factory.getbasetemp()), tmp_path)[0]
 
 
-@pytest.mark.parametrize("side", [32, 17, 200])
+@pytest.mark.parametrize("side", [8, 17, 32, 200])
 def test_classifier_prepares_images_as_the_library_does(unpacked, side):
     classifier = script("classifier").Classifier("plain-fp32", unpacked)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)

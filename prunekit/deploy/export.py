@@ -159,8 +159,10 @@ def _check_arguments(
 ) -> None:
     if quantize not in TOLERANCE:
         raise ValueError(f'quantize must be None or "int8", not {quantize!r}')
-    if quantize and (calibration is None or not len(calibration)):
-        raise ValueError("int8 needs calibration images: pass a few hundred of the training set")
+    if quantize and (calibration is None or len(calibration) < max(1, len(example_inputs))):
+        raise ValueError(
+            "int8 needs calibration images, at least a batch: pass a few hundred of training"
+        )
     if calibration is not None and calibration.shape[1:] != example_inputs.shape[1:]:
         raise ValueError(
             f"calibration images have the shape {tuple(calibration.shape[1:])}, "
