@@ -147,6 +147,7 @@ def test_constant_maps_correlate_with_one_another_only():
 
 def one_by_one(similarity, saliency):
     """The order in which filters go, looking at every pair that is left each time."""
+    similarity = np.where(saliency[:, None] == 0, 1, similarity)  # no loss, twin or not
     left, going = set(range(len(saliency))), []
     rank_of = {index: place for place, index in enumerate(np.argsort(saliency, kind="stable"))}
     while len(left) > 1:
@@ -170,6 +171,14 @@ def test_one_of_each_most_similar_pair_goes_and_the_more_salient_stays(filters, 
     assert scores[last] == 2
     assert [scores[index] for index, _ in going] == [score for _, score in going]
     assert sorted(scores) == [*(score for _, score in going), 2]
+
+
+def test_a_filter_that_is_never_active_goes_before_any_other():
+    maps = torch.tensor([[[1.0, 0, 0], [0, 0, 0], [0, 3, 0], [1, 0.1, 0.5]]])
+    for criterion in (MapSimilarity(), MapSimilarity(centred=True)):
+        statistic = criterion(Observation("conv", nn.Conv2d(1, 4, 1), maps))
+        scores = criterion.finish(statistic.double())
+        assert scores.argmin() == 1 and scores[1] == 0
 
 
 def test_of_three_equal_filters_the_loudest_is_left():

@@ -38,7 +38,8 @@ def spare(similarity: Tensor, saliency: Tensor) -> Tensor:
 
     Again and again, of the two filters left that are most similar the one of
     lower saliency goes, with the score 1 - similarity. The last one has 2,
-    the score of its own opposite. Scores rise in the order in which filters
+    the score of its own opposite. A filter of no saliency at all goes
+    as if it had a twin. Scores rise in the order in which filters
     go, so that removing those of lowest score takes one filter of each most
     similar pair and keeps the more salient.
 
@@ -49,7 +50,7 @@ def spare(similarity: Tensor, saliency: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (filters,), from 0 (there is an exact twin) to 2.
+    Tensor of shape (filters,), from 0 (an exact twin stays) to 2.
 
     Examples
     --------
@@ -62,6 +63,7 @@ def spare(similarity: Tensor, saliency: Tensor) -> Tensor:
     """
     order = np.argsort(saliency.cpu().numpy(), kind="stable")
     ranked = similarity.double().cpu().numpy()[np.ix_(order, order)]
+    ranked[saliency.cpu().numpy()[order] == 0] = 1
     # A filter (row) can go in favour of any that is left and more salient (to the right).
     left = np.where(np.triu(np.ones_like(ranked, dtype=bool), 1), ranked, -np.inf)
     closest, twin = left.max(axis=1), left.argmax(axis=1)
