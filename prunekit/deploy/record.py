@@ -90,10 +90,12 @@ class Network:
 class Recording:
     """One recording: the data, the networks, and a table for each step."""
 
-    def __init__(self, limit: int | None, rounds: int, shares: tuple[float, ...]) -> None:
+    def __init__(
+        self, limit: int | None, rounds: int, shares: tuple[float, ...], skip: list[str]
+    ) -> None:
         self.commit = current_commit()
         self.start = time.perf_counter()
-        self.limit, self.rounds, self.shares = limit, rounds, shares
+        self.limit, self.rounds, self.shares, self.skip = limit, rounds, shares, skip
         self.dataset: Dataset = load_dataset("cifar10", stand_in=False)
         FILES.mkdir(parents=True, exist_ok=True)
         DEPLOYMENT.mkdir(parents=True, exist_ok=True)
@@ -210,7 +212,7 @@ class Recording:
         engines: dict[str, Engine] = {}
         for network in self.networks:
             for engine, precision in forms:
-                if network.trained or engine in ENGINES:
+                if engine not in self.skip and (network.trained or engine in ENGINES):
                     key = f"{network.name} {engine} {precision}"
                     engines[key] = self.engine(network, engine, precision)
         torch.set_num_threads(1)
@@ -261,12 +263,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="so many validation images; default all")
     parser.add_argument("--rounds", type=int, default=200, help="turns of each engine")
     parser.add_argument("--trained-only", action="store_true", help="leave out the cut networks")
+    parser.add_argument("--skip", action="append", default=[], help="do not time this engine")
     options = parser.parse_args()
     unknown = set(options.step) - set(STEPS)
     if unknown:
         parser.error(f"no step {', '.join(unknown)}: there are {', '.join(STEPS)}")
     shares = () if options.trained_only else SHARES
-    recording = Recording(options.limit, options.rounds, shares)
+    recording = Recording(options.limit, options.rounds, shares, options.skip)
     for step in options.step or STEPS:
         getattr(recording, step)()
 
