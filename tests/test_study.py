@@ -173,6 +173,22 @@ def test_a_run_killed_in_any_iteration_ends_with_the_tables_of_an_unbroken_one(t
         pd.testing.assert_frame_equal(one.drop(**seconds), other.drop(**seconds))
 
 
+def test_every_ratio_is_reported_where_filters_go_together(tmp_path):
+    """Groups of a ResNet hold several filters, so an iteration takes more than it counts."""
+    declared = SMALL.format(ratio=0.5).replace("[0.0, 0.3]", "[0.1, 0.2, 0.3, 0.4, 0.5]")
+    declared = declared.replace('"tiny"', '"resnet20"').replace("epochs = 1,", "epochs = 0.1,")
+    declared = declared.replace('"weight_l1"', '[[0, "weight_l1"], [0.25, "weight_l2"]]')
+    (tmp_path / "small.toml").write_text(declared.replace("seeds = [0, 1]", ""))
+    settings = read_study(tmp_path / "small.toml").runs["small-seed0"]
+    shared = {"threads": 1, "command": "", "commit": "", "progress": lambda share: None}
+    carry_out(settings, tmp_path / "run", tmp_path, **shared)
+    networks = pd.read_csv(tmp_path / "run" / "networks.csv")
+    assert networks["ratio"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    removed = 1 - networks["filters"] / pd.read_csv(tmp_path / "run" / "table.csv")["filters"][0]
+    assert (removed >= networks["ratio"] - 1e-9).all()
+    assert (removed < networks["ratio"] + 0.1).all()
+
+
 # Whole studies
 
 

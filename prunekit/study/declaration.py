@@ -70,8 +70,9 @@ def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study
         without the suffix.
 
     The file holds any of the settings ``dataset``, ``input_size`` (pixels),
-    ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, or the
-    folder of a recorded network under the results), ``freeze`` (only the
+    ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
+    of ``prunekit.models.CIFAR_MODELS``, or the folder of a recorded network
+    under the results), ``freeze`` (only the
     classifier learns), ``train`` (arguments of :func:`prunekit.training.fit`),
     ``prune`` (arguments of :func:`prunekit.prune`) and ``finish`` (``ratios``
     at which the network is fine-tuned longer, by ``fine_tune``, and

@@ -21,6 +21,7 @@ from prunekit.data import Dataset, Loader
 from prunekit.files import replacing, write_json
 from prunekit.measure import profile
 from prunekit.pruning import FineTune, prune
+from prunekit.schedule import criterion_at
 from prunekit.storage import load, save
 from prunekit.training import Batches, device_of, evaluate, fit
 
@@ -73,26 +74,39 @@ class Reporter:
         (folder / "networks").mkdir(exist_ok=True)
 
     def __call__(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
-        """Report every ratio that lies between this network and the next iteration's."""
-        finish, pruning = self.settings["finish"], self.settings["prune"]
-        total = int(self.before.sum())
-        left = rows[-1]["filters"]
-        for ratio in finish["ratios"]:
+        """Report every ratio from the network before the last iteration to this one.
+
+        How far an iteration goes is known only when it is over, since coupled
+        filters go together. So the network before it is kept on disk.
+        """
+        total, left = int(self.before.sum()), rows[-1]["filters"]
+        kept = self.folder / "before.safetensors"
+        for ratio in self.settings["finish"]["ratios"]:
             goal = total - math.ceil(ratio * total - 1e-9)
-            if not left - pruning["per_iteration"] < goal <= left or self._row(ratio).is_file():
-                continue
-            small = model
-            if goal < left:
-                small = prune(
-                    model,
-                    self.loaders.train,
-                    self.loaders.val,
-                    **pruning | {"ratio": 1 - goal / left, "fine_tune": None, "budget": "filters"},
-                    seed=self.settings["seed"] + BRANCH_SEED + round(ratio * 1000),
-                    progress=False,
-                ).model
-            self._finish(copy.deepcopy(small), ratio)
+            if goal >= left and not self._row(ratio).is_file():
+                small = model if goal == left else self._pruned_to(goal, load(kept), ratio)
+                self._finish(copy.deepcopy(small), ratio)
+        save(model, kept)
         self.show(model, rows)
+
+    def _pruned_to(self, goal: int, model: nn.Module, ratio: float) -> nn.Module:
+        """``model``, the network before an iteration, pruned until ``goal`` filters are left."""
+        pruning = self.settings["prune"]
+        left, total = int(self._filters(model).sum()), int(self.before.sum())
+        options = {
+            "criterion": criterion_at(pruning["criterion"], 1 - left / total),
+            "ratio": 1 - goal / left,
+            "budget": "filters",
+            "fine_tune": None,
+        }
+        return prune(
+            model.to(self.example_inputs.device),
+            self.loaders.train,
+            self.loaders.val,
+            **pruning | options,
+            seed=self.settings["seed"] + BRANCH_SEED + round(ratio * 1000),
+            progress=False,
+        ).model
 
     def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
         pruning = self.settings["prune"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from prunekit.data import load_dataset
 from prunekit.files import write_json
-from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
+from prunekit.models import CIFAR_MODELS, TinySqueezeNet, freeze_features, squeezenet
 from prunekit.provenance import provenance
 from prunekit.pruning import prune
 from prunekit.runs import digest_of
@@ -28,7 +28,7 @@ FRESH = {
     "imagenet": partial(squeezenet, pretrained=True),
     "random": squeezenet,
     "tiny": TinySqueezeNet,
-}
+} | CIFAR_MODELS
 
 
 def carry_out(
