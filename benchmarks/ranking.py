@@ -113,8 +113,10 @@ def main() -> None:
         print(json.dumps(case(*options.case, options.rounds)))
         return
     commit = current_commit()
-    rows = [row(name, criterion, options.rounds) for name in options.models for criterion in PASSES]
-    record(rows, "ranking", commit, rounds=options.rounds, aims=AIMS)
+    rows = []
+    for name in options.models:
+        rows += [row(name, criterion, options.rounds) for criterion in PASSES]
+        record(rows, "ranking", commit, rounds=options.rounds, aims=AIMS)
 
 
 if __name__ == "__main__":

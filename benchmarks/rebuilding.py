@@ -120,8 +120,10 @@ def main() -> None:
         print(json.dumps(case(*options.case, options.rounds)))
         return
     commit = current_commit()
-    rows = [row(name, options.rounds) for name in options.models]
-    record(rows, "rebuilding", commit, rounds=options.rounds, share_of_groups=SHARE)
+    rows = []
+    for name in options.models:
+        rows.append(row(name, options.rounds))
+        record(rows, "rebuilding", commit, rounds=options.rounds, share_of_groups=SHARE)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,45 @@ class Gate(nn.Module):
         return x * torch.sigmoid(self.grow(torch.relu(self.shrink(gate))))
 
 
+class Hourglass(nn.Module):
+    """Down by a strided convolution, up by a transposed one."""
+
+    def __init__(self, channels: int, hidden: int, groups: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, hidden, 2, stride=2)
+        self.norm = nn.InstanceNorm2d(hidden, affine=True)
+        self.up = nn.ConvTranspose2d(hidden, hidden, 2, stride=2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.up(self.norm(self.down(x))))
+
+
+class Finer(nn.Module):
+    """Sub-pixel maps, made and brought back to the old size."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, hidden * 4, 1)
+        self.shuffle = nn.PixelShuffle(2)
+        self.upsample = nn.Upsample(scale_factor=2)
+        self.pool = nn.AvgPool2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.upsample(self.shuffle(self.conv(x))))
+
+
+class Recurrent(nn.Module):
+    """One convolution used twice, with a norm over positions between its uses."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.softplus(self.conv(x))
+        return self.conv(torch.softmax(y.flatten(2), dim=2).view(x.shape) + y)
+
+
 class RandomNetwork(nn.Module):
     """A stem, some blocks, and a classifier on flattened maps or on their means."""
 
@@ -88,6 +127,7 @@ def random_networks(draw: st.DrawFn) -> RandomNetwork:
     channels = draw(st.integers(2, 5)) * 2
     blocks: list[nn.Module] = [nn.Conv2d(3, channels, 3, padding=1), nn.BatchNorm2d(channels)]
     kinds = ["conv", "residual", "branches", "shuffle", "gate", "depthwise", "grouped", "norm"]
+    kinds += ["hourglass", "finer", "recurrent"]
     for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=4)):
         if kind == "conv":
             wider = draw(st.integers(2, 6)) * 2
@@ -111,10 +151,22 @@ def random_networks(draw: st.DrawFn) -> RandomNetwork:
             multiplier = draw(st.integers(1, 2))
             blocks.append(nn.Conv2d(channels, channels * multiplier, 3, padding=1, groups=channels))
             channels *= multiplier
+        elif kind == "hourglass":
+            hidden = draw(st.integers(1, 4)) * 2
+            blocks.append(Hourglass(channels, hidden, draw(st.sampled_from([1, 2, hidden]))))
+            blocks.append(nn.Upsample((8, 8)))
+            channels = hidden
+        elif kind == "finer":
+            channels_after = draw(st.integers(1, 3)) * 2
+            blocks += [Finer(channels, channels_after), nn.Upsample((8, 8), mode="bilinear")]
+            channels = channels_after
+        elif kind == "recurrent":
+            blocks.append(Recurrent(channels))
         elif kind == "grouped":
             blocks.append(nn.Conv2d(channels, channels, 3, padding=1, groups=2))
         else:
-            blocks += [nn.GroupNorm(2, channels), nn.PReLU(channels)]
+            affine = draw(st.booleans())
+            blocks += [nn.GroupNorm(2, channels, affine=affine), nn.PReLU(channels)]
     return randomise(RandomNetwork(blocks, channels, draw(st.booleans()))).double().eval()
 
 

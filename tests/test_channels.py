@@ -108,8 +108,8 @@ def test_control_flow_on_data_is_refused_with_module_and_line():
 
 
 def test_an_unknown_layer_is_refused_by_name():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Fold(8, 2)))
-    with pytest.raises(prunekit.TraceError, match=r"1\.0"):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Unfold(2)))
+    with pytest.raises(prunekit.TraceError, match=r"1\.0.*prunekit\.channels\.leaf"):
         prunekit.trace(model, torch.zeros(1, 3, 7, 7))
 
 
@@ -121,6 +121,19 @@ def test_an_unknown_operation_is_refused_by_name():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Sorting(), nn.Conv2d(4, 2, 1))
     with pytest.raises(prunekit.TraceError, match=r"module '1' calls sort"):
         prunekit.trace(model, IMAGE)
+
+
+def test_attention_keeps_queries_keys_and_values():
+    class Cross(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key = nn.Linear(4, 8), nn.Linear(4, 8)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(self.query(x), self.key(x), self.key(x))[0]
+
+    assert prunekit.trace(Cross(), torch.zeros(1, 5, 4)).prunable == {}
 
 
 @pytest.mark.parametrize("name", ZOO)

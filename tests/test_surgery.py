@@ -17,6 +17,7 @@ from prunekit.models import TinySqueezeNet
 ZOO = {
     "squeezenet1_1": {},
     "alexnet": {"num_classes": 10},
+    "vgg11": {"num_classes": 10},
     "vgg11_bn": {"num_classes": 10},
     "resnet18": {},
     "resnet50": {},
@@ -80,6 +81,73 @@ def test_rebuild_equals_mask_on_known_networks(name):
     with torch.inference_mode():
         assert relative_difference(small(x), masked(x)) < 1e-9
         assert relative_difference(small(x), model(x)) > 1e-6
+
+
+class Sequences(nn.Module):
+    """One-dimensional: a signal, normalised over time, then over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(2, 6, 3, padding=1)
+        self.over_time = nn.LayerNorm(10)
+        self.second = nn.ConvTranspose1d(6, 4, 3, padding=1)
+        self.over_channels = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.over_time(self.first(x))
+        return self.head(self.over_channels(self.second(x).mean(dim=2)))
+
+
+class Volumes(nn.Module):
+    """Three-dimensional, two inputs, outputs by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(2, 4, 1)
+        self.norm = nn.BatchNorm3d(4)
+        self.up = nn.ConvTranspose3d(4, 6, 2, stride=2)
+        self.mask, self.label = nn.Conv3d(6, 1, 1), nn.Linear(6, 2)
+
+    def forward(self, a, b):
+        x = self.up(torch.relu(self.norm(self.left(a) + self.right(b))))
+        return {"mask": self.mask(x), "label": self.label(x.mean(dim=(2, 3, 4)))}
+
+
+def test_signals_of_one_dimension():
+    model, x = Sequences().double().eval(), torch.randn(2, 2, 10, dtype=torch.double)
+    assert list(prunekit.trace(model, x).prunable) == ["first"]
+    remove = {"first": [0, 4]}
+    small, masked = prunekit.rebuild(model, x, remove), prunekit.mask(model, x, remove)
+    assert small.second.in_channels == 4
+    # A norm gives what it adds to an empty map: its bias, here zero.
+    assert relative_difference(small(x), masked(x)) < 1e-9
+
+
+def test_volumes_with_two_inputs_and_named_outputs():
+    model = randomise(Volumes()).double().eval()
+    x = torch.randn(2, 1, 4, 4, 4).double(), torch.randn(2, 2, 4, 4, 4).double()
+    remove = {"left": [1], "up": [0, 5]}
+    small, masked = prunekit.rebuild(model, x, remove)(*x), prunekit.mask(model, x, remove)(*x)
+    assert all(relative_difference(small[key], masked[key]) < 1e-9 for key in ("mask", "label"))
+
+
+def test_a_leaf_keeps_its_channels_while_the_rest_is_pruned():
+    @prunekit.channels.leaf
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            return self.conv(x) if x.mean() > 0 else -x
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), Branching(), nn.Conv2d(4, 2, 1))
+    model, x = model.double().eval(), torch.randn(2, 3, 6, 6, dtype=torch.double)
+    assert list(prunekit.trace(model, x).prunable) == ["0"]
+    small = prunekit.rebuild(model, x, {"0": [1, 2]})
+    masked = prunekit.mask(model, x, {"0": [1, 2]})
+    assert relative_difference(small(x), masked(x)) < 1e-9
 
 
 def test_googlenet_still_trains_with_its_auxiliary_classifiers():

@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
-from prunekit.channels.capture import TraceError, attribute, bind, capture, meta_copy
+from prunekit.channels.capture import TraceError, attribute, bind, capture, leaf, meta_copy
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.labels import LabelBook
 
-__all__ = ["ChannelGraph", "LayerChannels", "TraceError", "trace"]
+__all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "trace"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,11 +26,64 @@ def meta_copy(model: nn.Module) -> nn.Module:
     memo = fresh_containers(model)
     for module in model.modules():
         memo |= {id(getattr(module, name)): OrderedDict() for name in _HOOKS}
+        if isinstance(module, tuple(rules.LEAF_MODULES)):
+            memo[id(module)] = RunsOnData(module)
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
     return copy.deepcopy(model, memo)
+
+
+class RunsOnData(nn.Module):
+    """Stands for a leaf in a copy without data: runs it on zeros, and keeps the shapes.
+
+    A leaf may look at values, which tensors without data do not have.
+    """
+
+    def __init__(self, leaf: nn.Module) -> None:
+        super().__init__()
+        self.leaf = (copy.deepcopy(leaf).eval(),)  # in a tuple: its tensors are not for tracing
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        (leaf,) = self.leaf
+        device = next((p.device for p in leaf.parameters()), torch.device("cpu"))
+
+        def move(value: Any, to: Any, make: Callable) -> Any:
+            return make(value, device=to) if isinstance(value, Tensor) else value
+
+        with torch.no_grad():
+            args, kwargs = fx.node.map_aggregate(
+                (args, kwargs), lambda value: move(value, device, torch.zeros_like)
+            )
+            return fx.node.map_aggregate(
+                leaf(*args, **kwargs), lambda value: move(value, "meta", torch.empty_like)
+            )
+
+
+def leaf(kind: type[nn.Module]) -> type[nn.Module]:
+    """Register a class of modules that tracing must not look into.
+
+    Use it as a decorator, for what branches on values or does what prunekit
+    has no rule for. The channels that enter or leave such a part all stay,
+    and so do the filters of layers inside it; the rest of the network is
+    pruned.
+
+    Examples
+    --------
+    >>> from prunekit import trace
+    >>> @leaf
+    ... class Sharpen(nn.Module):
+    ...     def forward(self, x):
+    ...         return x if x.mean() > 0 else -x
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), Sharpen())
+    >>> list(trace(model, torch.zeros(1, 3, 8, 8)).prunable)
+    ['0']
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise TypeError(f"leaf takes a class of modules, not {kind!r}")
+    rules.LEAF_MODULES.add(kind)
+    return kind
 
 
 def fresh_containers(model: nn.Module) -> dict[int, object]:
@@ -83,8 +137,8 @@ def capture(model: nn.Module) -> fx.Graph:
         line = f" at {lines[-1].filename}:{lines[-1].lineno}" if lines else ""
         raise TraceError(
             f"{place} cannot be traced{line}: {error}. A forward pass that branches on the "
-            "values of tensors has no fixed graph: move that part out of the model, or wrap it "
-            "with torch.fx.wrap"
+            "values of tensors has no fixed graph: move that part out of the model, or put it into "
+            "a module of its own and register its class with prunekit.channels.leaf"
         ) from error
 
 
@@ -93,6 +147,11 @@ class _NamingTracer(fx.Tracer):
 
     innermost = ""
     proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
+
+    def is_leaf_module(self, m, module_qualified_name):
+        return isinstance(m, (*rules.LEAF_MODULES, RunsOnData)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
     def call_module(self, m, forward, args, kwargs):
         try:

@@ -16,8 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
-from prunekit.channels.capture import ShapesOnly, TraceError, attribute
+from prunekit.channels.capture import RunsOnData, ShapesOnly, TraceError, attribute
 from prunekit.channels.labels import LabelBook, fixed, tensors_in
+
+_REMEDY = (
+    "Write that part with operations prunekit knows, or register it with prunekit.channels.leaf: "
+    "then the channels that enter or leave it stay"
+)
 
 
 class LabelInterpreter(fx.Interpreter):
@@ -55,11 +60,14 @@ class LabelInterpreter(fx.Interpreter):
             return fx.node.map_aggregate(value, fixed)
         if node.op == "call_module":
             module = self.module.get_submodule(node.target)
-            return self._module(node, module, args[0], value)
+            return self._module(node, module, tensors_in((args, kwargs)), value)
         return self._function(node, args, kwargs, value)
 
-    def _module(self, node: fx.Node, module: nn.Module, x: Tensor, value: Any) -> Any:
-        book, name = self.book, node.target
+    def _module(self, node: fx.Node, module: nn.Module, inputs: list[Tensor], value: Any) -> Any:
+        book, name, x = self.book, node.target, inputs[0]
+        if isinstance(module, RunsOnData):
+            book.freeze(*inputs)
+            return fx.node.map_aggregate(value, fixed)
         if isinstance(module, rules.CONVOLUTIONS + rules.TRANSPOSED):
             return book.convolution(name, module, x, value.shape)
         if isinstance(module, nn.Linear):
@@ -78,12 +86,15 @@ class LabelInterpreter(fx.Interpreter):
             return module(x.float()).long()
         if isinstance(module, nn.Flatten):
             return module(x)
+        if isinstance(module, nn.LayerNorm):
+            return book.normalise(x, range(-len(module.normalized_shape), 0))
         if isinstance(module, (*rules.MIXING_MODULES, nn.MultiheadAttention)):
-            book.freeze(x)
+            # A transformer's attention reads queries, keys and values.
+            book.freeze(*inputs)
             return fx.node.map_aggregate(value, fixed)
         raise TraceError(
             f"{_place(node)} is a {type(module).__name__}, which prunekit has no rule for: "
-            "what it does to channels is not known"
+            f"what it does to channels is not known. {_REMEDY}"
         )
 
     def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
@@ -117,7 +128,7 @@ class LabelInterpreter(fx.Interpreter):
         called = target if isinstance(target, str) else getattr(target, "__name__", target)
         raise TraceError(
             f"{_place(node)} calls {called}, which prunekit has no rule for: what it does to "
-            "channels is not known"
+            f"channels is not known. {_REMEDY}"
         )
 
 

@@ -5,6 +5,7 @@ Label 0 means: must stay.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -136,9 +137,20 @@ class LabelBook:
 
     def group_norm(self, name: str, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """Statistics are shared within a group, so only whole groups can go."""
+        if not norm.affine:
+            # It has no parameter from which the number of groups left could be read.
+            self.freeze(x)
+            return x
         by_group = self.per_channel(x).view(norm.num_groups, -1)
         self.unite(by_group, by_group[:, :1])
         return self.vector_parameters(name, norm, x)
+
+    def normalise(self, x: Tensor, dims: Iterable[int]) -> Tensor:
+        """Statistics over positions leave channels apart; over channels they mix them."""
+        if any(_varies(x, dim) for dim in dims):
+            self.freeze(x)
+            return fixed(x)
+        return x
 
     def parameter(self, name: str, tensor: Any) -> Any:
         """A parameter that the forward pass reads by itself, outside any layer."""

@@ -7,6 +7,7 @@ import operator
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models import swin_transformer
 from torchvision.ops import stochastic_depth
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -33,7 +34,7 @@ MAPWISE_MODULES = (
 # Values move and none is computed: labels move the same way.
 MOVING_MODULES = (nn.PixelShuffle, nn.PixelUnshuffle)
 # Channels depend on one another in a way that no removal leaves unchanged.
-MIXING_MODULES = (nn.LayerNorm, nn.LocalResponseNorm, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
+MIXING_MODULES = (nn.LocalResponseNorm, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
 ACTIVATION_FUNCTIONS = {
     *(torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu),
@@ -68,7 +69,10 @@ CHUNKS = {torch.chunk, "chunk"}
 SLICES = {operator.getitem, torch.split, "split", torch.narrow, "narrow", torch.unbind, "unbind"}
 MIXING_FUNCTIONS = {
     *(F.layer_norm, F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
-    *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention),
+    *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
+    # Attention over windows; torchvision marks these two as not to be looked into.
+    *(swin_transformer.shifted_window_attention, swin_transformer._get_relative_position_bias),
+    swin_transformer._patch_merging_pad,
 }
 SIZES = {"size", "dim", "numel"}
 # Functions of one tensor that give one of the same shape and type.
@@ -76,3 +80,5 @@ SHAPE_KEEPING = {
     *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),
     *(F.batch_norm, F.instance_norm, F.dropout, F.dropout2d, F.celu, F.softsign, F.dropout1d),
 }
+# What users registered with prunekit.channels.leaf: never looked into, its channels stay.
+LEAF_MODULES: set[type[nn.Module]] = set()
