@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test arm lab record study environment colab lock clean
+.PHONY: help book test arm bench zoo lab record study environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torch-pruning
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/rebuilding.py
+
+zoo: $(STAMP)  ## prune every network of torchvision; resumes where it stopped
+	$(BIN)/python benchmarks/zoo.py
 
 record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...; see book/record.py)
 	$(BIN)/python book/record.py $(EXPERIMENT)
