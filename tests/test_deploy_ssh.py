@@ -80,7 +80,9 @@ def server(tmp_path_factory) -> Iterator[Host]:
     config.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\n"
         f"AuthorizedKeysFile {identity}.pub\nStrictModes no\nUsePAM no\nPidFile none\n"
-        f"PasswordAuthentication no\nSetEnv PATH={programs}:/usr/bin:/bin\n"
+        # Set here, after the shell has read its own settings, which may change PATH.
+        f"PasswordAuthentication no\nForceCommand PATH={programs}:/usr/bin:/bin exec sh -c "
+        '"$SSH_ORIGINAL_COMMAND"\n'
     )
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from prunekit.deploy.engines import onnx_session
 from prunekit.deploy.export import INPUT
+from prunekit.deploy.extras import need
 from prunekit.measure import profile
 
 
@@ -54,28 +54,39 @@ def layer_times(
             if event["cat"] == "Node" and event["name"].endswith("_kernel_time")
         ]
     )
+    number = _convolutions(onnx)
     medians = nodes.groupby("node", sort=False)["ms"].median()
+    medians.index = medians.index.str.removesuffix("_nchwc").map(lambda name: number.get(name, -1))
+    medians = medians.groupby(level=0).sum()
     layers = profile(model, torch.from_numpy(image)).layers
-    layers = layers[layers["type"] == "Conv2d"]
-    number = {node: _convolution(node) for node in medians.index}
-    found = {index: node for node, index in number.items() if index is not None}
-    if sorted(found) != list(range(len(layers))):
-        raise ValueError(f"{onnx} has {len(found)} convolutions, the model {len(layers)}")
+    layers = layers[layers["type"] == "Conv2d"].reset_index(drop=True)
+    if medians.index[medians.index >= 0].tolist() != list(range(len(layers))):
+        raise ValueError(f"the convolutions of {onnx} are not those of the model")
     rows = [
         {
-            "layer": layer.layer,
-            "macs": layer.macs,
-            "parameters": layer.parameters,
-            "ms": medians[found[index]],
+            "layer": layer["layer"],
+            "macs": layer["macs"],
+            "parameters": layer["parameters"],
+            "ms": float(medians[index]),
         }
-        for index, layer in enumerate(layers.itertuples())
+        for index, layer in layers.iterrows()
     ]
-    rest = float(medians[[node for node in medians.index if number[node] is None]].sum())
+    rest = float(medians.get(-1, 0.0))
     rows.append({"layer": "everything else", "macs": 0, "parameters": 0, "ms": rest})
     return pd.DataFrame(rows)
 
 
-def _convolution(node: str) -> int | None:
-    """The exporter numbers convolutions in the order in which the model calls them."""
-    match = re.fullmatch(r"node_conv2d(?:_(\d+))?(?:_nchwc)?", node)
-    return int(match[1] or 0) if match else None
+def _convolutions(path: str | Path) -> dict[str, int]:
+    """The number of each convolution, by every name that its node may have after fusing.
+
+    They are numbered in the order of the graph, which is that in which the
+    model calls its layers; ONNX Runtime may run them in another. A fused node
+    keeps the name of the convolution or gets that of the activation's output.
+    """
+    graph = need("onnx").load(str(path)).graph
+    names = {}
+    for number, node in enumerate(n for n in graph.node if n.op_type == "Conv"):
+        after = [n for n in graph.node if n.op_type == "Relu" and n.input[0] == node.output[0]]
+        for part in (node, *after):
+            names |= {part.name: number, part.output[0]: number}
+    return names
