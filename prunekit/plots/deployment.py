@@ -24,9 +24,9 @@ def way_to_a_board() -> Figure:
     """The steps from a module in Python to a program on a board."""
     boxes = [
         ("PyTorch module", "code and weights"),
-        ("Exported graph", "operations, fixed shapes"),
-        ("Quantised graph", "int8 weights and ranges"),
-        ("Bundle", "models, images, answers,\nrunner, hashes"),
+        ("Exported graph", "operations,\nfixed shapes"),
+        ("Quantised graph", "int8 weights,\nranges"),
+        ("Bundle", "models, images,\nrunner, hashes"),
         ("Board", "copy, verify,\nrun, compare"),
     ]
     arrows = ["export,\ncheck", "calibrate,\nmeasure", "pack", "ssh"]
@@ -45,7 +45,7 @@ def way_to_a_board() -> Figure:
             )
         )
         ax.text(x, 0.27, title, ha="center", va="center", fontsize=9, weight="bold")
-        ax.text(x, -0.2, text, ha="center", va="center", fontsize=8)
+        ax.text(x, -0.2, text, ha="center", va="center", fontsize=7.5)
         if place < len(arrows):
             ends = (x + 1.06, 0), (x + 1.84, 0)
             ax.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=12, color="0.3"))
