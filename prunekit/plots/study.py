@@ -282,6 +282,7 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
     return (
         shown.style.hide(axis="index")
         .set_properties(**wrapped)
+        .set_properties(subset=["claim", "note"], **{"min-width": "13em"})
         .set_properties(subset=["thesis", "ours"], **numbers)
         .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
         .set_table_styles([{"selector": "th", "props": "text-align: left"}])

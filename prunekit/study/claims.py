@@ -265,7 +265,8 @@ def _string(value: object) -> str:
 
 
 def _text(claim: Mapping[str, Any]) -> str:
-    return f"{claim['thesis']:g} {_string(claim['unit'])}".strip()
+    unit = "point" if (claim["unit"], claim["thesis"]) == ("points", 1) else _string(claim["unit"])
+    return f"{claim['thesis']:g} {unit}".strip()
 
 
 def _spread(values: pd.Series, digits: int, unit: object) -> str:
