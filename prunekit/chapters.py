@@ -192,7 +192,7 @@ class Chapter:
         for run in list(study.runs)[:runs]:
             folder = Path(self._live.name) / "unfinished" / run
             carry_out(
-                *(run, study.runs[run], folder, self.results.parent),
+                *(study.runs[run], folder, self.results.parent),
                 threads=threads,
                 command=f"python -m prunekit.study run {name}",
                 commit=current_commit(),
