@@ -19,6 +19,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, fx, nn
+from torchvision.models import swin_transformer
 
 from prunekit.channels import rules
 from prunekit.channels.capture import attribute, capture, meta_copy
@@ -30,6 +31,7 @@ _NAMESPACES = {
     "torch.nn.functional": F,
     "torch": torch,
     "torchvision.ops": torchvision.ops,
+    "torchvision.models.swin_transformer": swin_transformer,
 }
 _SIZE_ARITHMETIC = (operator.floordiv, operator.mod, operator.eq, torch._assert)
 _TENSOR_PROPERTIES = {"shape", "ndim", "dtype", "device"}
@@ -211,7 +213,7 @@ def _known_functions() -> dict[str, Any]:
 
 
 def _function_name(function: Any) -> str:
-    """A public name, which stays the same from one version of torch to the next."""
+    """A public name where there is one: it stays the same from one version of torch to the next."""
     if function is getattr:
         return "getattr"
     for space, module in _NAMESPACES.items():
