@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +99,12 @@ def scores(engine: Engine, images: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """ExecuTorch's C++ part reports on the processor from below Python."""
+    """ExecuTorch's C++ part reports on the processor, through Python and from below it."""
     saved, void = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(void, 2)
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)

@@ -129,7 +129,8 @@ def export_executorch(
     True
     """
     _check_arguments(example_inputs, quantize, calibration)
-    need("executorch.exir")
+    with _quiet():
+        need("executorch.exir")
     with replacing(path) as temporary, _prepared(model), _quiet():
         with _failures_named(model, path):
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
