@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -43,6 +44,43 @@ def write_tensors(tensors: dict[str, Tensor], path: str | Path, metadata: dict[s
     """Write a safetensors file."""
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def read_state(
+    path: Path, settings: dict[str, Any], key: str, writer: str
+) -> tuple[dict, dict[str, Tensor]]:
+    """Record and tensors of a file that :func:`write_tensors` wrote to go on from.
+
+    Parameters
+    ----------
+    settings
+        Those of the process that wants to go on; ``record["settings"]`` must
+        be the same, as JSON.
+    key
+        Under which the metadata holds the record.
+    writer
+        What writes such files, for messages.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or of a process with other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            record = json.loads(stored.metadata()[key])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged, or no {writer} wrote it: {error}") from error
+    there = record["settings"]
+    differing = [
+        f"{name} ({there.get(name)!r} there, {value!r} here)"
+        for name, value in json.loads(json.dumps(settings)).items()
+        if there.get(name) != value
+    ]
+    if differing:
+        raise ValueError(f"{path} is of a {writer} with other settings: {', '.join(differing)}")
+    return record, tensors
 
 
 def write_json(content: Any, path: str | Path) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from prunekit.files import write_tensors
+from prunekit.files import read_state, write_tensors
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 
@@ -69,20 +68,7 @@ def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_input
     ValueError
         The file is damaged or of a run with other settings.
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            record = json.loads(stored.metadata()["prunekit-run"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged, or no pruning run wrote it: {error}") from error
-    settings = json.loads(json.dumps(settings))
-    differing = [
-        f"{name} ({record['settings'].get(name)!r} there, {value!r} here)"
-        for name, value in settings.items()
-        if record["settings"].get(name) != value
-    ]
-    if differing:
-        raise ValueError(f"{path} is of a run with other settings: {', '.join(differing)}")
+    record, tensors = read_state(path, settings, "prunekit-run", "pruning run")
     removed = [Selection(one["filters"], one["groups"]) for one in record["removed"]]
     small = copy.deepcopy(model)
     for selection in removed[: record["rebuilt"]]:

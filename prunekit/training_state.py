@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from prunekit.files import write_tensors
+from prunekit.files import read_state, write_tensors
 
 
 @dataclass
@@ -51,20 +50,7 @@ class TrainingState:
         ValueError
             The file is damaged or of a training with other settings.
         """
-        try:
-            with safe_open(path, framework="pt") as stored:
-                record = json.loads(stored.metadata()["prunekit-training"])
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged, or no training wrote it: {error}") from error
-        settings = json.loads(json.dumps(settings))
-        differing = [
-            f"{name} ({record['settings'].get(name)!r} there, {value!r} here)"
-            for name, value in settings.items()
-            if record["settings"].get(name) != value
-        ]
-        if differing:
-            raise ValueError(f"{path} is of a training with other settings: {', '.join(differing)}")
+        record, tensors = read_state(path, settings, "prunekit-training", "training")
         self.model.load_state_dict(
             {name.removeprefix("model."): t for name, t in tensors.items() if "model." in name[:6]}
         )
