@@ -63,22 +63,22 @@ class Study:
 def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study:
     """Read a study file.
 
+    The file holds any of the settings ``dataset``, ``input_size`` (pixels),
+    ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
+    of ``prunekit.models.CIFAR_MODELS``, or the folder of a recorded network
+    under the results), ``freeze`` (only the classifier learns), ``train``
+    (arguments of :func:`prunekit.training.fit`), ``prune`` (arguments of
+    :func:`prunekit.prune`) and ``finish`` (``ratios`` at which the network is
+    fine-tuned longer, by ``fine_tune``, and reported; without ``ratios``, the
+    last one is). ``seeds`` and the list ``variants``, each with a ``name`` and
+    settings of its own, span the runs. ``like`` names a study whose settings
+    hold where the file is silent.
+
     Parameters
     ----------
     name
         A path that ends in ``.toml``, or the name of a file in ``folder``
         without the suffix.
-
-    The file holds any of the settings ``dataset``, ``input_size`` (pixels),
-    ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
-    of ``prunekit.models.CIFAR_MODELS``, or the folder of a recorded network
-    under the results), ``freeze`` (only the
-    classifier learns), ``train`` (arguments of :func:`prunekit.training.fit`),
-    ``prune`` (arguments of :func:`prunekit.prune`) and ``finish`` (``ratios``
-    at which the network is fine-tuned longer, by ``fine_tune``, and
-    reported; without ``ratios``, the last one is). ``seeds`` and the list
-    ``variants``, each with a ``name`` and settings of its own, span the runs.
-    ``like`` names a study whose settings hold where the file is silent.
 
     Raises
     ------
