@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -94,15 +95,14 @@ def normalise(scores: Tensor) -> Tensor:
     return scaled / torch.linalg.vector_norm(scaled)
 
 
-# Maps are worked on in parts of so many numbers: 4 MB of float32, which a cache may hold.
+# Maps that must be copied are worked on in parts of so many numbers: 4 MB of float32.
 PART = 1 << 20
 
 
 def summed_products(a: Tensor, b: Tensor) -> Tensor:
     """Sums over positions of a times b, for tensors of shape (examples, filters, positions).
 
-    The product itself is never held as a whole: it would be as large as the
-    maps. Sums of half-precision numbers are taken in float32.
+    Sums of half-precision numbers are taken in float32.
 
     Examples
     --------
@@ -110,6 +110,8 @@ def summed_products(a: Tensor, b: Tensor) -> Tensor:
     tensor([[11.]])
     """
     kind = torch.promote_types(a.dtype, torch.float32)
-    examples = max(1, PART // max(1, a[0].numel()))
-    parts = zip(a.split(examples), b.split(examples), strict=True)
-    return torch.cat([(p.to(kind) * q.to(kind)).sum(dim=2) for p, q in parts])
+    a, b = a.to(kind), b.to(kind)
+    if a.device.type != "cpu":
+        return (a * b).sum(dim=2)
+    # NumPy sums as it multiplies. Torch writes the product first, as large as the maps themselves.
+    return torch.from_numpy(np.einsum("ncp,ncp->nc", a.numpy(), b.numpy()))
