@@ -1,0 +1,318 @@
+"""Channel labels as pictures: which filters of a network must go together, and which numbers go.
+
+Both figures draw what the tracer finds. Nothing in them is set by hand.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Polygon, Rectangle
+from matplotlib.path import Path
+from torch import Tensor, fx, nn
+
+from prunekit.channels import trace
+from prunekit.channels.capture import capture, meta_copy
+from prunekit.channels.interpreter import LabelInterpreter
+from prunekit.channels.labels import MUST_STAY, LabelBook, tensors_in
+from prunekit.plots.style import PALETTE
+
+COLOURS = tuple(colour for colour in PALETTE if colour != "#000000")
+STAYS, PALE = "0.8", "0.93"
+STEP = 3.4  # from one column of channels to the next, where a channel is a square of side 1
+GAP = 3.2  # between columns that stand one above the other
+
+
+@dataclass(frozen=True)
+class Step:
+    """A place in a network at which channels are made, joined, moved or met.
+
+    Attributes
+    ----------
+    name : str
+        The layer as in ``model.named_modules()``, or the operation.
+    labels : int64 array of shape (channels,)
+        The label each channel carries, as issued.
+    groups : int64 array of shape (channels,)
+        The dependency group of each, as in :class:`prunekit.ChannelGraph`.
+    sources : tuple of int
+        Places in the list of steps from which the channels come.
+    mixes : bool
+        Whether every channel is computed from all channels of the sources.
+    kind : str
+        What kind of layer it is; empty for an operation.
+    """
+
+    name: str
+    labels: np.ndarray
+    groups: np.ndarray
+    sources: tuple[int, ...]
+    mixes: bool
+    kind: str
+
+
+def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
+    """Run a model on channel labels and note each step at which the channels change.
+
+    What leaves them as they are, such as batch norm or ReLU, is not a step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from prunekit.models import Fire
+    >>> steps = channel_steps(Fire(3, 2, 2), torch.zeros(1, 3, 8, 8))
+    >>> [step.name for step in steps]
+    ['x', 'squeeze', 'expand1x1', 'expand3x3', 'cat']
+    >>> steps[1].kind, steps[1].groups.tolist()
+    ('1×1', [1, 2])
+    """
+    copy, book = meta_copy(model).eval(), LabelBook()
+    graph = capture(copy)
+    interpreter = LabelInterpreter(copy, graph, book)
+    interpreter.run(example_inputs.detach().to("meta"))
+    groups = book.groups()
+    steps: list[Step] = []
+    carried: dict[fx.Node, tuple[int, ...]] = {}  # the steps whose channels a node carries
+    for node in graph.nodes:
+        before = (carried.get(source, ()) for source in node.all_input_nodes)
+        sources = tuple(dict.fromkeys(step for some in before for step in some))
+        found = interpreter.labels.get(node)
+        if not tensors_in(found):  # a size, not channels
+            continue
+        labels = _channels(found)
+        same = len(sources) == 1 and np.array_equal(labels, steps[sources[0]].labels)
+        if labels is None or same:
+            carried[node] = sources
+            continue
+        carried[node] = (len(steps),)
+        moved = len(sources) == 1 and set(labels) == set(steps[sources[0]].labels)
+        name = "shuffle" if moved and node.op != "call_module" else _name(node)
+        module = copy.get_submodule(node.target) if node.op == "call_module" else None
+        mixes = isinstance(module, nn.Linear) or getattr(module, "groups", 0) == 1
+        steps.append(Step(name, labels, groups[labels], sources, mixes, _kind(module)))
+    return steps
+
+
+def _channels(labels: object) -> np.ndarray | None:
+    """One label a channel of a tensor of shape (batch, channels, ...), if channels lie so."""
+    if not isinstance(labels, Tensor) or labels.dim() < 2:
+        return None
+    first = labels[(slice(0, 1), slice(None), *(slice(0, 1),) * (labels.dim() - 2))]
+    return first.flatten().numpy() if bool((labels == first).all()) else None
+
+
+def _name(node: fx.Node) -> str:
+    if node.op in ("call_module", "get_attr", "placeholder"):
+        return node.target
+    if node.target is operator.getitem:
+        return f"{_name(node.args[0])}, part {node.args[1] + 1}"
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    return {"add": "+", "iadd": "+", "mul": "×"}.get(name, name)
+
+
+def _kind(module: nn.Module | None) -> str:
+    if not hasattr(module, "kernel_size"):
+        return "linear" if isinstance(module, nn.Linear) else ""
+    kernel = "×".join(map(str, module.kernel_size))
+    if module.groups == 1:
+        return kernel
+    return f"depthwise\n{kernel}" if module.groups == module.in_channels else f"grouped\n{kernel}"
+
+
+def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = None) -> Figure:
+    """Channels as squares on their way through a small network, coloured by dependency group.
+
+    Parameters
+    ----------
+    model
+        A network of a few channels: each one is drawn.
+    example_inputs
+        Of shape (1, channels, height, width).
+    group
+        Draw only this dependency group in colour.
+
+    Raises
+    ------
+    ValueError
+        The model has no such group.
+    """
+    steps = channel_steps(model, example_inputs)
+    _refuse_unknown(group, {int(g) for step in steps for g in step.groups})
+    places = _places(steps)
+    half = np.array([len(step.groups) / 2 for step in steps])
+    tops, bottoms = places[:, 1] + half, places[:, 1] - half - 1.3  # with room for the kind
+    wide, high = places[:, 0].max() + 2.6, tops.max() + 1.6
+    fig, ax = plt.subplots()
+    for i, step in enumerate(steps):
+        for source in step.sources:
+            between = (places[source, 0] < places[:, 0]) & (places[:, 0] < places[i, 0])
+            level = places[source, 1]
+            blocking = between & (bottoms < level) & (level < tops + 1)
+            under = bottoms[blocking].min() if blocking.any() else None
+            ends = (steps[source], places[source]), (step, places[i])
+            _draw_edge(ax, *ends, under, group)
+    for step, place, top in zip(steps, places, tops, strict=True):
+        _draw_column(ax, step, place, group)
+        middle = {"x": place[0] + 0.5, "fontsize": 7.5, "ha": "center", "linespacing": 0.95}
+        ax.text(y=top + 0.3, s=step.name.replace(".", ".\n"), va="bottom", **middle)
+        below = 2 * place[1] - top - 0.3
+        ax.text(y=below, s=step.kind, va="top", color="0.35", **middle)
+    low = min(bottoms.min(), *(line.get_path().vertices[:, 1].min() for line in ax.patches))
+    inches = min(9.6 / (wide + 1.2), 0.3)
+    fig.set_size_inches(inches * (wide + 1.2), inches * (high - low + 1.0))
+    ax.set(xlim=(-1.2, wide), ylim=(low - 0.2, high + 0.8), aspect="equal")
+    ax.axis("off")
+    plt.close(fig)
+    return fig
+
+
+def _places(steps: list[Step]) -> np.ndarray:
+    """Left edge and vertical centre of each step's column: as deep as its longest way from the
+    start, level with what it comes from, and clear of the columns beside it.
+    """
+    depth: list[int] = []
+    for step in steps:
+        depth.append(1 + max((depth[source] for source in step.sources), default=-1))
+    centre = np.zeros(len(steps))
+    for level in range(max(depth) + 1):
+        here = [i for i, at in enumerate(depth) if at == level]
+        wanted = {i: float(np.mean([centre[s] for s in steps[i].sources] or [0.0])) for i in here}
+        here.sort(key=lambda i: -wanted[i])
+        heights = np.array([len(steps[i].groups) + GAP for i in here])
+        stacked = np.cumsum(heights) - heights / 2
+        middle = heights.sum() / 2 + np.mean(list(wanted.values()))
+        centre[here] = middle - stacked
+    return np.stack([STEP * np.array(depth), centre], axis=1)
+
+
+def _draw_column(ax: Axes, step: Step, place: np.ndarray, group: int | None) -> None:
+    for y, number in zip(_rows(step, place), step.groups.tolist(), strict=True):
+        colour = colour_of(number) if group in (None, number) else PALE
+        ax.add_patch(Rectangle((place[0], y), 1, 1, facecolor=colour, edgecolor="white", zorder=3))
+        ax.text(place[0] + 0.5, y + 0.48, str(number), ha="center", va="center", fontsize=7,
+                color=_ink(colour), zorder=4)  # fmt: skip
+
+
+def _draw_edge(
+    ax: Axes, start: tuple[Step, np.ndarray], end: tuple[Step, np.ndarray],
+    under: float | None, group: int | None,
+) -> None:  # fmt: skip
+    """A band where all channels meet all, else a line a channel, ``under`` what stands between."""
+    (step, place), (target, aim) = start, end
+    left, right = place[0] + 1, aim[0]
+    if target.mixes:
+        half, other = len(step.groups) / 2, len(target.groups) / 2
+        corners = [(left, place[1] + half), (right, aim[1] + other),
+                   (right, aim[1] - other), (left, place[1] - half)]  # fmt: skip
+        ax.add_patch(Polygon(corners, facecolor="0.95", zorder=0))
+        return
+    rows, aims = _rows(step, place), _rows(target, aim)
+    for i, j in _pairs(step, target):
+        y, goal, number = rows[i] + 0.5, aims[j] + 0.5, int(target.groups[j])
+        bend = (right - left) / 3
+        curve = [(left, y), (left + bend, y), (right - bend, goal), (right, goal)]
+        if under is not None:
+            deep = under - 0.35 * i
+            curve = [(left, y), (left + 1.2, y), (left + 0.4, deep), (left + 1.8, deep),
+                     (right - 1.8, deep), (right - 1.8, deep), (right - 1.8, deep),
+                     (right - 0.4, deep), (right - 1.2, goal), (right, goal)]  # fmt: skip
+        path = Path(curve, [Path.MOVETO, *[Path.CURVE4] * (len(curve) - 1)])
+        bold = group in (None, number)
+        ax.add_patch(PathPatch(path, fill=False, edgecolor=colour_of(number) if bold else PALE,
+                               linewidth=1.6, zorder=2 if bold else 1))  # fmt: skip
+
+
+def _pairs(step: Step, target: Step) -> Iterator[tuple[int, int]]:
+    """Which channel of a step becomes, or meets, which channel of a later one."""
+    found = {label: j for j, label in enumerate(target.labels.tolist()) if label != MUST_STAY}
+    moved = [(i, found[label]) for i, label in enumerate(step.labels.tolist()) if label in found]
+    if moved:
+        yield from moved
+    elif step.groups.any() and len(target.groups) % len(step.groups) == 0:
+        each = len(target.groups) // len(step.groups)
+        yield from ((j // each, j) for j in range(len(target.groups)))
+
+
+def _rows(step: Step, place: np.ndarray) -> np.ndarray:
+    """Lower edge of each channel's square, the first on top."""
+    count = len(step.groups)
+    return place[1] + count / 2 - 1 - np.arange(count)
+
+
+def slices_figure(model: nn.Module, example_inputs: Tensor, group: int) -> Figure:
+    """All numbers of a small network, a panel a module; those that one dependency group takes.
+
+    A row is a filter and a column an input channel. A cell of a convolution
+    stands for a whole kernel. Biases and the tensors of a batch norm are
+    columns of their own.
+
+    Raises
+    ------
+    ValueError
+        The model has no such group.
+    """
+    graph = trace(model, example_inputs)
+    tensors = model.state_dict()
+    _refuse_unknown(group, {g for dims in graph.slices.values() for d in dims.values() for g in d})
+    panels: dict[str, list[np.ndarray]] = {}
+    gone = total = 0
+    for name, dims in graph.slices.items():
+        shape = tensors[name].shape
+        hit = np.zeros(shape[:2] if len(shape) > 1 else (shape[0], 1), dtype=bool)
+        for dim, groups in dims.items():
+            hit |= np.expand_dims(groups == group, 1 - dim) if dim < 2 else False
+        panels.setdefault(name.rpartition(".")[0], []).append(hit)
+        gone += int(hit.sum()) * tensors[name].numel() // hit.size
+        total += tensors[name].numel()
+    widths = [sum(map(_room, hits)) + 1.2 for hits in panels.values()]
+    tall = max(hit.shape[0] for hits in panels.values() for hit in hits)
+    inches = min(0.26, 9.4 / sum(widths))
+    fig, axes = plt.subplots(
+        1, len(panels), figsize=(inches * sum(widths) + 0.2, inches * tall + 0.8), squeeze=False,
+        width_ratios=widths, layout="constrained",
+    )  # fmt: skip
+    for ax, width, (name, hits) in zip(axes.flat, widths, panels.items(), strict=True):
+        x = 0.0
+        for hit in hits:
+            for (row, column), cut in np.ndenumerate(hit):
+                ax.add_patch(Rectangle((x + column, -row - 1), 1, 1, edgecolor="white",
+                                       facecolor=colour_of(group) if cut else STAYS))  # fmt: skip
+            x += _room(hit)
+        ax.set(xlim=(-0.4, width - 0.4), ylim=(-tall, 0), aspect="equal", anchor="NW")
+        ax.set_title(name.replace(".", ".\n"), fontsize=7.5, fontweight="normal", loc="left")
+        ax.axis("off")
+    fig.suptitle(f"Group {group} takes {gone} of {total} numbers", fontsize=9, x=0.01, ha="left")
+    plt.close(fig)
+    return fig
+
+
+def _room(hit: np.ndarray) -> float:
+    """Columns stand close, and apart from a matrix."""
+    return hit.shape[1] + (0.4 if hit.shape[1] > 1 else 0.0)
+
+
+def colour_of(group: int) -> str | tuple[float, ...]:
+    """Grey for what must stay. From the eighth group on colours come again, darker."""
+    if group == MUST_STAY:
+        return STAYS
+    turn, place = divmod(group - 1, len(COLOURS))
+    hue, light, strong = colorsys.rgb_to_hls(*to_rgb(COLOURS[place]))
+    return colorsys.hls_to_rgb(hue, light * 0.6**turn, strong)
+
+
+def _ink(colour: str | tuple[float, ...]) -> str:
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+
+
+def _refuse_unknown(group: int | None, known: set[int]) -> None:
+    if group is not None and group not in known:
+        raise ValueError(f"there is no dependency group {group}, only 0 to {max(known)}")
