@@ -69,10 +69,11 @@ def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study
     under the results), ``freeze`` (only the classifier learns), ``train``
     (arguments of :func:`prunekit.training.fit`), ``prune`` (arguments of
     :func:`prunekit.prune`) and ``finish`` (``ratios`` at which the network is
-    fine-tuned longer, by ``fine_tune``, and reported; without ``ratios``, the
-    last one is). ``seeds`` and the list ``variants``, each with a ``name`` and
-    settings of its own, span the runs. ``like`` names a study whose settings
-    hold where the file is silent.
+    fine-tuned longer, by ``fine_tune``, and reported: shares of what
+    ``prune.budget`` names; without ``ratios``, the last one is). ``seeds`` and
+    the list ``variants``, each with a ``name`` and settings of its own, span
+    the runs. ``like`` names a study whose settings hold where the file is
+    silent.
 
     Parameters
     ----------
@@ -155,6 +156,8 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     _refuse_unknown(finish, {"ratios", "fine_tune"}, path)
     if beyond := [ratio for ratio in finish.get("ratios", ()) if ratio > pruning.get("ratio", 0)]:
         raise ValueError(f"{path}: finish asks for ratios that prune never reaches: {beyond}")
+    if "ratios" in finish and pruning.get("budget") == "latency":
+        raise ValueError(f"{path}: finish cannot ask for ratios of latency: a time is not exact")
     for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
         _refuse_unknown(fine_tune or {}, FIT, path)
 

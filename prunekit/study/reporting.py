@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from prunekit.budgets import left
 from prunekit.channels import trace
 from prunekit.criteria.ranking import ranked_layers
 from prunekit.data import Dataset, Loader
@@ -71,32 +72,43 @@ class Reporter:
         self.example_inputs = loaders.example_inputs.to(device_of(original))
         self.layers = ranked_layers(trace(original, self.example_inputs))
         self.before = self._filters(original)
+        self.budget = (settings["prune"] or {}).get("budget", "filters")
         (folder / "networks").mkdir(exist_ok=True)
 
     def __call__(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
         """Report every ratio from the network before the last iteration to this one.
 
-        How far an iteration goes is known only when it is over, since coupled
-        filters go together. So the network before it is kept on disk.
+        A ratio is a share of what ``prune.budget`` names. How far an iteration
+        goes is known only when it is over, since coupled filters go together.
+        So the network before it is kept on disk.
         """
-        total, left = int(self.before.sum()), rows[-1]["filters"]
+        total, now = rows[0][self.budget], rows[-1][self.budget]
+        end = None if self.budget == "filters" else self.settings["prune"]["ratio"]
         kept = self.folder / "before.safetensors"
         for ratio in self.settings["finish"]["ratios"]:
-            goal = total - math.ceil(ratio * total - 1e-9)
-            if goal >= left and not self._row(ratio).is_file():
-                small = model if goal == left else self._pruned_to(goal, load(kept), ratio)
+            goal = self._goal(total, ratio)
+            if goal >= now and not self._row(ratio).is_file():
+                # The last iteration takes no more than it must, but costs seldom land on a share.
+                there = goal == now or ratio == end
+                small = model if there else self._pruned_to(goal, load(kept), ratio)
                 self._finish(copy.deepcopy(small), ratio)
         save(model, kept)
         self.show(model, rows)
 
-    def _pruned_to(self, goal: int, model: nn.Module, ratio: float) -> nn.Module:
-        """``model``, the network before an iteration, pruned until ``goal`` filters are left."""
+    def _goal(self, total: int, ratio: float) -> float:
+        """How much of the budget may be left: filters are counted in whole numbers."""
+        if self.budget == "filters":
+            return total - math.ceil(ratio * total - 1e-9)
+        return (1 - ratio + 1e-9) * total
+
+    def _pruned_to(self, goal: float, model: nn.Module, ratio: float) -> nn.Module:
+        """``model``, the network before an iteration, pruned until at most ``goal`` is left."""
         pruning = self.settings["prune"]
-        left, total = int(self._filters(model).sum()), int(self.before.sum())
+        here = left(model, self.layers, self.example_inputs)
+        removed = 1 - here["filters"] / int(self.before.sum())
         options = {
-            "criterion": criterion_at(pruning["criterion"], 1 - left / total),
-            "ratio": 1 - goal / left,
-            "budget": "filters",
+            "criterion": criterion_at(pruning["criterion"], removed),
+            "ratio": 1 - goal / here[self.budget],
             "fine_tune": None,
         }
         return prune(
@@ -109,9 +121,8 @@ class Reporter:
         ).model
 
     def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
-        pruning = self.settings["prune"]
-        budget = pruning.get("budget", "filters")
-        self.progress((1 - rows[-1][budget] / rows[0][budget]) / pruning["ratio"] * 0.95)
+        removed = 1 - rows[-1][self.budget] / rows[0][self.budget]
+        self.progress(removed / self.settings["prune"]["ratio"] * 0.95)
 
     def finish_last(self, model: nn.Module) -> nn.Module:
         """Report the network at the run's end; a second time, read it back."""

@@ -1,0 +1,165 @@
+"""Filters that do what another filter of their layer does: find them, count them, look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.ranking import rank
+from prunekit.criteria.similarity import MapSimilarity
+from prunekit.selection import select
+from prunekit.training import Batches
+
+PEARSON = MapSimilarity(centred=True)
+
+
+class _Products(Criterion):
+    """Adds up what a measure of similarity needs, layer by layer."""
+
+    needs: ClassVar = "activations"
+
+    def __init__(self, measure: MapSimilarity) -> None:
+        self.measure = measure
+        self.examples: dict[str, int] = {}
+        self.totals: dict[str, Tensor] = {}
+
+    def __call__(self, observation: Observation) -> Tensor:
+        layer, (examples, filters) = observation.layer, observation.activation.shape[:2]
+        products = self.measure(observation)
+        total = products.double() * examples
+        self.totals[layer] = self.totals[layer] + total if layer in self.totals else total
+        self.examples[layer] = self.examples.get(layer, 0) + examples
+        return products.diagonal()[:filters]
+
+    def similarity(self, layer: str) -> np.ndarray:
+        mean = self.totals[layer] / self.examples[layer]
+        similarity = self.measure.similarity(mean)
+        silent = mean.diagonal()[: len(similarity)] == 0
+        similarity[silent | silent.unsqueeze(1)] = 0
+        return similarity.cpu().numpy()
+
+
+def map_similarities(
+    model: nn.Module,
+    loader: Batches,
+    measure: MapSimilarity = PEARSON,
+    *,
+    batches: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Similarity of each two activation maps of a layer, over all examples.
+
+    Parameters
+    ----------
+    loader
+        Batches ``(x, y)`` of images and labels.
+    measure
+        Pearson's correlation by default; ``MapSimilarity()`` is the cosine.
+    batches
+        How many batches to look at; all of them by default.
+
+    Returns
+    -------
+    By layer, an array of shape (filters, filters) with values from -1 to 1.
+    A map that is zero on every example has a similarity of 0 to all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    >>> _ = model[0].weight.data.copy_(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
+    >>> _ = model[0].bias.data.copy_(torch.tensor([0.0, 5.0]))
+    >>> batch = torch.rand(8, 1, 2, 2), torch.arange(8) % 2
+    >>> map_similarities(model, [batch])["0"].round(3)  # 3 r + 5 rises and falls with r
+    array([[1., 1.],
+           [1., 1.]])
+    """
+    products = _Products(measure)
+    rank(model, loader, products, batches=batches, normalize=False)
+    return {layer: products.similarity(layer) for layer in products.totals}
+
+
+def closest_pairs(similarities: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
+    """The most similar pairs of filters, each filter in one pair at most.
+
+    Returns
+    -------
+    DataFrame of ``count`` rows, or of as many as there are pairs: ``layer``,
+    ``filter``, ``twin`` and ``similarity``, the most similar first.
+
+    Examples
+    --------
+    >>> alike = np.array([[1, 0.9, 0.8], [0.9, 1, 0.1], [0.8, 0.1, 1]])
+    >>> closest_pairs({"conv": alike}, 2)
+      layer  filter  twin  similarity
+    0  conv       0     1         0.9
+    """
+    rows = []
+    for layer, similarity in similarities.items():
+        first, second = np.triu_indices(len(similarity), 1)
+        values = similarity[first, second]
+        paired: set[int] = set()
+        for place in np.argsort(-values, kind="stable"):
+            pair = int(first[place]), int(second[place])
+            if paired.isdisjoint(pair):
+                paired.update(pair)
+                rows.append((layer, *pair, float(values[place])))
+                if len(paired) >= 2 * count:
+                    break
+    table = pd.DataFrame(rows, columns=["layer", "filter", "twin", "similarity"])
+    ordered = table.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
+    return ordered.head(count)
+
+
+def twins_left(
+    similarities: Mapping[str, np.ndarray],
+    ranking: pd.DataFrame,
+    ratios: Iterable[float],
+    threshold: float,
+) -> pd.DataFrame:
+    """How many of the filters that a ranking keeps have a twin among those that it keeps.
+
+    Parameters
+    ----------
+    similarities
+        As :func:`map_similarities` returns them.
+    ratios
+        Shares of the groups in the ranking to remove, all at once.
+    threshold
+        Two filters of a layer at least as similar as this are twins.
+
+    Returns
+    -------
+    DataFrame with a row a ratio: ``ratio``, ``kept`` and ``twins`` (numbers of
+    filters) and ``share``, the one by the other.
+
+    Examples
+    --------
+    Filters 0 and 1 are twins. A ranking that finds both important keeps both:
+
+    >>> alike = {"conv": np.array([[1, 0.9, 0, 0], [0.9, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])}
+    >>> scores = {"layer": "conv", "filter": range(4), "score": [3.0, 3.0, 1.0, 2.0]}
+    >>> twins_left(alike, pd.DataFrame(scores), [0, 0.25, 0.5], threshold=0.8)
+       ratio  kept  twins     share
+    0   0.00     4      2  0.500000
+    1   0.25     3      2  0.666667
+    2   0.50     2      2  1.000000
+    """
+    groups = ranking["group"].nunique() if "group" in ranking else len(ranking)
+    rows = []
+    for ratio in ratios:
+        count = round(ratio * groups)
+        gone = select(ranking, count) if count else {}
+        kept = twins = 0
+        for layer, similarity in similarities.items():
+            left = np.delete(np.arange(len(similarity)), gone.get(layer, []))
+            among = similarity[np.ix_(left, left)]
+            np.fill_diagonal(among, -np.inf)
+            kept += len(left)
+            twins += int((among.max(axis=1) >= threshold).sum())
+        rows.append((ratio, kept, twins, twins / kept))
+    return pd.DataFrame(rows, columns=["ratio", "kept", "twins", "share"])
