@@ -1,6 +1,8 @@
 """Every classification network of torchvision: traced, ranked, pruned, rebuilt, run, trained.
 
-Resumes: a network whose row stands in the table already is passed over, unless it is named.
+The smallest first, and each row is written as it comes. A row made with the same settings and
+versions is not made again, so a run that was stopped goes on where it was. Name networks to run
+these only, and again.
 """
 
 from __future__ import annotations
@@ -8,16 +10,18 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import RESULTS, current_commit, in_process, record, timed
+from common import RESULTS, current_commit, forked, record, timed, versions
 from networks import build
 from peer import remove_in_place, sizes
 from torch import Tensor, nn
 from torchvision import models
 
+import prunekit.models
 from prunekit import ChannelGraph, mask, rank, rebuild, select, trace
 from prunekit.selection import Selection
 
@@ -26,15 +30,20 @@ LAW = 1e-4
 CLASSES = 10
 # Small images, so that the zoo ends in an hour; these networks ask for more.
 PIXELS = 64
-LARGER = {"inception_v3": 128, "alexnet": 64, "vit": 224, "swin": 64, "maxvit": 224}
-# Networks that need more than 15 GB in float64.
-TOO_LARGE = {"regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32"}
-PEER_SECONDS = 300
-RENAME = {True: "yes", False: "no"}
+LARGER = {"inception_v3": 299, "vit": 224, "maxvit": 224}
+GIGABYTES = 10
+# The network, the small one, the masked one and two sets of gradients, in float64.
+BYTES_A_PARAMETER = 5 * 8
+SECONDS = {"prunekit": 900, "torch-pruning": 60}
+SETTINGS: dict[str, Any] = {
+    **{"shares": list(SHARES), "law": LAW, "classes": CLASSES, "pixels": PIXELS, "larger": LARGER},
+    **{"gigabytes": GIGABYTES, "seconds": SECONDS},
+}
 
 
-def names() -> list[str]:
-    return [name for name in models.list_models(module=models) if name not in TOO_LARGE]
+def parameters(name: str) -> int:
+    """Of the network for ImageNet, as torchvision states it."""
+    return models.get_model_weights(name).DEFAULT.meta["num_params"]
 
 
 def pixels(name: str) -> int:
@@ -44,7 +53,6 @@ def pixels(name: str) -> int:
 def prepared(name: str) -> tuple[nn.Module, Tensor]:
     """A network in float64 with batch statistics of a trained network's kind."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     model = build(name, CLASSES).double().eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -71,10 +79,10 @@ def largest_difference(a: Tensor, b: Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
 
 
-def case(name: str) -> dict[str, object]:
+def case(name: str) -> dict[str, Any]:
     model, x = prepared(name)
     seconds, graph = timed(lambda: trace(model, x))
-    row: dict[str, object] = {
+    row: dict[str, Any] = {
         "model": name,
         "parameters": sum(p.numel() for p in model.parameters()),
         "layers": len(graph.layers),
@@ -105,14 +113,14 @@ def case(name: str) -> dict[str, object]:
     return row
 
 
-def peer_case(name: str) -> dict[str, object]:
+def peer_case(name: str) -> dict[str, Any]:
     """The removal of 30 % by torch-pruning: its time, and whether it cut the same."""
     model, x = prepared(name)
     graph = trace(model, x)
     remove = lowest(rank(model, [(x, torch.arange(2))], "taylor"), SHARES[0])
     small = rebuild(model, x, remove)
     seconds, agrees = _by_peer(copy.deepcopy(model), small, x, graph, remove)
-    return {"torch_pruning_s": seconds, "torch_pruning_agrees": RENAME[agrees]}
+    return {"torch_pruning_s": seconds, "torch_pruning_agrees": "yes" if agrees else "no"}
 
 
 def _by_peer(
@@ -124,43 +132,50 @@ def _by_peer(
     return seconds, agrees
 
 
-def run(name: str) -> dict[str, object]:
-    row = in_process(__file__, "--case", name)
-    if "error" not in row:
-        peer = in_process(__file__, "--peer", name, timeout=PEER_SECONDS)
-        row |= {"torch_pruning_error": peer["error"][:120]} if "error" in peer else peer
-    return {"model": name} | row
+def run(name: str) -> dict[str, Any]:
+    needed = BYTES_A_PARAMETER * parameters(name) / 2**30
+    if needed > GIGABYTES:
+        return {"left_out": f"needs about {needed:.0f} GB in float64, more than {GIGABYTES} GB"}
+    row = forked(case, name, SECONDS["prunekit"], GIGABYTES)
+    if "error" in row:
+        return row
+    peer = forked(peer_case, name, SECONDS["torch-pruning"], GIGABYTES)
+    return row | ({"torch_pruning_error": peer["error"]} if "error" in peer else peer)
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run, if its settings and versions are those of this one."""
+    path = RESULTS / "zoo.csv"
+    if not path.is_file():
+        return {}
+    about = json.loads(path.with_suffix(".json").read_text())
+    earlier = {"settings": about["settings"], "versions": about["versions"]}
+    now = {"settings": SETTINGS, "versions": versions()}
+    if earlier != now:
+        print(f"{path} was made with {earlier}, and now it is {now}: every network runs again")
+        return {}
+    table = pd.read_csv(path)
+    # A field that a row does not have must not come back as NaN.
+    return {row["model"]: row.dropna().to_dict() for _, row in table.iterrows()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", help="run these again")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("models", nargs="*", help="run these only, and again")
     options = parser.parse_args()
-    if options.case or options.peer:
-        print(json.dumps(case(options.case) if options.case else peer_case(options.peer)))
-        return
-    commit, path = current_commit(), RESULTS / "zoo.csv"
-    rows = {}
-    if path.is_file():
-        table = pd.read_csv(path)
-        rows = {row["model"]: row for row in table.to_dict("records")}
-    wanted = options.models or [name for name in names() if name not in rows]
-    # The smallest first, so that the table is nearly whole early.
-    for name in sorted(
-        wanted,
-        key=lambda name: (
-            name.startswith(("swin", "vit", "maxvit")),
-            "large" in name or "gf" in name,
-            name,
-        ),
-    ):
-        rows[name] = run(name)
-        ordered = [rows[name] for name in sorted(rows)]
-        record(ordered, "zoo", commit, shares=SHARES, law=LAW, classes=CLASSES, pixels=PIXELS)
-    failures = [row for row in rows.values() if isinstance(row.get("error"), str)]
-    print(f"{len(rows)} networks, {len(failures)} failures")
+    torch.set_num_threads(1)
+    # The first trace of a process imports parts of torch; no network is to be charged for it.
+    rebuild(prunekit.models.TinySqueezeNet(), torch.zeros(1, 3, 32, 32), {"features.0": [0]})
+    commit, rows = current_commit(), recorded()
+    known = sorted(models.list_models(module=models), key=parameters)
+    if unknown := set(options.models) - set(known):
+        parser.error(f"torchvision has no network {', '.join(sorted(unknown))}")
+    for name in [name for name in known if name in (options.models or set(known) - set(rows))]:
+        rows[name] = {"model": name} | run(name) | {"commit": commit}
+        ordered = [rows[name] for name in known if name in rows]
+        record(ordered, "zoo", commit, **SETTINGS)
+    failed = [name for name, row in rows.items() if "error" in row]
+    print(f"{len(rows)} of {len(known)} networks, {len(failed)} failures: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

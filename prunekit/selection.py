@@ -5,9 +5,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -106,17 +105,20 @@ def removable(
     return _take(ranking, len(ranking), min_filters, exclude, round_to)
 
 
-@dataclass(frozen=True)
-class _Bundle:
+class _Bundle(NamedTuple):
     """Filters that leave together: one group, or several for the sake of a round number."""
 
     score: float
     members: list[tuple[str, int]]
     groups: int = 1
 
-    @cached_property
-    def lost(self) -> Counter[str]:
-        return Counter(layer for layer, _ in self.members)
+    @property
+    def lost(self) -> dict[str, int]:
+        """How many filters each layer loses."""
+        lost: dict[str, int] = {}
+        for layer, _ in self.members:
+            lost[layer] = lost.get(layer, 0) + 1
+        return lost
 
 
 def _take(
@@ -130,7 +132,7 @@ def _take(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     bundles = _groups(ranking)
-    left = Counter(ranking["layer"])
+    left = Counter(ranking["layer"].tolist())
     kept = _excluded(list(left), exclude)
     if round_to is not None and round_to > 1:
         bundles = _bundles(bundles, _widths(ranking), round_to)
@@ -140,10 +142,12 @@ def _take(
     found = 0
     while heap and found < count:
         _, order = heapq.heappop(heap)
-        bundle, lost = bundles[order], bundles[order].lost
+        bundle = bundles[order]
+        lost = bundle.lost
         # A layer only ever shrinks, so a group passed over here need not be looked at again.
         if kept.isdisjoint(lost) and all(left[name] - lost[name] >= min_filters for name in lost):
-            left -= lost
+            for name, filters in lost.items():
+                left[name] -= filters
             found += bundle.groups
             for layer, index in bundle.members:
                 taken[layer].append(index)
@@ -166,13 +170,15 @@ def _groups(ranking: pd.DataFrame) -> list[_Bundle]:
     # Alone by default: keys below zero are of no group of a graph.
     keys = ranking["group"].tolist() if "group" in ranking else range(-len(ranking), 0)
     members: dict[int, list[tuple[str, int]]] = {}
-    scores: dict[int, list[float]] = {}
-    columns = (ranking[name].tolist() for name in ("layer", "filter", "score"))
-    for key, layer, index, score in zip(keys, *columns, strict=True):
-        if key != 0:
-            members.setdefault(key, []).append((layer, index))
-            scores.setdefault(key, []).append(score)
-    return [_Bundle(sum(scores[key]) / len(scores[key]), members[key]) for key in members]
+    totals: dict[int, float] = {}
+    layers, filters, scores = (ranking[name].tolist() for name in ("layer", "filter", "score"))
+    for key, member, score in zip(keys, zip(layers, filters, strict=True), scores, strict=True):
+        if key in members:
+            members[key].append(member)
+            totals[key] += score
+        elif key != 0:
+            members[key], totals[key] = [member], score
+    return [_Bundle(totals[key] / len(members[key]), members[key]) for key in members]
 
 
 def _widths(ranking: pd.DataFrame) -> dict[str, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, rules, trace
-from prunekit.channels.capture import ShapesOnly, fresh_containers, meta_copy
+from prunekit.channels.capture import ShapesOnly, meta_copy, quick_deepcopy
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -55,12 +55,12 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     """
     graph = trace(model, example_inputs)
     gone = graph.groups_of(remove)
-    memo = fresh_containers(model)
+    memo: dict[int, object] = {}
     for name, dims in graph.slices.items():
         tensor = _carrier(model, name)
-        kept = {dim: torch.from_numpy(~gone[groups]) for dim, groups in dims.items()}
+        kept = {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         memo[id(tensor)] = _sliced(tensor, kept)
-    small = copy.deepcopy(model, memo)
+    small = quick_deepcopy(model, memo)
     for name in {name.rpartition(".")[0] for name in graph.slices}:
         _announce_sizes(small.get_submodule(name), name, graph, gone)
     _check_runs(small, example_inputs)
@@ -92,12 +92,9 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
 
 def _carrier(model: nn.Module, name: str) -> Tensor:
     """The parameter or buffer at ``name``."""
-    owner = model.get_submodule(name.rpartition(".")[0])
-    own = {
-        **dict(owner.named_parameters(recurse=False)),
-        **dict(owner.named_buffers(recurse=False)),
-    }
-    leaf = name.rpartition(".")[2]
+    place, _, leaf = name.rpartition(".")
+    owner = model.get_submodule(place)
+    own = {**owner._parameters, **owner._buffers}
     if leaf not in own:
         raise TraceError(
             f"{name} is computed from other tensors (a parametrization): remove it first, for "
@@ -106,11 +103,11 @@ def _carrier(model: nn.Module, name: str) -> Tensor:
     return own[leaf]
 
 
-def _sliced(tensor: Tensor, kept: dict[int, Tensor]) -> Tensor:
+def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:
     result = tensor.detach()
-    for dim, keep in kept.items():
-        if not keep.all():
-            result = result.index_select(dim, keep.nonzero().squeeze(1).to(tensor.device))
+    for dim, indices in kept.items():
+        if len(indices) < tensor.shape[dim]:
+            result = result.index_select(dim, torch.from_numpy(indices).to(tensor.device))
     result = result.clone() if result.data_ptr() == tensor.data_ptr() else result
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(result, requires_grad=tensor.requires_grad)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 from torch import Tensor, fx, nn
@@ -51,8 +51,6 @@ class ChannelGraph:
     slices : dict
         For each parameter and buffer that carries channels, by name: which
         dimension carries which groups.
-    module : torch.fx.GraphModule
-        The forward pass in evaluation mode, on the model's own modules.
     maps : dict
         For each graph node whose output is the activation map of a layer as
         its consumer sees it (after the batch norm and activation that
@@ -63,9 +61,14 @@ class ChannelGraph:
 
     layers: dict[str, LayerChannels]
     slices: dict[str, dict[int, np.ndarray]]
-    module: fx.GraphModule
     maps: dict[str, str]
     count: int
+    _module: Callable[[], fx.GraphModule] = field(repr=False)
+
+    @cached_property
+    def module(self) -> fx.GraphModule:
+        """The forward pass in evaluation mode, on the model's own modules."""
+        return self._module()  # only ranking needs it, and it takes long to make
 
     @property
     def prunable(self) -> dict[str, LayerChannels]:
@@ -171,7 +174,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
         for name, dims in book.slices.items()
     }
     maps = _activation_maps(graph, copy, set(evaluated))
-    return ChannelGraph(layers, slices, bind(graph, model, copy), maps, int(groups.max()) + 1)
+    module = partial(bind, graph, model, copy)
+    return ChannelGraph(layers, slices, maps, int(groups.max()) + 1, module)
 
 
 def _unreached(model: nn.Module, book: LabelBook) -> bool:

@@ -80,5 +80,10 @@ SHAPE_KEEPING = {
     *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),
     *(F.batch_norm, F.instance_norm, F.dropout, F.dropout2d, F.celu, F.softsign, F.dropout1d),
 }
+# The same of two tensors, where both have that shape and type.
+SHAPE_KEEPING_PAIRS = {
+    *(torch.add, torch.sub, torch.mul, torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul),
+    *(torch.Tensor.add_, torch.Tensor.sub_, torch.Tensor.mul_),
+}
 # What users registered with prunekit.channels.leaf: never looked into, its channels stay.
 LEAF_MODULES: set[type[nn.Module]] = set()
