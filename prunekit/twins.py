@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from prunekit.criteria.base import Criterion, Observation
@@ -16,6 +17,48 @@ from prunekit.selection import select
 from prunekit.training import Batches
 
 PEARSON = MapSimilarity(centred=True)
+
+
+class _Keep(Criterion):
+    """Keeps the maps of one layer."""
+
+    needs: ClassVar = "activations"
+
+    def __init__(self, layer: str) -> None:
+        self.layer = layer
+        self.maps: list[Tensor] = []
+
+    def __call__(self, observation: Observation) -> Tensor:
+        if observation.layer == self.layer:
+            self.maps.append(observation.activation.unflatten(2, observation.extent or (1,)).cpu())
+        return observation.activation.mean(dim=(0, 2))
+
+
+def activation_maps(model: nn.Module, loader: Batches, layer: str) -> np.ndarray:
+    """The activation maps of one layer, as the next layer sees them.
+
+    Returns
+    -------
+    Array of shape (examples, filters, map height, map width); (examples, filters, 1) of a
+    linear layer.
+
+    Raises
+    ------
+    ValueError
+        No layer of that name has filters that may be removed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    >>> activation_maps(model, [(torch.rand(5, 1, 4, 4), torch.zeros(5).long())], "0").shape
+    (5, 2, 2, 2)
+    """
+    keep = _Keep(layer)
+    seen = rank(model, loader, keep, normalize=False)["layer"]
+    if not keep.maps:
+        raise ValueError(f"no layer {layer!r} can be pruned; there are {', '.join(seen.unique())}")
+    return torch.cat(keep.maps).float().numpy()
 
 
 class _Products(Criterion):
@@ -83,6 +126,29 @@ def map_similarities(
     return {layer: products.similarity(layer) for layer in products.totals}
 
 
+def nearest(similarities: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """How similar each filter is to the one of its layer that is most like it.
+
+    Returns
+    -------
+    DataFrame with the columns ``layer``, ``filter`` and ``similarity``.
+
+    Examples
+    --------
+    >>> nearest({"conv": np.array([[1, 0.9, 0.8], [0.9, 1, 0.1], [0.8, 0.1, 1]])})
+      layer  filter  similarity
+    0  conv       0         0.9
+    1  conv       1         0.9
+    2  conv       2         0.8
+    """
+    parts = []
+    for layer, similarity in similarities.items():
+        others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
+        columns = {"filter": np.arange(len(others)), "similarity": others.max(axis=1)}
+        parts.append(pd.DataFrame({"layer": layer} | columns))
+    return pd.concat(parts, ignore_index=True)
+
+
 def closest_pairs(similarities: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
     """The most similar pairs of filters, each filter in one pair at most.
 
@@ -137,6 +203,11 @@ def twins_left(
     DataFrame with a row a ratio: ``ratio``, ``kept`` and ``twins`` (numbers of
     filters) and ``share``, the one by the other.
 
+    Raises
+    ------
+    ValueError
+        So much cannot be removed: every layer keeps two filters.
+
     Examples
     --------
     Filters 0 and 1 are twins. A ranking that finds both important keeps both:
@@ -157,9 +228,8 @@ def twins_left(
         kept = twins = 0
         for layer, similarity in similarities.items():
             left = np.delete(np.arange(len(similarity)), gone.get(layer, []))
-            among = similarity[np.ix_(left, left)]
-            np.fill_diagonal(among, -np.inf)
+            closest = nearest({layer: similarity[np.ix_(left, left)]})["similarity"]
             kept += len(left)
-            twins += int((among.max(axis=1) >= threshold).sum())
+            twins += int((closest >= threshold).sum())
         rows.append((ratio, kept, twins, twins / kept))
     return pd.DataFrame(rows, columns=["ratio", "kept", "twins", "share"])

@@ -16,7 +16,7 @@ from prunekit.plots.study import PERCENT, draw_curves
 from prunekit.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
 from prunekit.schedule import Criteria, is_schedule, stages
 
-SIMILARITY = PALETTE[0]
+SIMILARITY = PALETTE[2]
 LABELS = CRITERION_LABELS | {
     "similarity_cosine": "similarity (cosine)",
     "similarity_pearson": "similarity (Pearson)",
@@ -40,9 +40,8 @@ def twin_maps(images: np.ndarray, maps: np.ndarray, pairs: pd.DataFrame) -> Figu
     low, high = (end(maps, axis=(0, 2, 3), keepdims=True) for end in (np.min, np.max))
     scaled = (maps - low) / np.where(high > low, high - low, 1)
     groups, titles = {}, {}
-    for pair in pairs.itertuples():
-        name = f"similarity {pair.similarity:.2f}"
-        name += " " * sum(known.rstrip() == name for known in groups)  # equal ones are two groups
+    for number, pair in enumerate(pairs.itertuples(), start=1):
+        name = f"pair {number}: {pair.similarity:.2f}"
         groups[name] = scaled[:, [pair.filter, pair.twin]]
         titles[name] = [f"filter {pair.filter}", f"filter {pair.twin}"]
     return map_grid(images, groups, titles)
@@ -66,7 +65,7 @@ def twin_curves(tables: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
     )
     axes.xaxis.set_major_formatter(PERCENT)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(title="kept by", fontsize=8)
+    axes.legend(title="kept by", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     plt.close(figure)
     return figure
 
@@ -82,7 +81,7 @@ def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> Figure:
             colours.setdefault(criterion, CRITERION_COLOURS.get(criterion, SIMILARITY))
             axes.barh(row, until - start, left=start, height=0.62, color=colours[criterion])
             axes.text((start + until) / 2, row, LABELS.get(criterion, criterion), ha="center",
-                      va="center", color="white", fontsize=8)  # fmt: skip
+                      va="center", color="white", fontsize=9, fontweight="bold")  # fmt: skip
     axes.set_yticks(range(len(schedules)), schedules)
     axes.set(xlabel="filters removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(PERCENT)
