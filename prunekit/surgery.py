@@ -61,7 +61,7 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
         kept = {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         memo[id(tensor)] = _sliced(tensor, kept)
     small = quick_deepcopy(model, memo)
-    for name in {name.rpartition(".")[0] for name in graph.slices}:
+    for name in (*graph.layers, *graph.norms):
         _announce_sizes(small.get_submodule(name), name, graph, gone)
     _check_runs(small, example_inputs)
     return small
@@ -125,16 +125,15 @@ def _announce_sizes(module: nn.Module, name: str, graph: ChannelGraph, gone: np.
         module.in_channels, module.out_channels = inputs, outputs
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.GroupNorm):
-        channels = len(module.weight)
-        module.num_groups = module.num_groups * channels // module.num_channels
-        module.num_channels = channels
-    elif isinstance(module, rules.BATCH_NORMS):
-        module.num_features = len(
-            next(t for t in (module.weight, module.running_mean) if t is not None)
-        )
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = len(module.weight)
+    else:
+        channels = int((~gone[graph.norms[name]]).sum())
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = module.num_groups * channels // module.num_channels
+            module.num_channels = channels
+        elif isinstance(module, nn.PReLU):
+            module.num_parameters = channels
+        else:
+            module.num_features = channels
 
 
 def _check_runs(model: nn.Module, example_inputs: Tensor | tuple) -> None:

@@ -29,7 +29,11 @@ os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("steady")
+# By hand, before a change of how channels are traced: new examples in every run, and many.
+settings.register_profile(
+    "thorough", settings.get_profile("steady"), derandomize=False, max_examples=2000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture(scope="session")

@@ -70,10 +70,10 @@ class Gate(nn.Module):
 class Hourglass(nn.Module):
     """Down by a strided convolution, up by a transposed one."""
 
-    def __init__(self, channels: int, hidden: int, groups: int) -> None:
+    def __init__(self, channels: int, hidden: int, groups: int, affine: bool) -> None:
         super().__init__()
         self.down = nn.Conv2d(channels, hidden, 2, stride=2)
-        self.norm = nn.InstanceNorm2d(hidden, affine=True)
+        self.norm = nn.InstanceNorm2d(hidden, affine=affine)
         self.up = nn.ConvTranspose2d(hidden, hidden, 2, stride=2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,7 +153,8 @@ def random_networks(draw: st.DrawFn) -> RandomNetwork:
             channels *= multiplier
         elif kind == "hourglass":
             hidden = draw(st.integers(1, 4)) * 2
-            blocks.append(Hourglass(channels, hidden, draw(st.sampled_from([1, 2, hidden]))))
+            groups = draw(st.sampled_from([1, 2, hidden]))
+            blocks.append(Hourglass(channels, hidden, groups, affine=draw(st.booleans())))
             blocks.append(nn.Upsample((8, 8)))
             channels = hidden
         elif kind == "finer":

@@ -48,7 +48,7 @@ def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(random_networks(), st.integers(0, 2**16))
 def test_rebuild_equals_mask_on_random_networks(model, seed):
     x = torch.randn(2, 3, 8, 8, dtype=torch.double)
@@ -61,7 +61,7 @@ def test_rebuild_equals_mask_on_random_networks(model, seed):
         assert counts[0] < counts[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(random_networks())
 def test_removing_nothing_changes_nothing(model):
     x = torch.randn(2, 3, 8, 8, dtype=torch.double)
@@ -132,6 +132,64 @@ def test_volumes_with_two_inputs_and_named_outputs():
     assert all(relative_difference(small[key], masked[key]) < 1e-9 for key in ("mask", "label"))
 
 
+class TwoPlaces(nn.Module):
+    """One convolution under two names, and outputs in a nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.shared = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.alias = self.shared
+        self.heads = nn.ModuleList([nn.Conv2d(6, 2, 1), nn.Conv2d(6, 1, 1)])
+
+    def forward(self, x):
+        x = torch.relu(self.alias(torch.relu(self.shared(self.stem(x)))))
+        return self.heads[0](x), [self.heads[1](x)]
+
+
+def test_a_module_under_two_names_stays_one_module():
+    model, x = TwoPlaces().double().eval(), torch.randn(2, 3, 6, 6, dtype=torch.double)
+    small, masked = (
+        prunekit.rebuild(model, x, {"shared": [1]}),
+        prunekit.mask(model, x, {"shared": [1]}),
+    )
+    assert small.alias is small.shared
+    assert (small.stem.out_channels, small.alias.in_channels, small.alias.out_channels) == (5, 5, 5)
+    (ours, [second]), (theirs, [other]) = small(x), masked(x)
+    assert relative_difference(ours, theirs) < 1e-9
+    assert relative_difference(second, other) < 1e-9
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.InstanceNorm2d(6),
+        nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
+        nn.BatchNorm2d(6, affine=False),
+        nn.GroupNorm(3, 6, affine=False),
+        nn.PReLU(6),
+    ],
+    ids=lambda norm: str(norm).partition(",")[0],
+)
+def test_norms_state_the_channels_that_are_left(norm):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.Conv2d(6, 2, 3)).double().eval()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.double)
+    small, masked = prunekit.rebuild(model, x, {"0": [2]}), prunekit.mask(model, x, {"0": [2]})
+    assert relative_difference(small(x), masked(x)) < 1e-9
+    left = small[0].out_channels
+    assert left == (4 if isinstance(norm, nn.GroupNorm) else 5)
+    stated = ("num_features", "num_channels", "num_parameters")
+    assert [getattr(small[1], name) for name in stated if hasattr(norm, name)] == [left]
+
+
+def test_one_image_without_a_batch():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 2, 3))
+    model, x = model.double().eval(), torch.randn(3, 7, 7, dtype=torch.double)
+    small, masked = prunekit.rebuild(model, x, {"0": [2]}), prunekit.mask(model, x, {"0": [2]})
+    assert small[1].num_features == 5
+    assert relative_difference(small(x), masked(x)) < 1e-9
+
+
 def test_a_leaf_keeps_its_channels_while_the_rest_is_pruned():
     @prunekit.channels.leaf
     class Branching(nn.Module):
@@ -184,6 +242,23 @@ def test_dtype_mode_hooks_and_frozen_parameters_are_kept():
     assert small.features[0].weight.dtype == torch.bfloat16
     assert not small.features[0].weight.requires_grad
     assert small.features[2].squeeze.weight.requires_grad
+
+
+def test_the_law_holds_in_half_precision():
+    model = randomise(TinySqueezeNet()).to(torch.bfloat16).eval()
+    x, remove = torch.randn(2, 3, 32, 32, dtype=torch.bfloat16), {"features.0": [1, 7]}
+    small, masked = prunekit.rebuild(model, x, remove), prunekit.mask(model, x, remove)
+    with torch.inference_mode():
+        assert relative_difference(small(x), masked(x)) < 2**-5  # bfloat16 keeps 8 binary digits
+
+
+def test_tensors_stay_on_their_device():
+    """Shown on the device without data. Inputs may be elsewhere: only their shapes count."""
+    with torch.device("meta"):
+        model = TinySqueezeNet().eval()
+    x, remove = torch.zeros(1, 3, 32, 32), {"features.0": [1]}
+    for result in (prunekit.rebuild(model, x, remove), prunekit.mask(model, x, remove)):
+        assert {tensor.device.type for tensor in result.state_dict().values()} == {"meta"}
 
 
 def test_a_rebuilt_model_can_be_trained_and_pruned_again():

@@ -51,6 +51,9 @@ class ChannelGraph:
     slices : dict
         For each parameter and buffer that carries channels, by name: which
         dimension carries which groups.
+    norms : dict
+        For each batch, instance or group norm and each PReLU, by name: the
+        dependency group of each of its channels.
     maps : dict
         For each graph node whose output is the activation map of a layer as
         its consumer sees it (after the batch norm and activation that
@@ -61,6 +64,7 @@ class ChannelGraph:
 
     layers: dict[str, LayerChannels]
     slices: dict[str, dict[int, np.ndarray]]
+    norms: dict[str, np.ndarray]
     maps: dict[str, str]
     count: int
     _module: Callable[[], fx.GraphModule] = field(repr=False)
@@ -173,9 +177,14 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
         name: {dim: groups[labels.numpy()] for dim, labels in dims.items()}
         for name, dims in book.slices.items()
     }
+    norms = {
+        name: groups[labels.numpy()]
+        for name, labels in book.inputs.items()
+        if name not in book.outputs
+    }
     maps = _activation_maps(graph, copy, set(evaluated))
     module = partial(bind, graph, model, copy)
-    return ChannelGraph(layers, slices, maps, int(groups.max()) + 1, module)
+    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, module)
 
 
 def _unreached(model: nn.Module, book: LabelBook) -> bool:

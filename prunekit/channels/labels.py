@@ -127,7 +127,8 @@ class LabelBook:
 
     def vector_parameters(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
         """A module with one number a channel in each of its tensors, such as batch norm."""
-        labels = self.per_channel(x)
+        single = isinstance(module, rules.INSTANCE_NORM) and x.dim() == module._get_no_batch_dim()
+        labels = self.per_channel(x, 0 if single else 1)
         self._reads(name, labels)
         tensors = [*module.named_parameters(), *module.named_buffers()]
         for key, tensor in tensors:
@@ -137,10 +138,6 @@ class LabelBook:
 
     def group_norm(self, name: str, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """Statistics are shared within a group, so only whole groups can go."""
-        if not norm.affine:
-            # It has no parameter from which the number of groups left could be read.
-            self.freeze(x)
-            return x
         by_group = self.per_channel(x).view(norm.num_groups, -1)
         self.unite(by_group, by_group[:, :1])
         return self.vector_parameters(name, norm, x)

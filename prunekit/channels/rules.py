@@ -12,7 +12,8 @@ from torchvision.ops import stochastic_depth
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+INSTANCE_NORM = nn.modules.instancenorm._InstanceNorm
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, INSTANCE_NORM)
 
 # Each value goes to a value of the same channel and position.
 ACTIVATIONS = (
@@ -61,7 +62,9 @@ REDUCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "ama
 MOVING_FUNCTIONS = {
     *(torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.stack, torch.flip),
     *(F.pixel_shuffle, F.pixel_unshuffle),
+    *(torch.swapaxes, torch.swapdims, torch.movedim),
     *("permute", "transpose", "squeeze", "unsqueeze", "expand", "expand_as", "t", "flip"),
+    *("swapaxes", "swapdims", "movedim"),
 }
 JOINS = {torch.cat, torch.concat, F.pad}
 RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten", nn.Flatten}
