@@ -119,6 +119,10 @@ def test_variants_and_seeds_span_the_runs(tmp_path):
         (("title = ", "title = = "), "not valid TOML"),
         (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
         (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
+        (
+            ("ratio = 0.4", 'ratio = 0.4\nbudget = "latency"'),
+            "ratios of latency: a time is not exact",
+        ),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(small, change, message):
