@@ -51,6 +51,7 @@ bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torc
 
 zoo: $(STAMP)  ## prune every network of torchvision; resumes where it stopped
 	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python book/zoo_tables.py
 
 record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...; see book/record.py)
 	$(BIN)/python book/record.py $(EXPERIMENT)

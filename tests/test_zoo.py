@@ -61,3 +61,12 @@ def test_inception_still_trains_with_its_auxiliary_classifier():
     small = prunekit.rebuild(model, x, {"Mixed_6e.branch1x1.conv": [0, 1]})
     assert small.AuxLogits.conv0.conv.in_channels == model.AuxLogits.conv0.conv.in_channels - 2
     assert [output.shape for output in small.train()(x)] == [(2, 1000), (2, 1000)]
+
+
+def test_the_page_shows_what_was_recorded(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(root / "book")
+    import zoo_tables
+
+    zoo_tables.write(tmp_path)
+    for made in tmp_path.glob("*.csv"):
+        assert made.read_text() == (root / "book" / made.name).read_text(), "run zoo_tables.py"

@@ -1,0 +1,87 @@
+"""Make the tables of zoo.md from what `make zoo` recorded in benchmarks/results.
+
+python book/zoo_tables.py
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from torchvision import models
+
+BOOK = Path(__file__).resolve().parent
+RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
+SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
+
+Row = dict[str, str]  # a field that does not apply is empty
+
+
+def measured(row: Row) -> Row:
+    """The line of a network that was pruned, or should have been."""
+    line = {"Network": row["model"]}
+    if row.get("error"):
+        return line | {"Largest difference": f"failed: {row['error']}"}
+    peer = f"{float(row['torch_pruning_s']):.2f}" if row.get("torch_pruning_s") else ""
+    return line | {
+        "Parameters (M)": f"{float(row['parameters']) / 1e6:.1f}",
+        "Prunable filters": row["prunable_filters"].removesuffix(".0"),
+        "Groups": row["groups"].removesuffix(".0"),
+        "Trace (s)": f"{float(row['trace_s']):.2f}",
+        "Rebuild (s)": f"{float(row['rebuild_30_s']):.2f}",
+        "Largest difference": f"{float(row['difference']):.0e}",
+        "torch-pruning (s)": peer or row["torch_pruning_error"].partition(":")[0],
+        "Same result": row.get("torch_pruning_agrees", ""),
+    }
+
+
+def left_out(rows: list[Row], known: list[str]) -> list[Row]:
+    """The networks without a line in the table, and why."""
+    reasons = {row["model"]: row.get("left_out", "") for row in rows}
+    reasons = {name: reasons.get(name, "not measured yet") for name in known}
+    return [{"Network": name, "Why": reason} for name, reason in reasons.items() if reason]
+
+
+def about(done: list[Row], recorded: dict, known: list[str]) -> list[Row]:
+    """How much of the zoo was measured, on what and from which code."""
+    works = [row for row in done if not row.get("error")]
+    small = [row for row in works if float(row["parameters"]) < SMALL]
+    slowest = max(small, key=lambda row: float(row["rebuild_30_s"]))
+    settings, machine = recorded["settings"], recorded["machine"]
+    larger = ", ".join(f"{name} {pixels}" for name, pixels in settings["larger"].items())
+    facts = {
+        "Networks measured": f"{len(done)} of {len(known)}",
+        "Failures": str(len(done) - len(works)),
+        "Slowest rebuild below 30 M parameters": f"{slowest['model']}, "
+        f"{float(slowest['rebuild_30_s']):.2f} s",
+        "Image size": f"{settings['pixels']} pixels, where a network allows it ({larger})",
+        "Processor": f"{machine['processor']}, one thread",
+        "Versions": ", ".join(f"{name} {number}" for name, number in recorded["versions"].items()),
+        "Commit": ", ".join(sorted({row["commit"][:7] for row in done})),
+        "Finished": recorded["finished"][:10],
+    }
+    return [{"What": key, "This run": value} for key, value in facts.items()]
+
+
+def write(folder: Path = BOOK) -> None:
+    with RECORDED.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    recorded = json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8"))
+    known = models.list_models(module=models)
+    done = [row for row in rows if not row.get("left_out")]
+    tables = {
+        "zoo": [measured(row) for row in done],
+        "zoo_left_out": left_out(rows, known),
+        "zoo_about": about(done, recorded, known),
+    }
+    for name, lines in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            longest = max(lines, key=len, default={"Network": ""})
+            table = csv.DictWriter(file, longest, restval="", lineterminator="\n")
+            table.writeheader()
+            table.writerows(lines)
+
+
+if __name__ == "__main__":
+    write()
