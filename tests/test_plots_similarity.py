@@ -26,11 +26,11 @@ budget = "macs"
 ratio = 0.7
 per_iteration = 40
 rank_batches = 1
-fine_tune = { epochs = 0.1, lr = 0.01 }
+fine_tune = { epochs = 0.05, lr = 0.01 }
 
 [finish]
 ratios = [0.35, 0.7]
-fine_tune = { epochs = 0.1, lr = 0.01 }
+fine_tune = { epochs = 0.05, lr = 0.01 }
 
 [[variants]]
 name = "saliency"
