@@ -149,10 +149,10 @@ def recorded() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     about = json.loads(path.with_suffix(".json").read_text())
-    earlier = {"settings": about["settings"], "versions": about["versions"]}
-    now = {"settings": SETTINGS, "versions": versions()}
-    if earlier != now:
-        print(f"{path} was made with {earlier}, and now it is {now}: every network runs again")
+    earlier, now = about["settings"] | about["versions"], SETTINGS | versions()
+    changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+    if changed:
+        print(f"{path} was made with other {', '.join(changed)}: every network runs again")
         return {}
     table = pd.read_csv(path)
     # A field that a row does not have must not come back as NaN.
