@@ -43,6 +43,9 @@ def time_networks(
     ------
     FileNotFoundError
         The study has reported no network yet.
+    ValueError
+        A network that was not kept cannot be made again from its numbers of
+        filters, because they are coupled.
     """
     if not (recorded.folder / "networks_pattern.csv").is_file():
         raise FileNotFoundError(f"{recorded.folder} holds no network: run the study first")
@@ -76,6 +79,7 @@ def _networks(
 ) -> Iterator[tuple[tuple[str, int, float], nn.Module, torch.Tensor]]:
     by_name = {(s["variant"], s["seed"]): (run, s) for run, s in recorded.study.runs.items()}
     starts: dict[str, nn.Module] = {}
+    parameters = recorded.table("networks").set_index(KEYS)["parameters"]
     for row in recorded.table("networks_pattern").to_dict("records"):
         key = tuple(row.pop(name) for name in KEYS)
         run, settings = by_name[key[:2]]
@@ -88,4 +92,10 @@ def _networks(
             starts[settings["start"]] = start(settings["start"], 10, results)
         first = {layer: list(range(count)) for layer, count in row.items() if count}
         remove = Selection(first, sum(row.values()))
-        yield key, rebuild(starts[settings["start"]], inputs, remove), inputs
+        same = rebuild(starts[settings["start"]], inputs, remove)
+        if sum(p.numel() for p in same.parameters()) != parameters[key]:
+            raise ValueError(
+                f"{run} at {key[2]:.0%} cannot be made again from its numbers of filters: they "
+                f"are coupled. Record {recorded.study.name} with keep_model = true"
+            )
+        yield key, same, inputs
