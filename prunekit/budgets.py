@@ -19,6 +19,25 @@ BUDGETS = get_args(Budget)
 LATENCY_ROUNDS = 30
 
 
+def check(ratio: float, per_iteration: float, budget: str, max_accuracy_drop: float | None) -> None:
+    """Refuse settings that no run could keep, by a ValueError that names the setting."""
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
+    if per_iteration <= 0 or (per_iteration >= 1 and per_iteration != int(per_iteration)):
+        raise ValueError(
+            "per_iteration is a number of groups, or a share of the budget between 0 and 1, "
+            f"not {per_iteration}"
+        )
+    if budget not in BUDGETS:
+        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, not {budget!r}")
+    if budget == "latency" and per_iteration < 1:
+        raise ValueError(
+            "a share of latency an iteration cannot be planned: give a number of groups"
+        )
+    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
+        raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
+
+
 def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
     """What is left of a network, in the columns of the table."""
     cost = profile(model, example_inputs)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from prunekit.budgets import BUDGETS, Budget, enough, left, relative_latency
+from prunekit.budgets import Budget, check, enough, left, relative_latency
 from prunekit.channels import trace
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.files import replacing
@@ -81,7 +81,7 @@ def prune(
     val_loader: Batches,
     criterion: Criteria = "combined",
     ratio: float = 0.67,
-    per_iteration: int = 128,
+    per_iteration: float = 128,
     *,
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
@@ -113,7 +113,9 @@ def prune(
     ratio
         Share to remove, between 0 and 1, of what ``budget`` names.
     per_iteration
-        Filters, or groups of coupled filters, that go in one iteration.
+        Filters, or groups of coupled filters, that go in one iteration. Or,
+        below 1, a share of what ``budget`` names: with 0.1 and a ratio of 0.5
+        any criterion takes five iterations, and so is fine-tuned equally long.
     fine_tune
         Arguments of :func:`prunekit.training.fit`; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
@@ -167,7 +169,7 @@ def prune(
     >>> history.table["filters"].tolist()
     [184, 164, 147]
     """
-    _check(ratio, per_iteration, budget, max_accuracy_drop)
+    check(ratio, per_iteration, budget, max_accuracy_drop)
     limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
     settings = {
         "criterion": described(criterion),
@@ -206,8 +208,12 @@ def prune(
         torch.manual_seed(seed + iteration)
         chosen = criterion_at(criterion, 1 - run.rows[-1]["filters"] / run.rows[0]["filters"])
         ranking = rank(run.model, train_loader, chosen, batches=rank_batches)
-        most = min(per_iteration, removable(ranking, **limits).groups)
-        count = enough(run, ranking, most, limits, example_inputs, budget, ratio)
+        most, goal = removable(ranking, **limits).groups, ratio
+        if per_iteration >= 1:
+            most = min(int(per_iteration), most)
+        else:
+            goal = min(ratio, iteration * per_iteration + 1e-9)
+        count = enough(run, ranking, most, limits, example_inputs, budget, goal)
         if not count:
             run.stopped = "floor"
             break
@@ -270,17 +276,6 @@ def _line(row: dict[str, Any]) -> str:
         f"left; accuracy {row['accuracy_before']:.4f}, fine-tuned {row['accuracy_after']:.4f}; "
         f"{row['seconds']:.1f} s"
     )
-
-
-def _check(ratio: float, per_iteration: int, budget: str, max_accuracy_drop: float | None) -> None:
-    if not 0 < ratio < 1:
-        raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
-    if per_iteration < 1:
-        raise ValueError(f"per_iteration must be at least 1, not {per_iteration}")
-    if budget not in BUDGETS:
-        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, not {budget!r}")
-    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
-        raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
 
 
 def _first_images(loader: Batches) -> Tensor:

@@ -29,6 +29,16 @@ def test_the_last_iteration_takes_the_fewest_groups_that_reach_the_budget(noise,
     assert getattr(profile(fewer, noise[0][0]), budget) > 0.5 * history.table[budget].iloc[0]
 
 
+@pytest.mark.parametrize("budget", ["filters", "parameters", "macs"])
+@pytest.mark.parametrize("criterion", ["weight_l1", "random"])
+def test_a_share_an_iteration_takes_any_criterion_equally_many(noise, budget, criterion):
+    history = quickly(noise, criterion=criterion, budget=budget, per_iteration=0.15, ratio=0.45)
+    removed = 1 - history.table[budget] / history.table[budget].iloc[0]
+    assert len(removed) == 4
+    for share, reached in zip((0.15, 0.3, 0.45), removed[1:], strict=True):
+        assert share <= reached + 1e-9 < share + 0.05
+
+
 def test_latency_as_a_budget_ends_with_the_iteration_that_reaches_it(noise, monkeypatch, tmp_path):
     def by_filters(model, unpruned, image):
         assert image.shape == (1, 3, 32, 32)

@@ -265,6 +265,8 @@ def test_a_damaged_file_is_named_and_kept(noise, tmp_path, damage):
         ({"ratio": 1}, "ratio must lie between 0 and 1, not 1"),
         ({"ratio": float("nan")}, "ratio"),
         ({"per_iteration": 0}, "per_iteration"),
+        ({"per_iteration": 12.5}, "a number of groups, or a share of the budget .* not 12.5"),
+        ({"per_iteration": 0.1, "budget": "latency"}, "a share of latency"),
         (
             {"budget": "flops"},
             "budget must be one of filters, parameters, macs, latency, not 'flops'",
