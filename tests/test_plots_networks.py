@@ -159,6 +159,7 @@ def test_class_grid_names_a_class_with_too_few_images():
     pictures = np.zeros((3, 8, 8, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="class b has 1 images, 2"):
         images.class_grid(pictures, np.array([0, 0, 1]), ("a", "b"), each=2)
+    assert not plt.get_fignums()
 
 
 def test_class_grid_puts_each_picture_in_the_row_of_its_class():

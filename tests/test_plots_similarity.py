@@ -46,8 +46,9 @@ prune.criterion = [[0, "weight_l1"], [0.3, "similarity_filters"]]
 
 @pytest.fixture(autouse=True)
 def _no_figure_is_left_open():
+    before = plt.get_fignums()
     yield
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], e
         A class has fewer than ``each`` images.
     """
     height, width = images.shape[1:3]
-    figure, axes = plt.subplots(figsize=(9, 9 * len(classes) * height / (each * width + width)))
     sheet = np.full((len(classes) * (height + 2), each * (width + 2), 3), 255, dtype=np.uint8)
     for row, name in enumerate(classes):
         members = np.flatnonzero(labels == row)[:each]
@@ -37,6 +36,7 @@ def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], e
         for column, member in enumerate(members):
             top, left = row * (height + 2), column * (width + 2)
             sheet[top : top + height, left : left + width] = images[member]
+    figure, axes = plt.subplots(figsize=(9, 9 * len(classes) * height / (each * width + width)))
     axes.imshow(sheet, interpolation="nearest")
     axes.set_yticks(np.arange(len(classes)) * (height + 2) + height / 2, classes)
     axes.set_xticks([])
