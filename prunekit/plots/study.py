@@ -283,7 +283,14 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
         shown.style.hide(axis="index")
         .set_properties(**wrapped)
         .set_properties(subset=["claim", "note"], **{"min-width": "13em"})
+        .set_properties(subset=["where"], **{"min-width": "8em"})
         .set_properties(subset=["thesis", "ours"], **numbers)
         .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
-        .set_table_styles([{"selector": "th", "props": "text-align: left"}])
+        .set_table_styles(
+            [
+                {"selector": "", "props": "font-size: 0.85em"},
+                {"selector": "th", "props": "text-align: left"},
+                {"selector": "th.col2, th.col3", "props": "text-align: right"},
+            ]
+        )
     )
