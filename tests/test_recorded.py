@@ -20,7 +20,7 @@ from prunekit.study.recorded import Recorded
 RESULTS = BOOK / "results"
 DECLARED = sorted(path.stem for path in (BOOK / "studies").glob("*.toml"))
 STUDIES = [name for name in DECLARED if (RESULTS / name / "provenance.json").is_file()]
-CHAPTERS = sorted((BOOK.parent / "notebooks").glob("1[0-2]_*.ipynb"))
+CHAPTERS = sorted((BOOK.parent / "notebooks").glob("1[0-4]_*.ipynb"))
 # Numbers of sections, tables, figures and versions are names, not results.
 NAMES = re.compile(
     r"\b(sections?|tables?|figures?|chapters?|SqueezeNet|version) [\d.]+((, | to | and )[\d.]+)*",
