@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from prunekit.plots import similarity as plots
+from prunekit.plots.study import budget_curves
 from prunekit.plots.style import CRITERION_COLOURS
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
@@ -137,7 +138,7 @@ def test_figures_are_drawn_from_the_tables_of_a_study(recorded):
     assert list(means.get_ydata()) == pytest.approx(expected)
     assert set(unpruned.get_ydata()) == {0.9}
 
-    curves = plots.budget_curves(table).axes[0].lines
+    curves = budget_curves({"the digits": table}).axes[0].lines
     assert len(curves) == 3
     for line in curves:
         assert line.get_xdata()[0] == 0 and line.get_xdata()[-1] >= 0.7

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from prunekit.plots.activations import map_grid
 from prunekit.plots.ranking import CRITERION_LABELS
-from prunekit.plots.study import PERCENT, draw_curves
+from prunekit.plots.study import PERCENT
 from prunekit.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
 from prunekit.schedule import Criteria, is_schedule, stages
 
@@ -86,25 +86,6 @@ def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> Figure:
     axes.set(xlabel="filters removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(PERCENT)
     axes.grid(visible=False, axis="y")
-    plt.close(figure)
-    return figure
-
-
-def budget_curves(table: pd.DataFrame) -> Figure:
-    """Validation accuracy after each iteration against the MACs removed: a line a variant.
-
-    Parameters
-    ----------
-    table
-        Rows ``variant``, ``seed``, ``iteration``, ``macs`` and ``accuracy_after``.
-        Lines are means over seeds, bands reach from the lowest to the highest.
-    """
-    before = table.groupby(["variant", "seed"])["macs"].transform("first")
-    rows = table.assign(macs_removed=1 - table["macs"] / before, ratio=table["iteration"])
-    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    draw_curves(axes, rows, "macs_removed", "accuracy_after")
-    axes.set(xlabel="MACs removed", ylabel="validation accuracy")
-    axes.legend(loc="lower left", fontsize=8)
     plt.close(figure)
     return figure
 

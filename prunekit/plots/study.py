@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from pandas.io.formats.style import Styler
 
 from prunekit.plots.pruning import by_block
 from prunekit.plots.ranking import CRITERION_LABELS
@@ -136,6 +135,31 @@ def draw_curves(ax: Axes, networks: pd.DataFrame, x: str, y: str = "test_accurac
         ax.plot(spread["x"], spread["mean"], **look, markersize=4, label=label(variant))
     ax.xaxis.set_major_formatter(PERCENT)
     ax.yaxis.set_major_formatter(PERCENT)
+
+
+def budget_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Validation accuracy after each iteration against the MACs removed: a panel a network.
+
+    Parameters
+    ----------
+    tables
+        For each network rows ``variant``, ``seed``, ``iteration``, ``macs`` and
+        ``accuracy_after``. Lines are means over seeds, bands reach from the
+        lowest to the highest.
+    """
+    fig, panels = plt.subplots(
+        1, len(tables), figsize=(max(7, 3.2 * len(tables)), 3.8), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for ax, (name, table) in zip(panels.flat, tables.items(), strict=True):
+        before = table.groupby(["variant", "seed"])["macs"].transform("first")
+        rows = table.assign(macs_removed=1 - table["macs"] / before, ratio=table["iteration"])
+        draw_curves(ax, rows, "macs_removed", "accuracy_after")
+        ax.set(title=name, xlabel="MACs removed")
+        ax.legend(loc="lower left", fontsize=8)
+    panels[0, 0].set_ylabel("validation accuracy")
+    plt.close(fig)
+    return fig
 
 
 def beside_the_thesis(networks: pd.DataFrame, thesis: Mapping[str, pd.Series]) -> Figure:
@@ -270,27 +294,3 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     axes[0].legend(fontsize=8)
     plt.close(fig)
     return fig
-
-
-def scorecard_table(card: pd.DataFrame) -> Styler:
-    """A scorecard for the page: verdicts told apart by sign and word, not by colour alone."""
-    signs = {"better": "▲", "same": "●", "not confirmed": "✕", "not measured": "–"}
-    shown = card.drop(columns="seeds").rename(columns={"command": "python -m prunekit.study"})
-    shown["verdict"] = [f"{signs[verdict]} {verdict}" for verdict in card["verdict"]]
-    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
-    numbers = {"white-space": "nowrap", "text-align": "right"}
-    return (
-        shown.style.hide(axis="index")
-        .set_properties(**wrapped)
-        .set_properties(subset=["claim", "note"], **{"min-width": "13em"})
-        .set_properties(subset=["where"], **{"min-width": "8em"})
-        .set_properties(subset=["thesis", "ours"], **numbers)
-        .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
-        .set_table_styles(
-            [
-                {"selector": "", "props": "font-size: 0.85em"},
-                {"selector": "th", "props": "text-align: left"},
-                {"selector": "th.col2, th.col3", "props": "text-align: right"},
-            ]
-        )
-    )
