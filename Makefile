@@ -35,8 +35,11 @@ book: $(STAMP)  ## execute the notebooks, render the site, print where it is (PR
 	$(BIN)/jupyter-book build . --path-output "$(BUILD)" -W --keep-going
 	@echo "The book: $(CURDIR)/$(BUILD)/_build/html/index.html"
 
+# Two at a time, a file each: building the site takes as long as most other tests together. One thread
+# each, so that they do not wait for one another's.
+test: export OMP_NUM_THREADS := 1
 test: $(STAMP)  ## run every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 arm: $(STAMP)  ## run the bundle on emulated Cortex-A53 and A72 (installs compiler and emulator)
 	$(BIN)/python -m prunekit.deploy tools
