@@ -13,11 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = (
-    "test_study.py",
-    "test_notebooks.py",
-    "test_site.py",
-)  # a broken function shows in seconds, not after these
+# A broken function shows in seconds, not after these. The longest first: the others run beside it.
+SLOW = ("test_site.py", "test_study.py", "test_notebooks.py")
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 

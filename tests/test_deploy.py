@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from prunekit.deploy import (
     run,
     unpack,
 )
+from prunekit.deploy.bundles import ROOT
 from prunekit.deploy.engines import executorch_engine, onnx_engine
 from prunekit.deploy.extras import need
 from prunekit.deploy.layers import layer_times
@@ -180,6 +182,23 @@ def test_what_is_no_bundle_is_refused(archive, tmp_path):
         run(half)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         run(tmp_path / "none.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "bundle/../../evil", "evil"])
+def test_archive_that_reaches_outside_is_refused(name, tmp_path):
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(BundleError, match=r"bad\.tar\.gz is damaged or no bundle: it holds .*evil"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "folder")
+    assert not (tmp_path / "folder").exists() and not (tmp_path / "evil").exists()
+
+
+def test_archive_with_a_link_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("/etc")
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "link", f"{ROOT}/link")
+    with pytest.raises(BundleError, match=r"it holds .*link"):
+        unpack(tmp_path / "bad.tar.gz", tmp_path / "folder")
 
 
 def test_bundle_needs_models_images_and_plain_names(tmp_path):

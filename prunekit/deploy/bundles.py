@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 
 import numpy as np
@@ -140,7 +140,9 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
     """
     try:
         with tarfile.open(archive) as stored:
-            stored.extractall(folder, filter="data")
+            _refuse_strangers(stored)
+            stored.extraction_filter = getattr(tarfile, "data_filter", None)  # new in 3.11.4
+            stored.extractall(folder)
         root = Path(folder) / ROOT
         manifest = json.loads((root / "manifest.json").read_text("utf-8"))
         files = manifest["files"]
@@ -154,6 +156,15 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
     if changed:
         raise BundleError(f"{archive}: {', '.join(changed)} changed since the bundle was written")
     return root, manifest
+
+
+def _refuse_strangers(stored: tarfile.TarFile) -> None:
+    """Nothing but files and folders of a bundle, so that none lands outside of it."""
+    for member in stored:
+        parts = PurePosixPath(member.name).parts
+        plain = member.isfile() or member.isdir()
+        if not plain or parts[:1] != (ROOT,) or ".." in parts:
+            raise tarfile.TarError(f"it holds {member.name}")
 
 
 def some_images(images: ImageSet, count: int, size: int) -> tuple[Tensor, Tensor]:
