@@ -99,6 +99,15 @@ def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
     assert row["accuracy_lost"].item() == pytest.approx(0.4)
 
 
+def test_the_unpruned_network_has_one_time_a_seed_the_fastest(networks):
+    slow = (networks["ratio"] == 0) & (networks["variant"] == "random")
+    timed = networks.assign(milliseconds=networks["macs"] / 10)
+    timed["milliseconds"] = timed["milliseconds"].mask(slow, 2 * timed["milliseconds"])
+    unpruned = findings.relative(timed).query("ratio == 0")
+    assert (unpruned["milliseconds"] == unpruned["macs"] / 10).all()
+    assert (unpruned["milliseconds_removed"] == 0).all()
+
+
 def test_interval_of_three_seeds_is_students():
     mean, half = findings.mean_interval([0.4, 0.1, 0.7])
     assert (mean, half) == pytest.approx((0.4, 4.303 * 0.3 / math.sqrt(3)), rel=1e-3)
