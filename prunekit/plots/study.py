@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from prunekit.plots.pruning import by_block
 from prunekit.plots.ranking import CRITERION_LABELS
@@ -288,6 +288,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
                             alpha=0.15, linewidth=0)  # fmt: skip
             ax.plot(spread["mean"], **look, markersize=4, label=label(variant))
         ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("validation accuracy")
     axes[0].yaxis.set_major_formatter(PERCENT)
     axes[1].set_ylabel("training loss")
