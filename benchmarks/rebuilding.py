@@ -41,7 +41,7 @@ SHARE = 0.3
 ENOUGH = 120  # seconds after which no further round begins: DenseNet takes torch-pruning long
 
 
-def case(name: str, measured: str, rounds: int) -> dict[str, float]:
+def case(name: str, measured: str, rounds: int) -> dict[str, float | str]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build(name).eval()
@@ -72,7 +72,7 @@ def case(name: str, measured: str, rounds: int) -> dict[str, float]:
         for key, value in measured.items():
             seconds.setdefault(key, []).append(value)
 
-    start = time.perf_counter()
+    start, refusal = time.perf_counter(), ""
     for done in range(rounds):
         if done and time.perf_counter() - start > ENOUGH:
             break
@@ -80,39 +80,50 @@ def case(name: str, measured: str, rounds: int) -> dict[str, float]:
         note(trace=timed(lambda: trace(model, x))[0])
         selection, _ = timed(lambda: select(ranking, count))
         removal, small = timed(lambda: rebuild(model, x, remove))
-        same_removal, same = theirs(remove_in_place, remove)
-        if sizes(same) != sizes(small):
-            raise ValueError("torch-pruning removed something else")
-        note(select=selection, rebuild=removal, removal=selection + removal)
-        note(their_removal=same_removal, whole=timed(ours)[0])
-        note(their_whole=theirs(plan_and_remove, SHARE)[0])
+        note(select=selection, rebuild=removal, removal=selection + removal, whole=timed(ours)[0])
+        if refusal:
+            continue
+        try:
+            same_removal, same = theirs(remove_in_place, remove)
+            if sizes(same) != sizes(small):
+                raise ValueError("torch-pruning removed something else")
+            note(their_removal=same_removal, their_whole=theirs(plan_and_remove, SHARE)[0])
+        except Exception as error:  # the table says which network it cannot do, and why
+            refusal = f"{type(error).__name__}: {error}"
     medians = {key: statistics.median(times) for key, times in seconds.items()}
-    return {
+    result = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "layers": len(graph.layers),
         "rounds": len(seconds["trace"]),
         "trace_s": medians["trace"],
         "select_s": medians["select"],
         "rebuild_s": medians["rebuild"],
+        "rank_select_rebuild_s": medians["whole"],
+    }
+    if refusal:
+        return result | {"torch_pruning_error": refusal}
+    return result | {
         "torch_pruning_remove_s": medians["their_removal"],
         "removal_ratio": median_ratio(seconds["removal"], seconds["their_removal"]),
-        "rank_select_rebuild_s": medians["whole"],
         "torch_pruning_plan_remove_s": medians["their_whole"],
         "whole_ratio": median_ratio(seconds["whole"], seconds["their_whole"]),
     }
 
 
 def row(name: str, rounds: int) -> dict[str, object]:
-    def run(measured: str) -> dict[str, float]:
+    def run(measured: str) -> dict[str, float | str]:
         done = in_process(__file__, "--case", name, measured, "--rounds", str(rounds))
         if "error" in done:
             raise RuntimeError(f"{name}, {measured}: {done['error']}")
         return done
 
     times = run("time")
-    ours, theirs = run("memory of prunekit")["peak"], run("memory of torch-pruning")["peak"]
-    memory = {"prunekit_peak_mb": ours, "torch_pruning_peak_mb": theirs}
-    return {"model": name, **times, **memory, "memory_ratio": ours / theirs}
+    result = {"model": name, **times, "prunekit_peak_mb": run("memory of prunekit")["peak"]}
+    if "torch_pruning_error" in times:
+        return result
+    theirs = run("memory of torch-pruning")["peak"]
+    memory = {"torch_pruning_peak_mb": theirs, "memory_ratio": result["prunekit_peak_mb"] / theirs}
+    return result | memory
 
 
 def main() -> None:
