@@ -107,9 +107,10 @@ def prune(
         second.
     criterion
         As for :func:`prunekit.rank`. Or a schedule, a list of pairs of a
-        share of filters removed and the criterion that ranks from there on:
-        with ``[(0, "combined"), (0.4, "similarity_cosine")]`` the second one
-        ranks every iteration that begins with 40 % or more removed.
+        share removed of what ``budget`` names and the criterion that ranks
+        from there on: with ``[(0, "combined"), (0.4, "similarity_cosine")]``
+        the second one ranks every iteration that begins with 40 % or more
+        removed.
     ratio
         Share to remove, between 0 and 1, of what ``budget`` names.
     per_iteration
@@ -206,7 +207,7 @@ def prune(
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(seed + iteration)
-        chosen = criterion_at(criterion, 1 - run.rows[-1]["filters"] / run.rows[0]["filters"])
+        chosen = criterion_at(criterion, _removed(run, budget))
         ranking = rank(run.model, train_loader, chosen, batches=rank_batches)
         most, goal = removable(ranking, **limits).groups, ratio
         if per_iteration >= 1:
@@ -239,20 +240,23 @@ def prune(
         else:
             run.model = smaller
             run.rebuilt = iteration
-            if 1 - run.rows[-1][budget] / run.rows[0][budget] >= ratio - 1e-9:
+            if _removed(run, budget) >= ratio - 1e-9:
                 run.stopped = "ratio"
         if checkpoint is not None:
             run.write(checkpoint, settings)
         if report is not None and run.rebuilt == iteration:
             report(run.model, run.rows)
     if run.stopped == "floor":
-        share = 1 - run.rows[-1][budget] / run.rows[0][budget]
         warnings.warn(
-            f"pruning ended at {share:.1%} of {budget}, before the {ratio:.1%} asked for: no more "
+            f"pruning ended at {_removed(run, budget):.1%} of {budget}, before the {ratio:.1%} asked for: no more "
             f"can be removed with {', '.join(f'{name}={value}' for name, value in limits.items())}",
             stacklevel=2,
         )
     return _history(run, layers)
+
+
+def _removed(run: Run, budget: Budget) -> float:
+    return 1 - run.rows[-1][budget] / run.rows[0][budget]
 
 
 def _history(run: Run, layers: list[str]) -> PruningHistory:

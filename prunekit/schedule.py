@@ -10,12 +10,12 @@ from typing import Any
 from prunekit.criteria.ranking import AnyCriterion, lookup
 from prunekit.runs import describe
 
-#: One criterion; or several, each with the share of filters removed from which on it ranks.
+#: One criterion; or several, each with the share removed of the budget from which on it ranks.
 Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]
 
 
 def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
-    """The criterion that ranks once the share ``removed`` of all filters is gone.
+    """The criterion that ranks once the share ``removed`` is gone of what a budget counts.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
     """
     if not is_schedule(criterion):
         return criterion
-    # Half a filter of a million: a share computed as 1 - 0.6 must still be 0.4.
+    # A share computed as 1 - 0.6 must still be 0.4.
     begun = [chosen for start, chosen in stages(criterion) if start <= removed + 5e-7]
     return begun[-1]
 
@@ -47,7 +47,7 @@ def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, 
     rising = all(a < b for a, b in pairwise(starts))
     if not pairs or len(starts) < len(pairs) or starts[0] != 0 or not rising or starts[-1] >= 1:
         raise ValueError(
-            "a schedule of criteria lists pairs of a share of filters removed and a criterion; "
+            "a schedule of criteria lists pairs of a share removed and a criterion; "
             "the shares rise from 0 and stay below 1, as in [[0, 'combined'], [0.4, "
             f"'similarity_cosine']], not {schedule!r}"
         )

@@ -71,6 +71,14 @@ def test_layers_keep_round_numbers_of_filters(noise):
 SCHEDULE = [(0, "weight_l1"), (0.3, "similarity_cosine"), (0.45, "random")]
 
 
+def test_a_schedule_switches_at_shares_of_the_budget(noise):
+    schedule = [(0, "weight_l1"), (0.3, "random")]
+    rows = quickly(noise, criterion=schedule, budget="macs", ratio=0.6, per_iteration=0.2).table
+    assert rows["criterion"].tolist()[1:] == ["weight_l1", "weight_l1", "random"]
+    gone = 1 - rows["macs"] / rows["macs"][0]
+    assert 0.2 <= gone[1] < 0.3 <= gone[2]
+
+
 def test_a_schedule_switches_between_criteria_at_shares_of_filters_removed(noise, tmp_path):
     history = quickly(noise, criterion=SCHEDULE, ratio=0.6, per_iteration=30, folder=tmp_path)
     expected = [None, "weight_l1", "weight_l1", "similarity_cosine", "random"]

@@ -118,7 +118,7 @@ def test_a_study_lands_on_equal_macs_whatever_ranks(recorded):
     reported = networks[networks["ratio"] == 0.7].set_index(["variant", "seed"])["macs"]
     assert reported.to_dict() == ends.to_dict()
     switched = table[(table["variant"] == "switch_30") & (table["iteration"] > 0)]
-    gone = 1 - switched.groupby("seed")["filters"].shift(fill_value=184) / 184
+    gone = 1 - switched.groupby("seed")["macs"].shift(fill_value=unpruned) / unpruned
     by_share = np.where(gone >= 0.3, "similarity_filters", "weight_l1")
     assert switched["criterion"].tolist() == by_share.tolist()
     assert set(by_share) == {"similarity_filters", "weight_l1"}

@@ -118,6 +118,7 @@ def test_variants_and_seeds_span_the_runs(tmp_path):
         (("seeds", "seed"), "seed means nothing"),
         (("title = ", "title = = "), "not valid TOML"),
         (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
+        (('start = "tiny"', 'start = "tiny"\nkeep_model = "int8"'), "keep_model must be"),
         (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
         (
             ("ratio = 0.4", 'ratio = 0.4\nbudget = "latency"'),

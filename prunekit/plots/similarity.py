@@ -71,7 +71,7 @@ def twin_curves(tables: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
 
 
 def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> Figure:
-    """Which criterion ranks while filters go, from none to the share ``end``: a bar a schedule."""
+    """Which criterion ranks while MACs go, from none to the share ``end``: a bar a schedule."""
     figure, axes = plt.subplots(figsize=(7, 0.8 + 0.36 * len(schedules)), layout="constrained")
     colours: dict[str, str] = {}
     for row, schedule in enumerate(schedules.values()):
@@ -83,7 +83,7 @@ def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> Figure:
             axes.text((start + until) / 2, row, LABELS.get(criterion, criterion), ha="center",
                       va="center", color="white", fontsize=9, fontweight="bold")  # fmt: skip
     axes.set_yticks(range(len(schedules)), schedules)
-    axes.set(xlabel="filters removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
+    axes.set(xlabel="MACs removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(PERCENT)
     axes.grid(visible=False, axis="y")
     plt.close(figure)
@@ -104,7 +104,7 @@ def switch_dots(
         Rows ``variant``, ``seed``, ``ratio`` and ``test_accuracy``: each seed is
         a ring, the mean a dot.
     switches
-        For each variant the share of filters removed at which similarity takes
+        For each variant the share of MACs removed at which similarity takes
         over; 0 for similarity alone, 1 for saliency alone.
     unpruned
         Accuracy before pruning, a dotted line.

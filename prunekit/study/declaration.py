@@ -49,15 +49,16 @@ class Study:
         decides what a run computes, but the data and the starting weights.
     threads : int
         Threads of one run.
-    keep_model : bool
-        Whether the last network of each run is a result.
+    keep_model : bool or "half"
+        Whether the last network of each run is a result; ``"half"`` keeps it
+        in half precision, at half the bytes.
     """
 
     name: str
     title: str
     runs: dict[str, dict[str, Any]]
     threads: int = 1
-    keep_model: bool = False
+    keep_model: bool | str = False
 
 
 def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study:
@@ -98,6 +99,8 @@ def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study
         path = Path(folder) / f"{name}.toml"
     declared = _read(path)
     _refuse_unknown(declared, set(SETTINGS) | OF_THE_STUDY, path)
+    if declared.get("keep_model", False) not in (True, False, "half"):
+        raise ValueError(f'{path}: keep_model must be true, false or "half"')
     variants = declared.get("variants") or [{"name": path.stem}]
     shared = SETTINGS | {key: value for key, value in declared.items() if key in SETTINGS}
     runs: dict[str, dict[str, Any]] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from prunekit.files import replacing, write_json
+from prunekit.storage import load, save
 from prunekit.study.declaration import Study
 from prunekit.study.work import DONE, FRESH, MODEL
 
@@ -90,8 +91,9 @@ class Recorded:
                 self._add_rows(name, run, pd.read_csv(done / f"{name}.csv"))
         if self.study.keep_model:
             (self.folder / run).mkdir(exist_ok=True)
-            with replacing(self.folder / run / MODEL) as temporary:
-                temporary.write_bytes((done / MODEL).read_bytes())
+            model = load(done / MODEL)
+            kept = model.half() if self.study.keep_model == "half" else model
+            save(kept, self.folder / run / MODEL)
         records[run] = record
         ordered = {name: records[name] for name in self.study.runs if name in records}
         write_json({"title": self.study.title, "runs": ordered}, self.folder / PROVENANCE)

@@ -86,7 +86,7 @@ def _networks(
         inputs = torch.zeros(1, 3, settings["input_size"], settings["input_size"])
         kept = recorded.folder / run / MODEL
         if recorded.study.keep_model and kept.is_file():
-            yield key, load(kept), inputs
+            yield key, load(kept).float(), inputs
             continue
         if settings["start"] not in starts:
             starts[settings["start"]] = start(settings["start"], 10, results)

@@ -133,7 +133,7 @@ def start(name: str, classes: int, results: Path) -> nn.Module:
     refuse_missing_start(name, results)
     if name in FRESH:
         return FRESH[name](classes)
-    return load(results / name / MODEL)
+    return load(results / name / MODEL).float()  # some are kept in half precision
 
 
 def refuse_missing_start(name: str, results: Path) -> None:
