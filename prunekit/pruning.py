@@ -247,9 +247,10 @@ def prune(
         if report is not None and run.rebuilt == iteration:
             report(run.model, run.rows)
     if run.stopped == "floor":
+        fixed = ", ".join(f"{name}={value}" for name, value in limits.items())
         warnings.warn(
-            f"pruning ended at {_removed(run, budget):.1%} of {budget}, before the {ratio:.1%} asked for: no more "
-            f"can be removed with {', '.join(f'{name}={value}' for name, value in limits.items())}",
+            f"pruning ended at {_removed(run, budget):.1%} of {budget}, before the {ratio:.1%} "
+            f"asked for: no more can be removed with {fixed}",
             stacklevel=2,
         )
     return _history(run, layers)
