@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import pandas as pd
 from torch import Tensor, nn
 
+from prunekit.channels import trace
 from prunekit.measure import latencies, profile
 from prunekit.runs import Run
 from prunekit.selection import select
-from prunekit.surgery import rebuild
+from prunekit.surgery import Removal, carrier
 
 Budget = Literal["filters", "parameters", "macs", "latency"]
 BUDGETS = get_args(Budget)
@@ -75,16 +78,50 @@ def enough(
     group: it never makes an iteration smaller.
     """
     first = run.rows[0]
+    if not most or budget == "latency":
+        return most
+    after = None if budget == "filters" else left_after(run.model, example_inputs, budget)
     # Filters are counted in whole numbers, so that rounding cannot ask for one more.
     filters = math.ceil(ratio * first["filters"] - 1e-9) - run.filters_removed
 
     def reached(groups: int) -> bool:
         selection = select(ranking, groups, **limits)
-        if budget == "filters":
+        if after is None:
             return selection.filters >= filters
-        smaller = rebuild(run.model, example_inputs, selection)
-        return getattr(profile(smaller, example_inputs), budget) <= (1 - ratio) * first[budget]
+        return after(selection) <= (1 - ratio) * first[budget]
 
-    if not most or budget == "latency" or not reached(most):
+    if not reached(most):
         return most
     return 1 + bisect_left(range(1, most), True, key=reached)
+
+
+def left_after(
+    model: nn.Module, example_inputs: Tensor, budget: Budget
+) -> Callable[[Removal], int]:
+    """What :func:`prunekit.profile` would count after a removal, without making the network.
+
+    A weight costs one parameter, and one MAC at each position where it is
+    used; how many are left is the product of what is kept in each dimension.
+    """
+    graph, cost = trace(model, example_inputs), profile(model, example_inputs)
+    worth: Counter[int] = Counter()
+    if budget == "parameters":
+        worth.update({id(parameter): 1 for parameter in model.parameters()})
+    else:
+        for row in cost.layers[cost.layers["macs"] > 0].itertuples():
+            weight = model.get_submodule(row.layer).weight
+            worth[id(weight)] += row.macs // weight.numel()
+    carriers = {id(tensor := carrier(model, name)): (tensor.numel(), list(dims.values()))
+                for name, dims in graph.slices.items()}  # fmt: skip
+
+    def left(remove: Removal) -> int:
+        gone = graph.groups_of(remove)
+        lost = 0
+        for tensor, (size, dims) in carriers.items():
+            if worth[tensor]:
+                rest = size // math.prod(map(len, dims))
+                kept = math.prod(int((~gone[groups]).sum()) for groups in dims)
+                lost += worth[tensor] * (size - rest * kept)
+        return getattr(cost, budget) - lost
+
+    return left

@@ -57,7 +57,7 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     gone = graph.groups_of(remove)
     memo: dict[int, object] = {}
     for name, dims in graph.slices.items():
-        tensor = _carrier(model, name)
+        tensor = carrier(model, name)
         kept = {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         memo[id(tensor)] = _sliced(tensor, kept)
     small = quick_deepcopy(model, memo)
@@ -81,7 +81,7 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
     parameters = {id(parameter) for parameter in masked.parameters()}
     with torch.no_grad():
         for name, dims in graph.slices.items():
-            tensor = _carrier(masked, name)
+            tensor = carrier(masked, name)
             if id(tensor) not in parameters:
                 continue
             for dim, groups in dims.items():
@@ -90,7 +90,7 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
     return masked
 
 
-def _carrier(model: nn.Module, name: str) -> Tensor:
+def carrier(model: nn.Module, name: str) -> Tensor:
     """The parameter or buffer at ``name``."""
     place, _, leaf = name.rpartition(".")
     owner = model.get_submodule(place)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import random_networks
 from test_pruning import FILTERS, assert_same_run, quickly
+from test_surgery import some_of_every_layer
 
-from prunekit import profile, rank, rebuild, select
+from prunekit import profile, rank, rebuild, select, trace
+from prunekit.budgets import left_after
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +32,16 @@ def test_the_last_iteration_takes_the_fewest_groups_that_reach_the_budget(noise,
     ranking = rank(before.model, noise, "weight_l1")
     fewer = rebuild(before.model, noise[0][0], select(ranking, last - 1))
     assert getattr(profile(fewer, noise[0][0]), budget) > 0.5 * history.table[budget].iloc[0]
+
+
+@settings(max_examples=settings.default.max_examples // 2)
+@given(random_networks(), st.integers(0, 2**16))
+def test_what_a_removal_leaves_is_known_without_rebuilding(model, seed):
+    x = torch.zeros(1, 3, 8, 8, dtype=torch.double)
+    remove = some_of_every_layer(trace(model, x), 0.7, seed)
+    rebuilt = profile(rebuild(model, x, remove), x)
+    assert left_after(model, x, "parameters")(remove) == rebuilt.parameters
+    assert left_after(model, x, "macs")(remove) == rebuilt.macs
 
 
 @pytest.mark.parametrize("budget", ["filters", "parameters", "macs"])
