@@ -2,8 +2,9 @@
 
 Both libraries begin with the same trained network and remove filters in the same number of
 rounds, each round down to the same MACs, with the same fine-tuning by the same code between
-rounds and at the end. They differ in what they remove. Criteria are compared on validation; the
-test set is looked at once a run.
+rounds and at the end. They differ in what they remove. The ResNets lose filters inside their blocks
+only (see ``networks.STAY``). Criteria are compared on validation; the test set is looked at once a
+run.
 
 Resumes: a run whose row stands in the table already is passed over.
 """
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from common import RESULTS, current_commit, in_process, record
+from networks import staying
 from torch import nn
 from torch_pruning import importance, pruner
 
@@ -77,11 +79,12 @@ def case(name: str, library: str, criterion: str, seed: int) -> dict[str, object
     model.load_state_dict(trained.state_dict())
     x = torch.zeros(1, 3, setting.pixels, setting.pixels)
     whole = profile(model, x).macs
+    stay = staying(name, trace(model, x))
     remove = by_prunekit if library == "prunekit" else by_torch_pruning
     for done in range(1, setting.rounds + 1):
         torch.manual_seed(seed + done)
         share = 1 - (1 - setting.macs_left) * done / setting.rounds
-        model = remove(model, train, criterion, share * whole, setting.rank_batches)
+        model = remove(model, train, criterion, share * whole, setting.rank_batches, stay)
         last = done == setting.rounds
         epochs = setting.epochs_last if last else setting.epochs_each
         fit(model, train, epochs=epochs, lr=setting.lr, label_smoothing=0.1, progress=False)
@@ -95,7 +98,7 @@ def case(name: str, library: str, criterion: str, seed: int) -> dict[str, object
 
 
 def by_prunekit(
-    model: nn.Module, train: Loader, criterion: str, macs: float, batches: int
+    model: nn.Module, train: Loader, criterion: str, macs: float, batches: int, stay: list[str]
 ) -> nn.Module:
     images = list(islice(train, 1))  # prune wants to measure on something
     ratio = 1 - macs / profile(model, images[0][0][:1]).macs
@@ -107,6 +110,7 @@ def by_prunekit(
         ratio,
         ALL_FILTERS,
         budget="macs",
+        exclude=stay,
         fine_tune=None,
         rank_batches=batches,
         progress=False,
@@ -114,7 +118,7 @@ def by_prunekit(
 
 
 def by_torch_pruning(
-    model: nn.Module, train: Loader, criterion: str, macs: float, batches: int
+    model: nn.Module, train: Loader, criterion: str, macs: float, batches: int, stay: list[str]
 ) -> nn.Module:
     """In small steps over all layers, as its own examples go towards a number of MACs."""
     x = next(iter(train))[0][:1]
@@ -132,7 +136,11 @@ def by_torch_pruning(
         pruning_ratio=0.95,
         max_pruning_ratio=0.9,
         iterative_steps=400,
-        ignored_layers=[model.get_submodule(n) for n in graph.layers if n not in graph.prunable],
+        ignored_layers=[
+            model.get_submodule(name)
+            for name in graph.layers
+            if name not in graph.prunable or name in stay
+        ],
     )
     while profile(model, x).macs > macs:
         by_steps.step()

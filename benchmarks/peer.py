@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch_pruning
 from torch import Tensor, nn
@@ -37,10 +39,12 @@ def remove_in_place(
 
 
 def plan_and_remove(
-    model: nn.Module, example_inputs: Tensor, graph: ChannelGraph, share: float
+    model: nn.Module, example_inputs: Tensor, stay: Iterable[str], share: float
 ) -> None:
-    """The usual way with torch-pruning: score by L1 norm, select over all layers, remove."""
-    fixed = [model.get_submodule(name) for name in graph.layers if name not in graph.prunable]
+    """The usual way with torch-pruning: score by L1 norm, select over all layers, remove.
+
+    ``stay`` names layers that keep their filters.
+    """
     torch_pruning.pruner.BasePruner(
         model,
         example_inputs,
@@ -48,7 +52,7 @@ def plan_and_remove(
         global_pruning=True,
         pruning_ratio=share,
         max_pruning_ratio=0.9,
-        ignored_layers=fixed,
+        ignored_layers=[model.get_submodule(name) for name in stay],
     ).step()
 
 

@@ -3,7 +3,8 @@
 ``removal_ratio`` is for those who have a ranking: selecting 30 % of the groups and ``rebuild``,
 which traces, against torch-pruning's dependency graph and the pruning of the same filters, which
 it is told. ``whole_ratio`` adds the ranking by L1 norm, against torch-pruning's pruner set to do
-the same.
+the same. Networks with coupled layers that torch-pruning takes for others (see ``networks.STAY``)
+lose filters in the other layers only, in both libraries.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 
 import torch
 from common import current_commit, in_process, median_ratio, peak_of, record, timed
-from networks import build, known
+from networks import build, known, staying
 from peer import plan_and_remove, remove_in_place, sizes
 
 from prunekit import rank, rebuild, select, trace
@@ -49,22 +50,27 @@ def case(name: str, measured: str, rounds: int) -> dict[str, float | str]:
     batches = [(x, torch.zeros(1).long())]
     graph = trace(model, x)
     ranking = rank(model, batches, "weight_l1")
-    count = int(SHARE * ranking["group"].nunique())
-    remove = select(ranking, count)
+    stay = staying(name, graph)
+    count = int(SHARE * ranking.loc[~ranking["layer"].isin(stay), "group"].nunique())
+    remove = select(ranking, count, exclude=stay)
 
     def ours() -> torch.nn.Module:
-        return rebuild(model, x, select(rank(model, batches, "weight_l1"), count))
+        ranked = rank(model, batches, "weight_l1")
+        return rebuild(model, x, select(ranked, count, exclude=stay))
+
+    def plan(same: torch.nn.Module) -> None:
+        plan_and_remove(same, x, [*stay, *(set(graph.layers) - set(graph.prunable))], SHARE)
 
     if measured == "memory of prunekit":
         return {"peak": peak_of(ours)}
     if measured == "memory of torch-pruning":
         # It changes the model it is given, so the copy that keeps the original counts as well.
-        return {"peak": peak_of(lambda: plan_and_remove(copy.deepcopy(model), x, graph, SHARE))}
+        return {"peak": peak_of(lambda: plan(copy.deepcopy(model)))}
 
-    def theirs(function: Callable, argument: object) -> tuple[float, torch.nn.Module]:
+    def theirs(function: Callable) -> tuple[float, torch.nn.Module]:
         same = copy.deepcopy(model)
         gc.collect()
-        return timed(lambda: function(same, x, graph, argument))[0], same
+        return timed(lambda: function(same))[0], same
 
     seconds: dict[str, list[float]] = {}
 
@@ -78,16 +84,16 @@ def case(name: str, measured: str, rounds: int) -> dict[str, float | str]:
             break
         gc.collect()
         note(trace=timed(lambda: trace(model, x))[0])
-        selection, _ = timed(lambda: select(ranking, count))
+        selection, _ = timed(lambda: select(ranking, count, exclude=stay))
         removal, small = timed(lambda: rebuild(model, x, remove))
         note(select=selection, rebuild=removal, removal=selection + removal, whole=timed(ours)[0])
         if refusal:
             continue
         try:
-            same_removal, same = theirs(remove_in_place, remove)
+            same_removal, same = theirs(lambda same: remove_in_place(same, x, graph, remove))
             if sizes(same) != sizes(small):
                 raise ValueError("torch-pruning removed something else")
-            note(their_removal=same_removal, their_whole=theirs(plan_and_remove, SHARE)[0])
+            note(their_removal=same_removal, their_whole=theirs(plan)[0])
         except Exception as error:  # the table says which network it cannot do, and why
             refusal = f"{type(error).__name__}: {error}"
     medians = {key: statistics.median(times) for key, times in seconds.items()}
