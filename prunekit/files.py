@@ -19,6 +19,8 @@ from torch import Tensor
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place if the block ends well.
 
+    Folders on the way are made.
+
     Examples
     --------
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -28,6 +30,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     'whole'
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     os.close(handle)
     temporary = Path(name)

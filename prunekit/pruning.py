@@ -67,7 +67,6 @@ class PruningHistory:
     def save(self, folder: str | Path) -> None:
         """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "table.csv") as temporary:
             self.table.to_csv(temporary, index=False)
         with replacing(folder / "pattern.csv") as temporary:
@@ -197,8 +196,6 @@ def prune(
         row |= {"latency": 1.0} if budget == "latency" else {}
         row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
         run = Run(original, [row | {"seconds": time.perf_counter() - start}])
-    if checkpoint is not None:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if budget == "latency":
         unpruned = copy.deepcopy(model)
         plain_layout(unpruned)

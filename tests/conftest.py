@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 def root() -> Path:
     """The top folder of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def noise() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """One batch of ten images, where what they show does not matter."""
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(10, 3, 32, 32, generator=generator), torch.arange(10))]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,18 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import random_networks
-from test_pruning import FILTERS, assert_same_run, quickly
-from test_surgery import some_of_every_layer
+from loops import FILTERS, assert_same_run, quickly
+from networks import random_networks, some_of_every_layer
 
 from prunekit import profile, rank, rebuild, select, trace
 from prunekit.budgets import left_after
-
-
-@pytest.fixture(scope="module")
-def noise():
-    generator = torch.Generator().manual_seed(0)
-    return [(torch.randn(10, 3, 32, 32, generator=generator), torch.arange(10))]
 
 
 @pytest.mark.parametrize("budget", ["parameters", "macs"])

@@ -1,91 +1,16 @@
-"""The loop: its table, its budgets, and runs that are killed."""
+"""The loop: its table, what ends it, and what it refuses."""
 
 from __future__ import annotations
-
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from loops import FILTERS, assert_same_run, network, quickly
 from torch import nn
 
 import prunekit
 from prunekit import profile, prune
-from prunekit.criteria import Random
-from prunekit.data import Loader, load_dataset
-from prunekit.models import TinySqueezeNet
 from prunekit.pruning import CHECKPOINT
-
-FILTERS = 184  # of TinySqueezeNet, the classifier's outputs left out
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over several threads may differ in the last bits from run to run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return TinySqueezeNet()
-
-
-@pytest.fixture(scope="module")
-def noise():
-    generator = torch.Generator().manual_seed(0)
-    return [(torch.randn(10, 3, 32, 32, generator=generator), torch.arange(10))]
-
-
-def digits_loaders():
-    dataset = load_dataset("digits")
-    train = Loader(dataset.train[:160], 32, shuffle=True, augment=True, flip=False)
-    return train, Loader(dataset.val, 64)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return digits_loaders()
-
-
-def quickly(noise, **options):
-    """Prune by weights, without fine-tuning."""
-    settings = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 40, "fine_tune": None}
-    return prune(network(), noise, noise, **(settings | {"progress": False} | options))
-
-
-def on_digits(digits, folder=None, **options):
-    """Three iterations with fine-tuning: the run that gets killed."""
-    settings = {"ratio": 0.6, "per_iteration": 40, "fine_tune": {"epochs": 1, "lr": 0.02}}
-    settings |= {"criterion": "combined", "rank_batches": 2, "progress": False, "seed": 3}
-    return prune(network(), *digits, folder=folder, **(settings | options))
-
-
-@pytest.fixture(scope="module")
-def unbroken(digits):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    history = on_digits(digits)
-    torch.set_num_threads(threads)
-    return history
-
-
-def assert_same_run(history, expected):
-    columns = expected.table.columns.drop("seconds")
-    pd.testing.assert_frame_equal(history.table[columns], expected.table[columns])
-    pd.testing.assert_frame_equal(history.pattern, expected.pattern)
-    assert history.removed == expected.removed
-    assert history.stopped == expected.stopped
-    weights = history.model.state_dict()
-    assert weights.keys() == expected.model.state_dict().keys()
-    for name, tensor in expected.model.state_dict().items():
-        assert torch.equal(weights[name], tensor), name
 
 
 def test_the_table_tells_what_is_left(noise):
@@ -175,87 +100,6 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
     pd.testing.assert_frame_equal(pattern, history.pattern)
     table = pd.read_csv(tmp_path / "run" / "table.csv")
     pd.testing.assert_frame_equal(table, history.table)
-
-
-def test_the_same_seed_gives_the_same_run_and_another_does_not(unbroken, digits):
-    again, other = on_digits(digits), on_digits(digits, seed=4)
-    assert_same_run(again, unbroken)
-    assert not other.table["accuracy_after"].equals(unbroken.table["accuracy_after"])
-
-
-def test_a_killed_run_ends_as_an_unbroken_one(unbroken, digits, tmp_path):
-    script = "import sys, test_pruning; test_pruning.run_until_killed(sys.argv[1])"
-    child = subprocess.run([sys.executable, "-c", script, tmp_path], cwd=Path(__file__).parent)
-    assert child.returncode == -signal.SIGKILL
-    assert_same_run(on_digits(digits, tmp_path), unbroken)
-
-
-def run_until_killed(folder):
-    """What the child does: it dies while the second iteration is being written."""
-    torch.set_num_threads(1)
-    write, path = prunekit.runs.write_tensors, Path(folder) / CHECKPOINT
-
-    def write_or_die(tensors, target, metadata):
-        if path.is_file():
-            path.with_suffix(".part").write_bytes(b"half a file")
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(tensors, target, metadata)
-
-    prunekit.runs.write_tensors = write_or_die
-    on_digits(digits_loaders(), folder)
-
-
-def test_a_run_interrupted_while_fine_tuning_keeps_the_iterations_before(noise, tmp_path):
-    calls = []
-
-    def fine_tune(model, loader):
-        calls.append(model)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    history = quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    assert len(calls) == 4  # one done, one interrupted, two after that
-    assert history.table["filters"].tolist() == [FILTERS, 144, 104, FILTERS // 2]
-    finished = quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    assert len(calls) == 4
-    assert_same_run(finished, history)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"ratio": 0.6}, r"ratio \(0.5 there, 0.6 here\)"),
-        ({"criterion": Random(1), "seed": 5}, "criterion .*, seed "),
-        ({"fine_tune": {"epochs": 1}}, "fine_tune"),
-        ({"exclude": ["features.0"]}, "exclude"),
-    ],
-)
-def test_a_folder_of_other_settings_is_refused_and_kept(noise, tmp_path, options, message):
-    quickly(noise, folder=tmp_path)
-    before = (tmp_path / CHECKPOINT).read_bytes()
-    with pytest.raises(ValueError, match=message):
-        quickly(noise, folder=tmp_path, **options)
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
-
-
-def test_a_folder_of_another_model_is_refused(noise, tmp_path):
-    quickly(noise, folder=tmp_path)
-    torch.manual_seed(1)
-    with pytest.raises(ValueError, match="starting_weights"):
-        prune(TinySqueezeNet(), noise, noise, "weight_l1", 0.5, 40, fine_tune=None, folder=tmp_path)
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: data])
-def test_a_damaged_file_is_named_and_kept(noise, tmp_path, damage):
-    prunekit.save(network(), tmp_path / CHECKPOINT)  # whole, but no pruning run
-    path = tmp_path / CHECKPOINT
-    path.write_bytes(damage(path.read_bytes()))
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=f"{CHECKPOINT} is damaged, or no pruning run"):
-        quickly(noise, folder=tmp_path)
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

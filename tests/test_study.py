@@ -13,38 +13,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from loops import SMALL_STUDY
 
+from prunekit.models import TinySqueezeNet
+from prunekit.storage import load, save
 from prunekit.study import read_study
 from prunekit.study.__main__ import main
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
-from prunekit.study.work import carry_out
+from prunekit.study.work import carry_out, start
 
-SMALL = """
-title = "Two runs in small"
-dataset = "digits"
-batch_size = 64
-start = "tiny"
-seeds = [0, 1]
-train = {{ epochs = 1, lr = 0.02 }}
-
-[prune]
-criterion = "weight_l1"
-ratio = {ratio}
-per_iteration = 40
-fine_tune = {{ epochs = 0.25, lr = 0.01 }}
-
-[finish]
-ratios = [0.0, 0.3]
-fine_tune = {{ epochs = 0.25, lr = 0.01 }}
-"""
 TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
 
 
 @pytest.fixture
 def small(tmp_path):
     path = tmp_path / "small.toml"
-    path.write_text(SMALL.format(ratio=0.4))
+    path.write_text(SMALL_STUDY.format(ratio=0.4))
     return path
 
 
@@ -52,7 +38,7 @@ def small(tmp_path):
 def unbroken(tmp_path_factory):
     """The file of a study that is recorded; tests that change anything copy its folder."""
     path = tmp_path_factory.mktemp("unbroken") / "small.toml"
-    path.write_text(SMALL.format(ratio=0.4))
+    path.write_text(SMALL_STUDY.format(ratio=0.4))
     main(command(path, "--workers", "1"))
     return path
 
@@ -93,61 +79,6 @@ def wait_for(found, seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-# Declarations
-
-
-def test_variants_and_seeds_span_the_runs(tmp_path):
-    (tmp_path / "base.toml").write_text(SMALL.format(ratio=0.4))
-    (tmp_path / "more.toml").write_text(
-        'like = "base"\nseeds = [3]\nprune.ratio = 0.5\n'
-        '[[variants]]\nname = "a"\n[[variants]]\nname = "b"\nprune.fine_tune.epochs = 2\n'
-    )
-    runs = read_study(tmp_path / "more.toml").runs
-    assert list(runs) == ["a-seed3", "b-seed3"]
-    assert runs["a-seed3"]["prune"]["ratio"] == 0.5
-    assert runs["a-seed3"]["prune"]["fine_tune"] == {"epochs": 0.25, "lr": 0.01}
-    assert runs["b-seed3"]["prune"]["fine_tune"] == {"epochs": 2, "lr": 0.01}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("per_iteration", "per_iterations"), "per_iterations means nothing"),
-        (('start = "tiny"\n', ""), "start is missing"),
-        (("ratio = 0.4\n", ""), "prune must say ratio"),
-        (("seeds", "seed"), "seed means nothing"),
-        (("title = ", "title = = "), "not valid TOML"),
-        (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
-        (('start = "tiny"', 'start = "tiny"\nkeep_model = "int8"'), "keep_model must be"),
-        (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
-        (
-            ("ratio = 0.4", 'ratio = 0.4\nbudget = "latency"'),
-            "ratios of latency: a time is not exact",
-        ),
-    ],
-)
-def test_a_file_that_says_something_else_is_refused(small, change, message):
-    small.write_text(SMALL.format(ratio=0.4).replace(*change))
-    with pytest.raises(ValueError, match=message):
-        read_study(small)
-
-
-def test_a_study_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(FileNotFoundError, match=r"nonesuch.*smoke"):
-        read_study("nonesuch")
-
-
-def test_a_start_that_is_not_recorded_names_the_study_to_run(small):
-    small.write_text(SMALL.format(ratio=0.4).replace('"tiny"', '"base/base-seed0"'))
-    with pytest.raises(SystemExit, match="run the study 'base' first"):
-        main(command(small))
-
-
-def test_every_study_of_the_book_can_be_read(root):
-    for path in (root / "book" / "studies").glob("*.toml"):
-        assert read_study(path.stem).runs
-
-
 # One run
 
 
@@ -180,7 +111,7 @@ def test_a_run_killed_in_any_iteration_ends_with_the_tables_of_an_unbroken_one(t
 
 def test_every_ratio_is_reported_where_filters_go_together(tmp_path):
     """Groups of a ResNet hold several filters, so an iteration takes more than it counts."""
-    declared = SMALL.format(ratio=0.5).replace("[0.0, 0.3]", "[0.1, 0.2, 0.3, 0.4, 0.5]")
+    declared = SMALL_STUDY.format(ratio=0.5).replace("[0.0, 0.3]", "[0.1, 0.2, 0.3, 0.4, 0.5]")
     declared = declared.replace('"tiny"', '"resnet20"').replace("epochs = 1,", "epochs = 0.1,")
     declared = declared.replace('"weight_l1"', '[[0, "weight_l1"], [0.25, "weight_l2"]]')
     (tmp_path / "small.toml").write_text(declared.replace("seeds = [0, 1]", ""))
@@ -218,7 +149,7 @@ def test_a_recorded_study_is_not_run_again(recorded):
 
 def test_results_of_other_settings_are_refused_and_left_as_they_were(recorded):
     kept = (recorded.parent / "results" / "small" / "networks.csv").read_bytes()
-    recorded.write_text(SMALL.format(ratio=0.5))
+    recorded.write_text(SMALL_STUDY.format(ratio=0.5))
     with pytest.raises(SystemExit, match=r"other settings: prune .*'ratio': 0\.4.*'ratio': 0\.5"):
         main(command(recorded))
     assert (recorded.parent / "results" / "small" / "networks.csv").read_bytes() == kept
@@ -226,7 +157,7 @@ def test_results_of_other_settings_are_refused_and_left_as_they_were(recorded):
 
 def test_unfinished_runs_of_other_settings_are_refused(recorded):
     shutil.rmtree(recorded.parent / "results")
-    recorded.write_text(SMALL.format(ratio=0.5))
+    recorded.write_text(SMALL_STUDY.format(ratio=0.5))
     with pytest.raises(SystemExit, match="unfinished run of other settings: remove it"):
         main(command(recorded, "--workers", "1"))
 
@@ -246,9 +177,29 @@ def test_runs_on_other_data_are_refused(tmp_path, small):
     assert list(recorded.records()) == ["small-seed0"]
 
 
+def test_a_start_that_is_not_recorded_names_the_study_to_run(small):
+    small.write_text(SMALL_STUDY.format(ratio=0.4).replace('"tiny"', '"base/base-seed0"'))
+    with pytest.raises(SystemExit, match="run the study 'base' first"):
+        main(command(small))
+
+
+def test_a_network_kept_in_half_precision_is_a_start_in_single(tmp_path):
+    declared = SMALL_STUDY.format(ratio=0.4).replace("seeds", 'keep_model = "half"\nseeds')
+    (tmp_path / "small.toml").write_text(declared)
+    study, done = read_study(tmp_path / "small.toml"), tmp_path / "done"
+    save(TinySqueezeNet(), done / "model.safetensors")
+    record = {"settings": study.runs["small-seed0"], "data_sha256": "", "starting_weights": ""}
+    (done / "provenance.json").write_text(json.dumps(record))
+    Recorded(tmp_path / "small", study).add("small-seed0", done)
+    kept = load(tmp_path / "small" / "small-seed0" / "model.safetensors")
+    assert {p.dtype for p in kept.parameters()} == {torch.float16}
+    begun = start("small/small-seed0", 10, tmp_path)
+    assert {p.dtype for p in begun.parameters()} == {torch.float32}
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_recorded(small):
     small.write_text(
-        SMALL.format(ratio=0.4)
+        SMALL_STUDY.format(ratio=0.4)
         + '\n[[variants]]\nname = "bad"\ntrain.lr = 1e9\n[[variants]]\nname = "good"\n'
     )
     with pytest.raises(SystemExit, match=r"2 of 4 runs failed: bad-seed0: .*; bad-seed1: "):

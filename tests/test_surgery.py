@@ -2,12 +2,11 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import random_networks, randomise
+from networks import Sequences, TwoPlaces, Volumes, random_networks, randomise, some_of_every_layer
 from torch import nn
 from torchvision import models
 
@@ -26,22 +25,6 @@ ZOO = {
     "googlenet": {"init_weights": False},
     "shufflenet_v2_x0_5": {},
 }
-
-
-def some_of_every_layer(graph: prunekit.ChannelGraph, share: float, seed: int) -> dict:
-    """Name up to ``share`` of each layer's dependency groups, leaving every layer one."""
-    generator = np.random.default_rng(seed)
-    gone: set[int] = set()
-    remove = {}
-    for name, layer in graph.prunable.items():
-        free = np.setdiff1d(layer.groups, [0, *gone])
-        count = min(int(len(free) * share * generator.random() + 0.5), len(free) - 1)
-        chosen = generator.choice(free, max(count, 0), replace=False)
-        trial = gone | set(chosen.tolist())
-        if not any(np.isin(other.groups, list(trial)).all() for other in graph.layers.values()):
-            gone = trial
-            remove[name] = np.flatnonzero(np.isin(layer.groups, chosen)).tolist()
-    return remove
 
 
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -87,37 +70,6 @@ def test_rebuild_equals_mask_on_known_networks(name):
     check_the_law(model, 64)
 
 
-class Sequences(nn.Module):
-    """One-dimensional: a signal, normalised over time, then over channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(2, 6, 3, padding=1)
-        self.over_time = nn.LayerNorm(10)
-        self.second = nn.ConvTranspose1d(6, 4, 3, padding=1)
-        self.over_channels = nn.LayerNorm(4)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x):
-        x = self.over_time(self.first(x))
-        return self.head(self.over_channels(self.second(x).mean(dim=2)))
-
-
-class Volumes(nn.Module):
-    """Three-dimensional, two inputs, outputs by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left, self.right = nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(2, 4, 1)
-        self.norm = nn.BatchNorm3d(4)
-        self.up = nn.ConvTranspose3d(4, 6, 2, stride=2)
-        self.mask, self.label = nn.Conv3d(6, 1, 1), nn.Linear(6, 2)
-
-    def forward(self, a, b):
-        x = self.up(torch.relu(self.norm(self.left(a) + self.right(b))))
-        return {"mask": self.mask(x), "label": self.label(x.mean(dim=(2, 3, 4)))}
-
-
 def test_signals_of_one_dimension():
     model, x = Sequences().double().eval(), torch.randn(2, 2, 10, dtype=torch.double)
     assert list(prunekit.trace(model, x).prunable) == ["first"]
@@ -134,20 +86,6 @@ def test_volumes_with_two_inputs_and_named_outputs():
     remove = {"left": [1], "up": [0, 5]}
     small, masked = prunekit.rebuild(model, x, remove)(*x), prunekit.mask(model, x, remove)(*x)
     assert all(relative_difference(small[key], masked[key]) < 1e-9 for key in ("mask", "label"))
-
-
-class TwoPlaces(nn.Module):
-    """One convolution under two names, and outputs in a nest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.shared = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
-        self.alias = self.shared
-        self.heads = nn.ModuleList([nn.Conv2d(6, 2, 1), nn.Conv2d(6, 1, 1)])
-
-    def forward(self, x):
-        x = torch.relu(self.alias(torch.relu(self.shared(self.stem(x)))))
-        return self.heads[0](x), [self.heads[1](x)]
 
 
 def test_a_module_under_two_names_stays_one_module():

@@ -85,12 +85,10 @@ class Recorded:
         record = json.loads((done / DONE).read_text("utf-8"))
         records = self.records()
         self._refuse_other_data(run, record, records)
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
             if (done / f"{name}.csv").is_file() and (done / f"{name}.csv").stat().st_size > 1:
                 self._add_rows(name, run, pd.read_csv(done / f"{name}.csv"))
         if self.study.keep_model:
-            (self.folder / run).mkdir(exist_ok=True)
             model = load(done / MODEL)
             kept = model.half() if self.study.keep_model == "half" else model
             save(kept, self.folder / run / MODEL)

@@ -1,0 +1,88 @@
+"""Small pruning runs, and a small study, that several tests share."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+import prunekit
+from prunekit import prune
+from prunekit.data import Loader, load_dataset
+from prunekit.models import TinySqueezeNet
+from prunekit.pruning import CHECKPOINT
+
+FILTERS = 184  # of TinySqueezeNet, the classifier's outputs left out
+SMALL_STUDY = """
+title = "Two runs in small"
+dataset = "digits"
+batch_size = 64
+start = "tiny"
+seeds = [0, 1]
+train = {{ epochs = 1, lr = 0.02 }}
+
+[prune]
+criterion = "weight_l1"
+ratio = {ratio}
+per_iteration = 40
+fine_tune = {{ epochs = 0.25, lr = 0.01 }}
+
+[finish]
+ratios = [0.0, 0.3]
+fine_tune = {{ epochs = 0.25, lr = 0.01 }}
+"""
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return TinySqueezeNet()
+
+
+def digits_loaders():
+    dataset = load_dataset("digits")
+    train = Loader(dataset.train[:160], 32, shuffle=True, augment=True, flip=False)
+    return train, Loader(dataset.val, 64)
+
+
+def quickly(noise, **options):
+    """Prune by weights, without fine-tuning."""
+    settings = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 40, "fine_tune": None}
+    return prune(network(), noise, noise, **(settings | {"progress": False} | options))
+
+
+def on_digits(digits, folder=None, **options):
+    """Three iterations with fine-tuning: the run that gets killed."""
+    settings = {"ratio": 0.6, "per_iteration": 40, "fine_tune": {"epochs": 1, "lr": 0.02}}
+    settings |= {"criterion": "combined", "rank_batches": 2, "progress": False, "seed": 3}
+    return prune(network(), *digits, folder=folder, **(settings | options))
+
+
+def assert_same_run(history, expected):
+    columns = expected.table.columns.drop("seconds")
+    pd.testing.assert_frame_equal(history.table[columns], expected.table[columns])
+    pd.testing.assert_frame_equal(history.pattern, expected.pattern)
+    assert history.removed == expected.removed
+    assert history.stopped == expected.stopped
+    weights = history.model.state_dict()
+    assert weights.keys() == expected.model.state_dict().keys()
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(weights[name], tensor), name
+
+
+def run_until_killed(folder):
+    """What the child does: it dies while the second iteration is being written."""
+    torch.set_num_threads(1)
+    write, path = prunekit.runs.write_tensors, Path(folder) / CHECKPOINT
+
+    def write_or_die(tensors, target, metadata):
+        if path.is_file():
+            path.with_suffix(".part").write_bytes(b"half a file")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(tensors, target, metadata)
+
+    prunekit.runs.write_tensors = write_or_die
+    on_digits(digits_loaders(), folder)

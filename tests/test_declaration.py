@@ -1,0 +1,55 @@
+"""What a study file declares, and what is refused in one."""
+
+from __future__ import annotations
+
+import pytest
+from loops import SMALL_STUDY
+
+from prunekit.study import read_study
+
+
+def test_variants_and_seeds_span_the_runs(tmp_path):
+    (tmp_path / "base.toml").write_text(SMALL_STUDY.format(ratio=0.4))
+    (tmp_path / "more.toml").write_text(
+        'like = "base"\nseeds = [3]\nprune.ratio = 0.5\n'
+        '[[variants]]\nname = "a"\n[[variants]]\nname = "b"\nprune.fine_tune.epochs = 2\n'
+    )
+    runs = read_study(tmp_path / "more.toml").runs
+    assert list(runs) == ["a-seed3", "b-seed3"]
+    assert runs["a-seed3"]["prune"]["ratio"] == 0.5
+    assert runs["a-seed3"]["prune"]["fine_tune"] == {"epochs": 0.25, "lr": 0.01}
+    assert runs["b-seed3"]["prune"]["fine_tune"] == {"epochs": 2, "lr": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("per_iteration", "per_iterations"), "per_iterations means nothing"),
+        (('start = "tiny"\n', ""), "start is missing"),
+        (("ratio = 0.4\n", ""), "prune must say ratio"),
+        (("seeds", "seed"), "seed means nothing"),
+        (("title = ", "title = = "), "not valid TOML"),
+        (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
+        (('start = "tiny"', 'start = "tiny"\nkeep_model = "int8"'), "keep_model must be"),
+        (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
+        (
+            ("ratio = 0.4", 'ratio = 0.4\nbudget = "latency"'),
+            "ratios of latency: a time is not exact",
+        ),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(tmp_path, change, message):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL_STUDY.format(ratio=0.4).replace(*change))
+    with pytest.raises(ValueError, match=message):
+        read_study(path)
+
+
+def test_a_study_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(FileNotFoundError, match=r"nonesuch.*smoke"):
+        read_study("nonesuch")
+
+
+def test_every_study_of_the_book_can_be_read(root):
+    for path in (root / "book" / "studies").glob("*.toml"):
+        assert read_study(path.stem).runs
