@@ -54,6 +54,8 @@ def test_the_small_network_has_184_filters_before_its_classifier():
     [
         # Li et al. 2017: 1.5e7 and 3.13e8. Parameters count batch norm, MACs do not.
         ("vgg16_bn", 14_987_210, 313_463_808),
+        # Half of the channels on both sides of every layer: nearly a quarter of both.
+        ("vgg16_bn_half", 3_750_890, 78_809_600),
         # He et al. 2016, table 6: 0.27 M, 0.85 M and 1.7 M; papers on pruning give 125 M and 253 M.
         ("resnet20", 269_722, 40_551_040),
         ("resnet56", 853_018, 125_485_696),

@@ -13,11 +13,12 @@ from prunekit.models.squeezenet import (
     replace_head,
     squeezenet,
 )
-from prunekit.models.vgg import VGG, vgg16_bn
+from prunekit.models.vgg import VGG, vgg16_bn, vgg16_bn_half
 
 # The networks in their CIFAR forms, by name: each takes the number of classes.
 CIFAR_MODELS: dict[str, Callable[[int], nn.Module]] = {
     "vgg16_bn": vgg16_bn,
+    "vgg16_bn_half": vgg16_bn_half,
     "resnet20": resnet20,
     "resnet56": resnet56,
     "resnet110": resnet110,
@@ -41,4 +42,5 @@ __all__ = [
     "resnet110",
     "squeezenet",
     "vgg16_bn",
+    "vgg16_bn_half",
 ]

@@ -58,3 +58,17 @@ def vgg16_bn(num_classes: int = 10) -> VGG:
     14987210
     """
     return VGG(num_classes)
+
+
+def vgg16_bn_half(num_classes: int = 10) -> VGG:
+    """:func:`vgg16_bn` with half as many filters in every layer: 3.8 M parameters, 79 M MACs.
+
+    A quarter of the work, for machines without a GPU.
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in vgg16_bn_half().parameters())
+    3750890
+    """
+    halves = tuple(tuple(width // 2 for width in stage) for stage in STAGES)
+    return VGG(num_classes, halves, hidden=256)
