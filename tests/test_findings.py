@@ -13,6 +13,7 @@ from prunekit.plots import study as plots
 from prunekit.study import findings
 from prunekit.study.claims import MEASURES, VERDICTS, scorecard, verdict
 from prunekit.study.declaration import BOOK, Study
+from prunekit.study.differences import mean_interval, paired_differences
 from prunekit.study.recorded import Recorded
 from prunekit.widgets.ratio import ratio_explorer
 
@@ -109,28 +110,28 @@ def test_the_unpruned_network_has_one_time_a_seed_the_fastest(networks):
 
 
 def test_interval_of_three_seeds_is_students():
-    mean, half = findings.mean_interval([0.4, 0.1, 0.7])
+    mean, half = mean_interval([0.4, 0.1, 0.7])
     assert (mean, half) == pytest.approx((0.4, 4.303 * 0.3 / math.sqrt(3)), rel=1e-3)
-    assert math.isnan(findings.mean_interval([1.0])[1])
+    assert math.isnan(mean_interval([1.0])[1])
 
 
 def test_differences_are_paired_by_seed(networks):
-    table = findings.paired_differences(networks, "combined", "taylor", "test_accuracy", "ratio")
+    table = paired_differences(networks, "combined", "taylor", "test_accuracy", "ratio")
     assert table["mean"].tolist() == pytest.approx([0, 0.015, 0.015])
     assert table["seeds"].tolist() == [2, 2, 2]
     # Seed 0: (0 + 0.01 + 0.02) / 3; seed 1: (0 + 0.02 + 0.01) / 3: the same, so no spread.
-    overall = findings.paired_differences(networks, "combined", "taylor", "test_accuracy").iloc[0]
+    overall = paired_differences(networks, "combined", "taylor", "test_accuracy").iloc[0]
     assert overall[["mean", "low", "high"]].tolist() == pytest.approx([0.01, 0.01, 0.01])
 
 
 def test_overall_difference_uses_only_ratios_that_both_have(networks):
-    overall = findings.paired_differences(networks, "taylor", "random", "test_accuracy").iloc[0]
+    overall = paired_differences(networks, "taylor", "random", "test_accuracy").iloc[0]
     assert overall["mean"] == pytest.approx((0.10 + 0.24 + 0.18 + 0.32) / 4)
 
 
 def test_without_a_common_seed_there_is_no_difference(networks):
     apart = networks[(networks["variant"] == "taylor") == (networks["seed"] == 0)]
-    assert findings.paired_differences(apart, "taylor", "combined", "test_accuracy").empty
+    assert paired_differences(apart, "taylor", "combined", "test_accuracy").empty
 
 
 @given(
@@ -240,9 +241,7 @@ def test_figures_draw_what_is_there(networks, pattern):
     savings = findings.relative(networks)
     curve = networks[networks["variant"] == "taylor"].groupby("ratio")["test_accuracy"].mean()
     axes = ["filters_removed", "parameters_removed", "macs_removed"]
-    difference = findings.paired_differences(
-        networks, "combined", "taylor", "test_accuracy", "ratio"
-    )
+    difference = paired_differences(networks, "combined", "taylor", "test_accuracy", "ratio")
     spread = findings.over_seeds(networks, "test_accuracy", by=["variant"])
     figures = [
         plots.blocks_left(pattern, FILTERS, [0.5, 0.8]),

@@ -240,7 +240,7 @@ def two_knees(curve: pd.Series, within: float, chord: float, drop: float = 0.01)
 def difference_panels(differences: Mapping[str, pd.DataFrame], x: str) -> Figure:
     """Paired differences with their confidence intervals, a panel each, in points of accuracy.
 
-    Each table is one of :func:`prunekit.study.findings.paired_differences`.
+    Each table is one of :func:`prunekit.study.differences.paired_differences`.
     """
     fig, axes = plt.subplots(
         1, len(differences), figsize=(4.6 * len(differences), 3.3), sharey=True, squeeze=False,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prunekit.study.differences import mean_interval
 from prunekit.study.findings import (
     knees,
     layers_of,
-    mean_interval,
     on_axis,
     relative,
     shares_by_part,

@@ -1,4 +1,4 @@
-"""What the tables of a study say: spread over seeds, shares of layers, knees, differences.
+"""What the tables of a study say: spread over seeds, shares of layers, knees.
 
 Every function takes tables as :class:`prunekit.study.recorded.Recorded` gives
 them and returns a new one. Accuracies and shares are fractions.
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
 RUN = ["variant", "seed"]
@@ -137,64 +136,6 @@ def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.D
     spread = percent["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.1f}")
     texts = percent["mean"].map("{:.1f}".format) + spread
     return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
-
-
-def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
-    """Mean of independent values and half the width of Student's t confidence interval.
-
-    With fewer than two values nothing is known of the spread: the half width
-    is not a number.
-
-    Examples
-    --------
-    >>> [round(number, 3) for number in mean_interval([1, 2, 3])]
-    [2.0, 2.484]
-    """
-    values = np.asarray(list(values), dtype=float)
-    if len(values) < 2:
-        return float(values.mean()), math.nan
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean()), float(t.ppf((1 + level) / 2, len(values) - 1) * error)
-
-
-def paired_differences(
-    table: pd.DataFrame, a: str, b: str, value: str, by: str | None = None, level: float = 0.95
-) -> pd.DataFrame:
-    """By how much variant ``a`` exceeds ``b``, seed by seed.
-
-    Two runs of one seed share the network, the order of the images and their
-    augmentation, so their difference varies less than either. The interval is
-    Student's over the seeds that both have.
-
-    Parameters
-    ----------
-    value
-        Column to compare.
-    by
-        Column, such as ``ratio``, with a row of the result for each of its
-        values that both have; by default one row, in which each seed counts
-        with its mean over all rows.
-
-    Returns
-    -------
-    DataFrame
-        ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``; empty
-        where the two have no seed in common.
-    """
-    keys = ["seed"] if by is None else [by, "seed"]
-    of = {name: table[table["variant"] == name] for name in (a, b)}
-    if by is None:
-        shared = set(of[a]["ratio"]) & set(of[b]["ratio"])
-        of = {name: part[part["ratio"].isin(shared)] for name, part in of.items()}
-    difference = of[a].groupby(keys)[value].mean() - of[b].groupby(keys)[value].mean()
-    difference = difference.dropna()
-    groups = [("all", difference)] if by is None else list(difference.groupby(level=by))
-    rows = {}
-    for key, values in groups if len(difference) else []:
-        mean, half = mean_interval(values, level)
-        rows[key] = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
-    columns = ["mean", "low", "high", "seeds"]
-    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis(by or "over")
 
 
 def on_axis(

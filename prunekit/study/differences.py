@@ -1,0 +1,87 @@
+"""Whether two variants of a study differ, by more than their seeds do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+
+def mean_interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float]:
+    """Mean of independent values and half the width of Student's t confidence interval.
+
+    With fewer than two values nothing is known of the spread: the half width
+    is not a number.
+
+    Examples
+    --------
+    >>> [round(number, 3) for number in mean_interval([1, 2, 3])]
+    [2.0, 2.484]
+    """
+    values = np.asarray(list(values), dtype=float)
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean()), float(t.ppf((1 + level) / 2, len(values) - 1) * error)
+
+
+def paired_differences(
+    table: pd.DataFrame, a: str, b: str, value: str, by: str | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """By how much variant ``a`` exceeds ``b``, seed by seed.
+
+    Two runs of one seed share the network, the order of the images and their
+    augmentation, so their difference varies less than either. The interval is
+    Student's over the seeds that both have.
+
+    Parameters
+    ----------
+    value
+        Column to compare.
+    by
+        Column, such as ``ratio``, with a row of the result for each of its
+        values that both have; by default one row, in which each seed counts
+        with its mean over all rows.
+
+    Returns
+    -------
+    DataFrame
+        ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``; empty
+        where the two have no seed in common.
+    """
+    keys = ["seed"] if by is None else [by, "seed"]
+    of = {name: table[table["variant"] == name] for name in (a, b)}
+    if by is None:
+        shared = set(of[a]["ratio"]) & set(of[b]["ratio"])
+        of = {name: part[part["ratio"].isin(shared)] for name, part in of.items()}
+    difference = of[a].groupby(keys)[value].mean() - of[b].groupby(keys)[value].mean()
+    difference = difference.dropna()
+    groups = [("all", difference)] if by is None else list(difference.groupby(level=by))
+    rows = {}
+    for key, values in groups if len(difference) else []:
+        mean, half = mean_interval(values, level)
+        rows[key] = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
+    columns = ["mean", "low", "high", "seeds"]
+    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis(by or "over")
+
+
+def in_words(difference: pd.Series) -> str:
+    """A row of :func:`paired_differences` of accuracies, as Markdown.
+
+    Examples
+    --------
+    >>> in_words(pd.Series({"mean": 0.012, "low": 0.004, "high": 0.02, "seeds": 3}))
+    '**ahead** (+1.2 points, +0.4 to +2.0)'
+    >>> in_words(pd.Series({"mean": 0.012, "low": -0.004, "high": 0.028, "seeds": 3}))
+    '**tied** (+1.2 points, -0.4 to +2.8)'
+    >>> in_words(pd.Series({"mean": 0.012, "low": math.nan, "high": math.nan, "seeds": 1}))
+    '+1.2 points with one seed, which is no evidence yet'
+    """
+    mean, low, high = (f"{100 * difference[key]:+.1f}" for key in ("mean", "low", "high"))
+    if difference["seeds"] < 2:
+        return f"{mean} points with one seed, which is no evidence yet"
+    verdict = "ahead" if difference["low"] > 0 else "behind" if difference["high"] < 0 else "tied"
+    return f"**{verdict}** ({mean} points, {low} to {high})"
