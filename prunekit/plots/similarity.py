@@ -132,6 +132,6 @@ def switch_dots(
         axes.set(title=f"{ratio:.0%} of MACs removed", xlabel="similarity takes over")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0, 0].set_ylabel("test accuracy")
-    panels[0, 0].legend(loc="lower left", fontsize=8)
+    panels[0, 0].legend(loc="best", fontsize=8)
     plt.close(figure)
     return figure
