@@ -21,7 +21,7 @@ from itertools import islice, product
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import RESULTS, current_commit, in_process, record
+from common import RESULTS, current_commit, in_process, record, show
 from networks import staying
 from torch import nn
 from torch_pruning import importance, pruner
@@ -187,6 +187,7 @@ def main() -> None:
         for row in pool.map(run, [key for key in wanted if key not in done]):
             rows.append(row)
             record(rows, "accuracy", commit, **settings)
+    show(rows)
 
 
 if __name__ == "__main__":

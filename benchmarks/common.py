@@ -122,11 +122,10 @@ def versions() -> dict[str, str]:
 
 
 def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) -> None:
-    """Write and print the table, and beside it how it came about."""
+    """Write the table, and beside it how it came about."""
     RESULTS.mkdir(exist_ok=True)
-    table = pd.DataFrame(rows)
     with replacing(RESULTS / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4g")
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4g")
     about = {
         "command": " ".join(["python", *sys.argv]),
         "settings": settings,
@@ -136,7 +135,11 @@ def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) 
         "commit": commit,
     }
     write_json(about, RESULTS / f"{name}.json")
-    print(table.to_string(index=False, float_format="{:.3g}".format))
+    print(f"{name}.csv: {len(rows)} rows", flush=True)
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3g}".format))
 
 
 __all__ = [
@@ -147,6 +150,7 @@ __all__ = [
     "median_ratio",
     "peak_of",
     "record",
+    "show",
     "timed",
     "versions",
 ]

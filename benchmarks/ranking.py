@@ -8,7 +8,7 @@ import statistics
 
 import torch
 import torch.nn.functional as F
-from common import current_commit, in_process, median_ratio, peak_of, record, timed
+from common import current_commit, in_process, median_ratio, peak_of, record, show, timed
 from torch import Tensor, nn
 from torchvision import models
 
@@ -117,6 +117,7 @@ def main() -> None:
     for name in options.models:
         rows += [row(name, criterion, options.rounds) for criterion in PASSES]
         record(rows, "ranking", commit, rounds=options.rounds, aims=AIMS)
+    show(rows)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from common import current_commit, in_process, median_ratio, peak_of, record, timed
+from common import current_commit, in_process, median_ratio, peak_of, record, show, timed
 from networks import build, known, staying
 from peer import plan_and_remove, remove_in_place, sizes
 
@@ -146,6 +146,7 @@ def main() -> None:
     for name in options.models:
         rows.append(row(name, options.rounds))
         record(rows, "rebuilding", commit, rounds=options.rounds, share_of_groups=SHARE)
+    show(rows)
 
 
 if __name__ == "__main__":
