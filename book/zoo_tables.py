@@ -15,6 +15,10 @@ BOOK = Path(__file__).resolve().parent
 RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
 SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
 
+# The least and the most layers of three families.
+GROWTH = ("resnet18", "resnet152", "densenet121", "densenet201")
+GROWTH += ("efficientnet_b0", "efficientnet_b7")
+
 Row = dict[str, str]  # a field that does not apply is empty
 
 
@@ -34,6 +38,26 @@ def measured(row: Row) -> Row:
         "torch-pruning (s)": peer or row["torch_pruning_error"].partition(":")[0],
         "Same result": row.get("torch_pruning_agrees", ""),
     }
+
+
+def growth(rows: list[Row]) -> list[Row]:
+    """Milliseconds a layer: a number that depth leaves alone is time that grows linearly."""
+    found = {row["model"]: row for row in rows}
+
+    def milliseconds_a_layer(row: Row, column: str) -> str:
+        seconds = row.get(column)
+        return f"{1000 * float(seconds) / float(row['layers']):.1f}" if seconds else ""
+
+    return [
+        {
+            "Network": name,
+            "Layers": found[name]["layers"].removesuffix(".0"),
+            "Rebuild (ms a layer)": milliseconds_a_layer(found[name], "rebuild_30_s"),
+            "torch-pruning (ms a layer)": milliseconds_a_layer(found[name], "torch_pruning_s"),
+        }
+        for name in GROWTH
+        if name in found
+    ]
 
 
 def left_out(rows: list[Row], known: list[str]) -> list[Row]:
@@ -72,6 +96,7 @@ def write(folder: Path = BOOK) -> None:
     done = [row for row in rows if not row.get("left_out")]
     tables = {
         "zoo": [measured(row) for row in done],
+        "zoo_growth": growth(done),
         "zoo_left_out": left_out(rows, known),
         "zoo_about": about(done, recorded, known),
     }
