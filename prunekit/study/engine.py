@@ -17,6 +17,14 @@ from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out, refuse_missing_start
 
 TOPIC = "prunekit-progress"
+CONFIG = {
+    # A lost worker is not the run's fault: it goes on elsewhere, from its last iteration.
+    "distributed.scheduler.allowed-failures": 9,
+    # Dask looks after itself many times a second: on two busy cores a tenth of one.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.profile.enabled": False,
+}
 
 
 def run_study(
@@ -121,8 +129,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ImportError("studies need Dask distributed: pip install 'prunekit[study]'") from error
-    # A lost worker is not the run's fault: it goes on elsewhere, from its last iteration.
-    dask.config.set({"distributed.scheduler.allowed-failures": 9})
+    dask.config.set(CONFIG)
     if scheduler is not None:
         with Client(scheduler) as client:
             yield client
