@@ -50,8 +50,8 @@ class Setting:
 
 SETTINGS = {
     "squeezenet": Setting("base_48px/base_48px-seed0", 48, lr=0.008),
-    "resnet20": Setting("resnet20/resnet20-seed0", 32, lr=0.02),
-    "resnet56": Setting("resnet56/resnet56-seed0", 32, lr=0.02),
+    "resnet20": Setting("resnet20/resnet20-seed0", 32, 0.02, epochs_each=0.1, epochs_last=0.5),
+    "resnet56": Setting("resnet56/resnet56-seed0", 32, 0.02, epochs_each=0.1, epochs_last=0.5),
 }
 SEEDS = range(3)
 OURS = ("weight_l1", "taylor", "combined")
