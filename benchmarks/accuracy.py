@@ -82,9 +82,11 @@ def case(name: str, library: str, criterion: str, seed: int) -> dict[str, object
     stay = staying(name, trace(model, x))
     remove = by_prunekit if library == "prunekit" else by_torch_pruning
     for done in range(1, setting.rounds + 1):
-        torch.manual_seed(seed + done)
         share = 1 - (1 - setting.macs_left) * done / setting.rounds
+        of_round = 100 * seed + done
+        torch.manual_seed(of_round)
         model = remove(model, train, criterion, share * whole, setting.rank_batches, stay)
+        torch.manual_seed(of_round)  # prune has a seed of its own
         last = done == setting.rounds
         epochs = setting.epochs_last if last else setting.epochs_each
         fit(model, train, epochs=epochs, lr=setting.lr, label_smoothing=0.1, progress=False)
@@ -113,6 +115,7 @@ def by_prunekit(
         exclude=stay,
         fine_tune=None,
         rank_batches=batches,
+        seed=torch.initial_seed(),
         progress=False,
     ).model
 
