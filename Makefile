@@ -51,6 +51,7 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torch-pruning
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/rebuilding.py
+	$(BIN)/python book/peer_tables.py
 
 zoo: $(STAMP)  ## prune every network of torchvision; resumes where it stopped
 	$(BIN)/python benchmarks/zoo.py

@@ -1,5 +1,7 @@
 """A few of torchvision's networks, one of each kind; `make zoo` runs them all."""
 
+import importlib
+
 import pytest
 import torch
 from networks import randomise
@@ -53,10 +55,10 @@ def test_inception_still_trains_with_its_auxiliary_classifier():
     assert [output.shape for output in small.train()(x)] == [(2, 1000), (2, 1000)]
 
 
-def test_the_page_shows_what_was_recorded(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["zoo", "peer"])
+def test_the_page_shows_what_was_recorded(page, root, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(root / "book")
-    import zoo_tables
-
-    zoo_tables.write(tmp_path)
+    importlib.import_module(f"{page}_tables").write(tmp_path)
     for made in tmp_path.glob("*.csv"):
-        assert made.read_text() == (root / "book" / made.name).read_text(), "run zoo_tables.py"
+        shown = (root / "book" / made.name).read_text()
+        assert made.read_text() == shown, f"run book/{page}_tables.py"
