@@ -125,7 +125,8 @@ def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) 
     """Write the table, and beside it how it came about."""
     RESULTS.mkdir(exist_ok=True)
     with replacing(RESULTS / f"{name}.csv") as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4g")
+        # convert_dtypes: a count stays whole beside rows that have none.
+        pd.DataFrame(rows).convert_dtypes().to_csv(temporary, index=False, float_format="%.4g")
     about = {
         "command": " ".join(["python", *sys.argv]),
         "settings": settings,

@@ -151,7 +151,8 @@ def run(name: str) -> dict[str, Any]:
         return {"left_out": f"needs about {needed:.0f} GB in float64, more than {GIGABYTES} GB"}
     row = forked(case, name, SECONDS["prunekit"], GIGABYTES)
     if "error" in row:
-        return row
+        short_of_memory = row["error"].startswith("needs more than")
+        return {"left_out": row["error"]} if short_of_memory else row
     peer = forked(peer_case, name, SECONDS["torch-pruning"], GIGABYTES)
     return row | ({"torch_pruning_error": peer["error"]} if "error" in peer else peer)
 
