@@ -46,9 +46,8 @@ def accuracy() -> pd.DataFrame:
             "MACs left": mean["macs_left"].map("{:.1%}".format),
             "Parameters left": mean["parameters"].map("{:,.0f}".format),
             "Validation": mean["val_accuracy"].map("{:.1%}".format),
-            "Test": mean["test_accuracy"].map("{:.1%}".format),
-            "Spread": spread["test_accuracy"].map("{:.1%}".format),
-            "Seeds": runs.size(),
+            "Test": mean["test_accuracy"].map("{:.1%}".format)
+            + spread["test_accuracy"].map(lambda share: f" ({100 * share:.1f})"),
         }
     ).reset_index()
     return table.rename(columns={name: name.title() for name in keys} | {"model": "Network"})
