@@ -16,8 +16,11 @@ RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
 SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
 
 # The least and the most layers of three families.
-GROWTH = ("resnet18", "resnet152", "densenet121", "densenet201")
-GROWTH += ("efficientnet_b0", "efficientnet_b7")
+GROWTH = (
+    *("resnet18", "resnet152"),
+    *("densenet121", "densenet201"),
+    *("efficientnet_b0", "efficientnet_b7"),
+)
 
 Row = dict[str, str]  # a field that does not apply is empty
 
