@@ -168,17 +168,19 @@ def _groups(ranking: pd.DataFrame) -> list[_Bundle]:
         row = repeated.iloc[0]
         raise ValueError(f"filter {row['filter']} of {row['layer']} is listed more than once")
     # Alone by default: keys below zero are of no group of a graph.
-    keys = ranking["group"].tolist() if "group" in ranking else range(-len(ranking), 0)
-    members: dict[int, list[tuple[str, int]]] = {}
-    totals: dict[int, float] = {}
-    layers, filters, scores = (ranking[name].tolist() for name in ("layer", "filter", "score"))
-    for key, member, score in zip(keys, zip(layers, filters, strict=True), scores, strict=True):
-        if key in members:
-            members[key].append(member)
-            totals[key] += score
-        elif key != 0:
-            members[key], totals[key] = [member], score
-    return [_Bundle(totals[key] / len(members[key]), members[key]) for key in members]
+    count = len(ranking)
+    keys = ranking["group"].to_numpy() if "group" in ranking else np.arange(-count, 0)
+    rows = np.flatnonzero(keys != 0)
+    groups, _ = pd.factorize(keys[rows])
+    sizes = np.bincount(groups)
+    scores = np.bincount(groups, ranking["score"].to_numpy()[rows]) / sizes
+    by_group = ranking.iloc[rows[np.argsort(groups, kind="stable")]]
+    members = list(zip(by_group["layer"].tolist(), by_group["filter"].tolist(), strict=True))
+    ends = np.cumsum(sizes)
+    return [
+        _Bundle(score, members[end - size : end])
+        for score, size, end in zip(scores.tolist(), sizes.tolist(), ends.tolist(), strict=True)
+    ]
 
 
 def _widths(ranking: pd.DataFrame) -> dict[str, int]:

@@ -103,7 +103,7 @@ class ChannelGraph:
         ValueError
             A filter must stay, or a layer would lose all its filters.
         """
-        chosen: set[int] = set()
+        gone = np.zeros(self.count, dtype=bool)
         for name, filters in remove.items():
             if name not in self.layers:
                 known = ", ".join(self.layers)
@@ -111,18 +111,17 @@ class ChannelGraph:
                     f"no convolution or linear layer is named {name!r}; there are {known}"
                 )
             groups = self.layers[name].groups
-            for index in filters:
-                index = operator.index(index)
-                if not 0 <= index < len(groups):
-                    raise IndexError(f"{name} has filters 0 to {len(groups) - 1}, not {index}")
-                if groups[index] == 0:
-                    raise ValueError(
-                        f"filter {index} of {name} must stay: it is tied to the model's input or "
-                        "output, or to a size written in its code"
-                    )
-                chosen.add(int(groups[index]))
-        gone = np.zeros(self.count, dtype=bool)
-        gone[list(chosen)] = True
+            chosen = np.array([operator.index(index) for index in filters], dtype=np.int64)
+            unknown = chosen[(chosen < 0) | (chosen >= len(groups))]
+            if len(unknown):
+                raise IndexError(f"{name} has filters 0 to {len(groups) - 1}, not {unknown[0]}")
+            staying = chosen[groups[chosen] == 0]
+            if len(staying):
+                raise ValueError(
+                    f"filter {staying[0]} of {name} must stay: it is tied to the model's input or "
+                    "output, or to a size written in its code"
+                )
+            gone[groups[chosen]] = True
         for name, layer in self.layers.items():
             if gone[layer.groups].all():
                 raise ValueError(f"{name} would lose all of its {layer.filters} filters")

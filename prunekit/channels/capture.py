@@ -103,10 +103,16 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
         for name, value in vars(module).items():
             if type(value) in _CONTAINERS and not value:
                 value = type(value)()
-            elif type(value) not in _VALUES:
+            elif not _is_plain(value):
                 value = copy.deepcopy(value, memo)
             vars(twin)[name] = value
     return copy.deepcopy(model, memo)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value, such as a stride of (1, 1), never changes and so need not be copied."""
+    kind = type(value)
+    return kind in _VALUES or (kind is tuple and all(type(item) in _VALUES for item in value))
 
 
 class ShapesOnly(TorchFunctionMode):
