@@ -188,7 +188,7 @@ def main() -> None:
     wanted = [(name, *of, seed) for name, seed, of in product(options.models, SEEDS, RUNS)]
     with ThreadPoolExecutor(options.jobs) as pool:
         for row in pool.map(run, [key for key in wanted if key not in done]):
-            rows.append(row)
+            rows.append(row | {"commit": commit})
             record(rows, "accuracy", commit, **settings)
     show(rows)
 

@@ -87,13 +87,15 @@ def about() -> pd.DataFrame:
     for name in ("rebuilding", "accuracy"):
         recorded = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         versions = ", ".join(f"{name} {number}" for name, number in recorded["versions"].items())
+        rows = pd.read_csv(RESULTS / f"{name}.csv")
+        commits = rows["commit"].unique() if "commit" in rows else [recorded["commit"]]
         lines.append(
             {
                 "Benchmark": f"benchmarks/{name}.py",
                 "Finished": recorded["finished"][:10],
                 "Processor": f"{recorded['machine']['processor']}, one thread",
                 "Versions": versions,
-                "Commit": recorded["commit"][:7],
+                "Commit": ", ".join(commit[:7] for commit in commits),
             }
         )
     return pd.DataFrame(lines)
