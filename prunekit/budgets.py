@@ -6,12 +6,13 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import trace
+from prunekit.channels import ChannelGraph, trace
 from prunekit.measure import latencies, profile
 from prunekit.runs import Run
 from prunekit.selection import select
@@ -22,7 +23,13 @@ BUDGETS = get_args(Budget)
 LATENCY_ROUNDS = 30
 
 
-def check(ratio: float, per_iteration: float, budget: str, max_accuracy_drop: float | None) -> None:
+def check(
+    ratio: float,
+    per_iteration: float,
+    budget: str,
+    cost_aware: bool,
+    max_accuracy_drop: float | None,
+) -> None:
     """Refuse settings that no run could keep, by a ValueError that names the setting."""
     if not 0 < ratio < 1:
         raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
@@ -36,6 +43,11 @@ def check(ratio: float, per_iteration: float, budget: str, max_accuracy_drop: fl
     if budget == "latency" and per_iteration < 1:
         raise ValueError(
             "a share of latency an iteration cannot be planned: give a number of groups"
+        )
+    if cost_aware and budget not in ("parameters", "macs"):
+        raise ValueError(
+            f"cost_aware needs a budget in parameters or macs, not in {budget}: it asks what each "
+            "filter saves of it"
         )
     if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
         raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
@@ -98,11 +110,85 @@ def enough(
 def left_after(
     model: nn.Module, example_inputs: Tensor, budget: Budget
 ) -> Callable[[Removal], int]:
-    """What :func:`prunekit.profile` would count after a removal, without making the network.
+    """What :func:`prunekit.profile` would count after a removal, without making the network."""
+    graph, total, tensors = _priced(model, example_inputs, budget)
 
-    A weight costs one parameter, and one MAC at each position where it is
-    used; how many are left is the product of what is kept in each dimension.
+    def left(remove: Removal) -> int:
+        gone = graph.groups_of(remove)
+        return total - sum(
+            tensor.lost([int((~gone[groups]).sum()) for groups in tensor.dims])
+            for tensor in tensors
+        )
+
+    return left
+
+
+def per_saving(
+    ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor, budget: Budget
+) -> pd.DataFrame:
+    """Each score divided by the share of the network that its group costs.
+
+    Filters differ in price: one that sees large maps may cost ten times the
+    MACs of a later one. Where a budget is to be met, lowest first by score
+    for each unit saved is the greedy rule for a knapsack (Dantzig 1957).
+
+    Parameters
+    ----------
+    ranking
+        As :func:`prunekit.rank` returns it for ``model``, scores from zero up.
+    budget
+        ``"parameters"`` or ``"macs"``: what a group saves if it is the only
+        one to go, of what the whole network has.
+
+    Raises
+    ------
+    ValueError
+        A score is below zero: it would change its order.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.AvgPool2d(2), nn.Conv2d(2, 2, 1),
+    ...                       nn.Conv2d(2, 1, 1))
+    >>> table = pd.DataFrame({"layer": list("0022"), "filter": [0, 1, 0, 1],
+    ...                       "score": [1.0, 2.0, 1.0, 2.0], "group": [1, 2, 3, 4]})
+    >>> per_saving(table, model, torch.zeros(1, 1, 2, 2), "macs")["score"].round(2).tolist()
+    [2.33, 4.67, 4.67, 9.33]
     """
+    if (ranking["score"] < 0).any():
+        raise ValueError(
+            "cost_aware divides scores by what a filter costs, so they must not be below zero: "
+            "choose another criterion"
+        )
+    graph, total, tensors = _priced(model, example_inputs, budget)
+    saved = np.zeros(graph.count, dtype=np.int64)
+    for tensor in tensors:
+        alone = [len(groups) - np.bincount(groups, minlength=graph.count) for groups in tensor.dims]
+        saved += tensor.lost(alone)
+    share = saved[ranking["group"].to_numpy()] / total
+    return ranking.assign(score=ranking["score"] / share)
+
+
+class _Priced(NamedTuple):
+    """A tensor that carries channels: what an element is worth, and the groups by dimension."""
+
+    worth: int
+    size: int
+    dims: list[np.ndarray]
+
+    def lost(self, kept: list[Any]) -> Any:
+        """The worth of what goes when so many positions, or arrays of them, are kept a dimension.
+
+        What is left of a tensor is the product of what is kept in each dimension.
+        """
+        rest = self.size // math.prod(map(len, self.dims))
+        return self.worth * (self.size - rest * math.prod(kept))
+
+
+def _priced(
+    model: nn.Module, example_inputs: Tensor, budget: Budget
+) -> tuple[ChannelGraph, int, list[_Priced]]:
+    """A weight costs one parameter, and one MAC at each position where it is used."""
     graph, cost = trace(model, example_inputs), profile(model, example_inputs)
     worth: Counter[int] = Counter()
     if budget == "parameters":
@@ -111,17 +197,7 @@ def left_after(
         for row in cost.layers[cost.layers["macs"] > 0].itertuples():
             weight = model.get_submodule(row.layer).weight
             worth[id(weight)] += row.macs // weight.numel()
-    carriers = {id(tensor := carrier(model, name)): (tensor.numel(), list(dims.values()))
-                for name, dims in graph.slices.items()}  # fmt: skip
-
-    def left(remove: Removal) -> int:
-        gone = graph.groups_of(remove)
-        lost = 0
-        for tensor, (size, dims) in carriers.items():
-            if worth[tensor]:
-                rest = size // math.prod(map(len, dims))
-                kept = math.prod(int((~gone[groups]).sum()) for groups in dims)
-                lost += worth[tensor] * (size - rest * kept)
-        return getattr(cost, budget) - lost
-
-    return left
+    tensors = {id(tensor := carrier(model, name)): (tensor.numel(), list(dims.values()))
+               for name, dims in graph.slices.items()}  # fmt: skip
+    priced = [_Priced(worth[key], *of) for key, of in tensors.items() if worth[key]]
+    return graph, getattr(cost, budget), priced

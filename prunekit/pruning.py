@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from prunekit.budgets import Budget, check, enough, left, relative_latency
+from prunekit.budgets import Budget, check, enough, left, per_saving, relative_latency
 from prunekit.channels import trace
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.files import replacing
@@ -84,6 +84,7 @@ def prune(
     *,
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
+    cost_aware: bool = False,
     min_filters: int = 2,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
@@ -127,6 +128,9 @@ def prune(
         after each iteration (see :func:`prunekit.budgets.relative_latency`);
         the run ends with the whole iteration that reaches the ratio, and
         another run may end an iteration sooner or later.
+    cost_aware
+        Select by score for each parameter or MAC that a group's removal
+        saves, not by score alone (see :func:`prunekit.budgets.per_saving`).
     min_filters, exclude, round_to
         As for :func:`prunekit.select`.
     rank_batches
@@ -169,7 +173,7 @@ def prune(
     >>> history.table["filters"].tolist()
     [184, 164, 147]
     """
-    check(ratio, per_iteration, budget, max_accuracy_drop)
+    check(ratio, per_iteration, budget, cost_aware, max_accuracy_drop)
     limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
     settings = {
         "criterion": described(criterion),
@@ -177,6 +181,7 @@ def prune(
         "per_iteration": per_iteration,
         "fine_tune": describe(fine_tune),
         "budget": budget,
+        "cost_aware": cost_aware,
         **limits,
         "rank_batches": rank_batches,
         "max_accuracy_drop": max_accuracy_drop,
@@ -206,6 +211,8 @@ def prune(
         torch.manual_seed(seed + iteration)
         chosen = criterion_at(criterion, _removed(run, budget))
         ranking = rank(run.model, train_loader, chosen, batches=rank_batches)
+        if cost_aware:
+            ranking = per_saving(ranking, run.model, example_inputs, budget)
         most, goal = removable(ranking, **limits).groups, ratio
         if per_iteration >= 1:
             most = min(int(per_iteration), most)

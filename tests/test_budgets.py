@@ -10,7 +10,8 @@ from loops import FILTERS, assert_same_run, quickly
 from networks import random_networks, some_of_every_layer
 
 from prunekit import profile, rank, rebuild, select, trace
-from prunekit.budgets import left_after
+from prunekit.budgets import left_after, per_saving
+from prunekit.criteria import Criterion
 
 
 @pytest.mark.parametrize("budget", ["parameters", "macs"])
@@ -35,6 +36,37 @@ def test_what_a_removal_leaves_is_known_without_rebuilding(model, seed):
     rebuilt = profile(rebuild(model, x, remove), x)
     assert left_after(model, x, "parameters")(remove) == rebuilt.parameters
     assert left_after(model, x, "macs")(remove) == rebuilt.macs
+
+
+@settings(max_examples=settings.default.max_examples // 2)
+@given(random_networks(), st.sampled_from(["parameters", "macs"]))
+def test_a_cost_aware_score_is_divided_by_what_its_group_saves_alone(model, budget):
+    x = torch.zeros(2, 3, 8, 8, dtype=torch.double)
+    graph, total = trace(model, x), getattr(profile(model, x), budget)
+    ranking = rank(model, [(x, torch.zeros(2).long())], "random")
+    priced = per_saving(ranking, model, x, budget)
+    for group, rows in ranking.groupby("group"):
+        members = graph.members(group)
+        if any(len(filters) == graph.layers[name].filters for name, filters in members.items()):
+            continue  # the only filters of their layer: no removal of these can be tried
+        saved = 1 - left_after(model, x, budget)(members) / total
+        assert priced.loc[rows.index, "score"].to_numpy() == pytest.approx(rows["score"] / saved)
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
+def test_a_cost_aware_run_meets_its_budget_with_fewer_filters_gone(noise, budget):
+    plain, aware = (quickly(noise, budget=budget, cost_aware=on) for on in (False, True))
+    assert aware.table[budget].iloc[-1] <= 0.5 * aware.table[budget].iloc[0]
+    assert aware.table["filters"].iloc[-1] > plain.table["filters"].iloc[-1]
+
+
+def test_scores_below_zero_have_no_price(noise):
+    class Negative(Criterion):
+        def __call__(self, observation):
+            return -observation.module.weight.flatten(1).norm(dim=1)
+
+    with pytest.raises(ValueError, match="choose another criterion"):
+        quickly(noise, criterion=Negative(), budget="macs", cost_aware=True)
 
 
 @pytest.mark.parametrize("budget", ["filters", "parameters", "macs"])

@@ -115,6 +115,7 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
             {"budget": "flops"},
             "budget must be one of filters, parameters, macs, latency, not 'flops'",
         ),
+        ({"cost_aware": True}, "cost_aware needs a budget in parameters or macs, not in filters"),
         ({"max_accuracy_drop": 2}, "max_accuracy_drop"),
         ({"criterion": "best"}, "no criterion is named 'best'"),
         ({"min_filters": 0}, "min_filters"),
