@@ -54,7 +54,8 @@ SETTINGS = {
     "resnet56": Setting("resnet56/resnet56-seed0", 32, 0.02, epochs_each=0.1, epochs_last=0.5),
 }
 SEEDS = range(3)
-OURS = ("weight_l1", "taylor", "combined")
+PER_MAC = " per MAC"  # ends the name of a criterion of ours that is cost-aware
+OURS = [name + how for name in ("weight_l1", "taylor", "combined") for how in ("", PER_MAC)]
 # Its Taylor criterion is of weights, ours of activation maps.
 THEIRS = {
     "weight_l1": partial(importance.GroupMagnitudeImportance, p=1),
@@ -108,10 +109,11 @@ def by_prunekit(
         model,
         train,
         images,
-        criterion,
+        criterion.removesuffix(PER_MAC),
         ratio,
         ALL_FILTERS,
         budget="macs",
+        cost_aware=criterion.endswith(PER_MAC),
         exclude=stay,
         fine_tune=None,
         rank_batches=batches,

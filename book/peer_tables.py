@@ -16,6 +16,7 @@ BOOK = Path(__file__).resolve().parent
 RESULTS = BOOK.parent / "benchmarks" / "results"
 LIBRARIES = ("prunekit", "torch-pruning")
 SAME = ("weight_l1", "taylor")  # criteria that both libraries have
+HOW = ("", " per MAC")  # ours can be divided by what a filter costs
 
 
 def planning() -> pd.DataFrame:
@@ -58,7 +59,7 @@ def differences() -> pd.DataFrame:
     lines = []
     for network, rows in pd.read_csv(RESULTS / "accuracy.csv").groupby("model", sort=False):
         of = {library: rows[rows["library"] == library] for library in LIBRARIES}
-        pairs = {name: (name, name) for name in SAME}
+        pairs = {f"{name}{how}": (f"{name}{how}", name) for name in SAME for how in HOW}
         pairs["each library's best"] = tuple(_best(of[library]) for library in LIBRARIES)
         for title, chosen in pairs.items():
             both = pd.concat(
