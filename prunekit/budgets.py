@@ -126,11 +126,12 @@ def left_after(
 def per_saving(
     ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor, budget: Budget
 ) -> pd.DataFrame:
-    """Each score divided by the share of the network that its group costs.
+    """The scores of each group, added up and divided by the share of the network they cost.
 
-    Filters differ in price: one that sees large maps may cost ten times the
-    MACs of a later one. Where a budget is to be met, lowest first by score
-    for each unit saved is the greedy rule for a knapsack (Dantzig 1957).
+    Filters differ in price: one that makes large maps may cost ten times the
+    MACs of a later one. Where a budget is to be met, least value for each
+    unit saved first is the greedy rule for a knapsack (Dantzig 1957). Value
+    adds up, so here a group of two filters is worth twice their mean score.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def per_saving(
     """
     if (ranking["score"] < 0).any():
         raise ValueError(
-            "cost_aware divides scores by what a filter costs, so they must not be below zero: "
+            "cost_aware divides scores by what filters cost, so they must not be below zero: "
             "choose another criterion"
         )
     graph, total, tensors = _priced(model, example_inputs, budget)
@@ -165,8 +166,8 @@ def per_saving(
     for tensor in tensors:
         alone = [len(groups) - np.bincount(groups, minlength=graph.count) for groups in tensor.dims]
         saved += tensor.lost(alone)
-    share = saved[ranking["group"].to_numpy()] / total
-    return ranking.assign(score=ranking["score"] / share)
+    value = ranking.groupby("group")["score"].transform("sum")
+    return ranking.assign(score=value / (saved[ranking["group"].to_numpy()] / total))
 
 
 class _Priced(NamedTuple):

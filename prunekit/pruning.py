@@ -129,7 +129,7 @@ def prune(
         the run ends with the whole iteration that reaches the ratio, and
         another run may end an iteration sooner or later.
     cost_aware
-        Select by score for each parameter or MAC that a group's removal
+        Select by score for each parameter or MAC that the removal of a group
         saves, not by score alone (see :func:`prunekit.budgets.per_saving`).
     min_filters, exclude, round_to
         As for :func:`prunekit.select`.
