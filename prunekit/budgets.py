@@ -110,7 +110,26 @@ def enough(
 def left_after(
     model: nn.Module, example_inputs: Tensor, budget: Budget
 ) -> Callable[[Removal], int]:
-    """What :func:`prunekit.profile` would count after a removal, without making the network."""
+    """What :func:`prunekit.profile` would count after a removal, without making the network.
+
+    Parameters
+    ----------
+    budget
+        ``"parameters"`` or ``"macs"`` (of one example).
+
+    Returns
+    -------
+    A function of a removal, as :func:`prunekit.rebuild` takes it, with the
+    same errors for what does not exist or must stay.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.Conv2d(4, 2, 1, bias=False))
+    >>> left = left_after(model, torch.zeros(1, 1, 5, 5), "parameters")
+    >>> left({}), left({"0": [1]})
+    (12, 9)
+    """
     graph, total, tensors = _priced(model, example_inputs, budget)
 
     def left(remove: Removal) -> int:
