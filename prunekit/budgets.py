@@ -196,10 +196,10 @@ class _Priced(NamedTuple):
     size: int
     dims: list[np.ndarray]
 
-    def lost(self, kept: list[Any]) -> Any:
-        """The worth of what goes when so many positions, or arrays of them, are kept a dimension.
+    def lost(self, kept: list[int] | list[np.ndarray]) -> Any:
+        """What goes if so many positions are kept in each dimension; for arrays, one by one.
 
-        What is left of a tensor is the product of what is kept in each dimension.
+        What is left of a tensor is the product of what is kept in its dimensions.
         """
         rest = self.size // math.prod(map(len, self.dims))
         return self.worth * (self.size - rest * math.prod(kept))
