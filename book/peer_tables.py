@@ -59,7 +59,9 @@ def differences() -> pd.DataFrame:
     lines = []
     for network, rows in pd.read_csv(RESULTS / "accuracy.csv").groupby("model", sort=False):
         of = {library: rows[rows["library"] == library] for library in LIBRARIES}
-        pairs = {f"{name}{how}": (f"{name}{how}", name) for name in SAME for how in HOW}
+        run = set(of["prunekit"]["criterion"])
+        ours = [f"{name}{how}" for name in SAME for how in HOW]
+        pairs = {name: (name, name.split()[0]) for name in ours if name in run}
         pairs["each library's best"] = tuple(_best(of[library]) for library in LIBRARIES)
         for title, chosen in pairs.items():
             both = pd.concat(
@@ -67,7 +69,7 @@ def differences() -> pd.DataFrame:
                 for library, name in zip(LIBRARIES, chosen, strict=True)
             )
             found = paired_differences(both, *LIBRARIES, "test_accuracy").loc["all"]
-            names = "" if title in SAME else f" ({' and '.join(chosen)})"
+            names = "" if title in run else f" ({' and '.join(chosen)})"
             lines.append(
                 {
                     "Network": network,
