@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -109,16 +110,53 @@ class _Bundle(NamedTuple):
     """Filters that leave together: one group, or several for the sake of a round number."""
 
     score: float
-    members: list[tuple[str, int]]
+    layers: list[str]
+    filters: list[int]
     groups: int = 1
 
     @property
     def lost(self) -> dict[str, int]:
         """How many filters each layer loses."""
         lost: dict[str, int] = {}
-        for layer, _ in self.members:
+        for layer in self.layers:
             lost[layer] = lost.get(layer, 0) + 1
         return lost
+
+
+class _Groups(Sequence[_Bundle]):
+    """The groups of a ranking, in the order in which they first appear in it.
+
+    Each is put together when it is asked for: most stay, and never are.
+    ``filters_of`` counts the filters of each layer.
+    """
+
+    def __init__(self, ranking: pd.DataFrame) -> None:
+        missing = [name for name in ("layer", "filter", "score") if name not in ranking]
+        if missing:
+            raise ValueError(f"the ranking has no column {', '.join(missing)}")
+        layers, filters = ranking["layer"].to_numpy(), ranking["filter"].to_numpy()
+        codes, names = pd.factorize(layers)
+        _refuse_bad(ranking, codes)
+        self.filters_of = dict(zip(names, np.bincount(codes).tolist(), strict=True))
+        # Alone by default: keys below zero are of no group of a graph.
+        count = len(ranking)
+        keys = ranking["group"].to_numpy() if "group" in ranking else np.arange(-count, 0)
+        rows = np.flatnonzero(keys != 0)
+        groups, _ = pd.factorize(keys[rows])
+        sizes = np.bincount(groups)
+        scores = np.bincount(groups, ranking["score"].to_numpy()[rows]) / sizes
+        by_group = rows[np.argsort(groups, kind="stable")]
+        self.scores: list[float] = scores.tolist()
+        self._layers = layers[by_group].tolist()
+        self._filters = filters[by_group].tolist()
+        self._starts = [0, *np.cumsum(sizes).tolist()]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, order: int) -> _Bundle:
+        members = slice(self._starts[order], self._starts[order + 1])
+        return _Bundle(self.scores[order], self._layers[members], self._filters[members])
 
 
 def _take(
@@ -131,12 +169,15 @@ def _take(
     for name, value in {"min_filters": min_filters, "round_to": round_to}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    bundles = _groups(ranking)
-    left = Counter(ranking["layer"].tolist())
-    kept = _excluded(list(left), exclude)
+    groups = _Groups(ranking)
+    left = dict(groups.filters_of)
+    floors = dict.fromkeys(left, min_filters) | _excluded(left, exclude)
+    bundles: Sequence[_Bundle] = groups
+    scores = groups.scores
     if round_to is not None and round_to > 1:
-        bundles = _bundles(bundles, _widths(ranking), round_to)
-    heap = [(bundle.score, order) for order, bundle in enumerate(bundles)]
+        bundles = _bundles(groups, _widths(ranking), round_to)
+        scores = [bundle.score for bundle in bundles]
+    heap = list(zip(scores, range(len(scores)), strict=True))
     heapq.heapify(heap)
     taken: dict[str, list[int]] = {layer: [] for layer in left}
     found = 0
@@ -145,42 +186,25 @@ def _take(
         bundle = bundles[order]
         lost = bundle.lost
         # A layer only ever shrinks, so a group passed over here need not be looked at again.
-        if kept.isdisjoint(lost) and all(left[name] - lost[name] >= min_filters for name in lost):
-            for name, filters in lost.items():
-                left[name] -= filters
+        if all(left[layer] - filters >= floors[layer] for layer, filters in lost.items()):
+            for layer, filters in lost.items():
+                left[layer] -= filters
             found += bundle.groups
-            for layer, index in bundle.members:
+            for layer, index in zip(bundle.layers, bundle.filters, strict=True):
                 taken[layer].append(index)
     return Selection({name: sorted(indices) for name, indices in taken.items() if indices}, found)
 
 
-def _groups(ranking: pd.DataFrame) -> list[_Bundle]:
-    """The groups of a ranking, in the order in which they first appear in it."""
-    missing = [name for name in ("layer", "filter", "score") if name not in ranking]
-    if missing:
-        raise ValueError(f"the ranking has no column {', '.join(missing)}")
-    bad = ranking[~(ranking["score"].abs() < np.inf)]
+def _refuse_bad(ranking: pd.DataFrame, layers: np.ndarray) -> None:
+    """Refuse scores that are no numbers and filters listed twice; ``layers`` by number."""
+    bad = np.flatnonzero(~(ranking["score"].abs().to_numpy() < np.inf))
     if len(bad):
-        row = bad.iloc[0]
+        row = ranking.iloc[bad[0]]
         raise ValueError(f"filter {row['filter']} of {row['layer']} has the score {row['score']}")
-    repeated = ranking[ranking.duplicated(["layer", "filter"])]
-    if len(repeated):
-        row = repeated.iloc[0]
+    repeated = pd.MultiIndex.from_arrays([layers, ranking["filter"]]).duplicated()
+    if repeated.any():
+        row = ranking.iloc[repeated.argmax()]
         raise ValueError(f"filter {row['filter']} of {row['layer']} is listed more than once")
-    # Alone by default: keys below zero are of no group of a graph.
-    count = len(ranking)
-    keys = ranking["group"].to_numpy() if "group" in ranking else np.arange(-count, 0)
-    rows = np.flatnonzero(keys != 0)
-    groups, _ = pd.factorize(keys[rows])
-    sizes = np.bincount(groups)
-    scores = np.bincount(groups, ranking["score"].to_numpy()[rows]) / sizes
-    by_group = ranking.iloc[rows[np.argsort(groups, kind="stable")]]
-    members = list(zip(by_group["layer"].tolist(), by_group["filter"].tolist(), strict=True))
-    ends = np.cumsum(sizes)
-    return [
-        _Bundle(score, members[end - size : end])
-        for score, size, end in zip(scores.tolist(), sizes.tolist(), ends.tolist(), strict=True)
-    ]
 
 
 def _widths(ranking: pd.DataFrame) -> dict[str, int]:
@@ -189,7 +213,7 @@ def _widths(ranking: pd.DataFrame) -> dict[str, int]:
     return dict(np.maximum(layers.size(), layers.max() + 1))
 
 
-def _bundles(groups: list[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:
+def _bundles(groups: Sequence[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:
     """Bundles that each take all their layers from one multiple of ``round_to`` to the next."""
     # Groups that take the same number of filters from the same layers can stand for one another.
     kinds: dict[frozenset[tuple[str, int]], list[_Bundle]] = {}
@@ -219,17 +243,20 @@ def _bundles(groups: list[_Bundle], widths: dict[str, int], round_to: int) -> li
 
 def _joined(groups: list[_Bundle]) -> _Bundle:
     score = sum(group.score for group in groups) / len(groups)
-    return _Bundle(score, [member for group in groups for member in group.members], len(groups))
+    layers = [layer for group in groups for layer in group.layers]
+    filters = [index for group in groups for index in group.filters]
+    return _Bundle(score, layers, filters, len(groups))
 
 
-def _excluded(layers: list[str], patterns: Iterable[str]) -> set[str]:
+def _excluded(layers: Iterable[str], patterns: Iterable[str]) -> dict[str, float]:
+    """For each layer that a pattern matches, a floor that it is always below."""
     names = [patterns] if isinstance(patterns, str) else patterns
-    excluded: set[str] = set()
+    floors: dict[str, float] = {}
     for pattern in names:
-        matches = {name for name in layers if fnmatchcase(name, pattern)}
+        matches = [name for name in layers if fnmatchcase(name, pattern)]
         if not matches:
             raise ValueError(
                 f"exclude: no layer matches {pattern!r}; there are {', '.join(layers)}"
             )
-        excluded |= matches
-    return excluded
+        floors |= dict.fromkeys(matches, math.inf)
+    return floors

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, rules, trace
-from prunekit.channels.capture import ShapesOnly, meta_copy, quick_deepcopy
+from prunekit.channels.capture import ShapesOnly, quick_deepcopy
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -55,15 +56,15 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     """
     graph = trace(model, example_inputs)
     gone = graph.groups_of(remove)
-    memo: dict[int, object] = {}
-    for name, dims in graph.slices.items():
-        tensor = carrier(model, name)
-        kept = {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
-        memo[id(tensor)] = _sliced(tensor, kept)
+    kept = {
+        name: {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
+        for name, dims in graph.slices.items()
+    }
+    tensors = {name: carrier(model, name) for name in kept}
+    _try_without_data(graph, kept, gone, example_inputs)
+    memo = {id(tensor): _sliced(tensor, kept[name]) for name, tensor in tensors.items()}
     small = quick_deepcopy(model, memo)
-    for name in (*graph.layers, *graph.norms):
-        _announce_sizes(small.get_submodule(name), name, graph, gone)
-    _check_runs(small, example_inputs)
+    _announce_sizes(small, graph, gone)
     return small
 
 
@@ -114,19 +115,42 @@ def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:
     return result
 
 
-def _announce_sizes(module: nn.Module, name: str, graph: ChannelGraph, gone: np.ndarray) -> None:
-    """Make the attributes in which a module states its sizes agree with its tensors."""
-    if isinstance(module, (*rules.CONVOLUTIONS, *rules.TRANSPOSED)):
-        layer = graph.layers[name]
+def _try_without_data(
+    graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray, inputs: Any
+) -> None:
+    """Cut the copy that the trace made, which has shapes and no data, and run it."""
+    small = graph._without_data
+    for name, dims in kept.items():
+        tensor = carrier(small, name)
+        sizes = [len(dims[dim]) if dim in dims else size for dim, size in enumerate(tensor.shape)]
+        tensor.data = tensor.new_empty(sizes)  # in place: tied tensors stay tied
+    _announce_sizes(small, graph, gone)
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    try:
+        with torch.no_grad(), ShapesOnly():
+            small(*inputs)
+    except Exception as error:
+        raise TraceError(
+            f"the model does not run without these filters, so its code must fix a size: {error}"
+        ) from error
+
+
+def _announce_sizes(model: nn.Module, graph: ChannelGraph, gone: np.ndarray) -> None:
+    """Make the attributes in which modules state their sizes agree with their tensors."""
+    for name, layer in graph.layers.items():
+        module = model.get_submodule(name)
+        if isinstance(module, nn.Linear):
+            module.out_features, module.in_features = module.weight.shape
+            continue
         inputs = int((~gone[layer.inputs]).sum())
         outputs = int((~gone[layer.groups]).sum())
         shared = outputs if isinstance(module, rules.TRANSPOSED) else inputs
         module.groups = shared // module.weight.shape[1]
         module.in_channels, module.out_channels = inputs, outputs
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    else:
-        channels = int((~gone[graph.norms[name]]).sum())
+    for name, groups in graph.norms.items():
+        module = model.get_submodule(name)
+        channels = int((~gone[groups]).sum())
         if isinstance(module, nn.GroupNorm):
             module.num_groups = module.num_groups * channels // module.num_channels
             module.num_channels = channels
@@ -134,15 +158,3 @@ def _announce_sizes(module: nn.Module, name: str, graph: ChannelGraph, gone: np.
             module.num_parameters = channels
         else:
             module.num_features = channels
-
-
-def _check_runs(model: nn.Module, example_inputs: Tensor | tuple) -> None:
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
-    try:
-        with torch.no_grad(), ShapesOnly():
-            meta_copy(model).eval()(*inputs)
-    except Exception as error:
-        raise TraceError(
-            f"the model does not run without these filters, so its code must fix a size: {error}"
-        ) from error

@@ -68,6 +68,7 @@ class ChannelGraph:
     maps: dict[str, str]
     count: int
     _module: Callable[[], fx.GraphModule] = field(repr=False)
+    _without_data: nn.Module = field(repr=False)
 
     @cached_property
     def module(self) -> fx.GraphModule:
@@ -183,7 +184,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     }
     maps = _activation_maps(graph, copy, set(evaluated))
     module = partial(bind, graph, model, copy)
-    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, module)
+    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, module, copy)
 
 
 def _unreached(model: nn.Module, book: LabelBook) -> bool:

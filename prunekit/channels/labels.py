@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -42,7 +43,7 @@ class LabelBook:
         different = a != b
         if different.any():
             # Each pair as one number, so that a pair met at many pixels is kept once.
-            pairs = np.unique(a[different] * self.count + b[different])
+            pairs = pd.unique(a[different] * self.count + b[different])
             self.edges.append(np.stack(np.divmod(pairs, self.count)))
 
     def freeze(self, *tensors: Tensor) -> None:
