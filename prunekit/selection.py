@@ -107,56 +107,60 @@ def removable(
 
 
 class _Bundle(NamedTuple):
-    """Filters that leave together: one group, or several for the sake of a round number."""
+    """Groups that leave together: one, or several for the sake of a round number."""
 
     score: float
-    layers: list[str]
-    filters: list[int]
-    groups: int = 1
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """How many filters each layer loses."""
-        lost: dict[str, int] = {}
-        for layer in self.layers:
-            lost[layer] = lost.get(layer, 0) + 1
-        return lost
+    groups: list[int]
+    lost: dict[str, int]  # how many filters each layer loses
 
 
 class _Groups(Sequence[_Bundle]):
-    """The groups of a ranking, in the order in which they first appear in it.
+    """The groups of a ranking, each a bundle of its own, as they first appear in it.
 
     Each is put together when it is asked for: most stay, and never are.
-    ``filters_of`` counts the filters of each layer.
+    ``left`` counts the filters of each layer.
     """
 
     def __init__(self, ranking: pd.DataFrame) -> None:
         missing = [name for name in ("layer", "filter", "score") if name not in ranking]
         if missing:
             raise ValueError(f"the ranking has no column {', '.join(missing)}")
-        layers, filters = ranking["layer"].to_numpy(), ranking["filter"].to_numpy()
-        codes, names = pd.factorize(layers)
-        _refuse_bad(ranking, codes)
-        self.filters_of = dict(zip(names, np.bincount(codes).tolist(), strict=True))
+        self._filters = ranking["filter"].to_numpy()
+        self._layers, self._names = pd.factorize(ranking["layer"].to_numpy())
+        _refuse_bad(ranking, self._layers)
+        self.left = dict(zip(self._names, np.bincount(self._layers).tolist(), strict=True))
         # Alone by default: keys below zero are of no group of a graph.
         count = len(ranking)
         keys = ranking["group"].to_numpy() if "group" in ranking else np.arange(-count, 0)
         rows = np.flatnonzero(keys != 0)
         groups, _ = pd.factorize(keys[rows])
+        self._group = np.full(count, -1)
+        self._group[rows] = groups
         sizes = np.bincount(groups)
         scores = np.bincount(groups, ranking["score"].to_numpy()[rows]) / sizes
         by_group = rows[np.argsort(groups, kind="stable")]
         self.scores: list[float] = scores.tolist()
-        self._layers = layers[by_group].tolist()
-        self._filters = filters[by_group].tolist()
+        self._members = self._names[self._layers[by_group]].tolist()
         self._starts = [0, *np.cumsum(sizes).tolist()]
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, order: int) -> _Bundle:
-        members = slice(self._starts[order], self._starts[order + 1])
-        return _Bundle(self.scores[order], self._layers[members], self._filters[members])
+    def __getitem__(self, group: int) -> _Bundle:
+        lost: dict[str, int] = {}
+        for layer in self._members[self._starts[group] : self._starts[group + 1]]:
+            lost[layer] = lost.get(layer, 0) + 1
+        return _Bundle(self.scores[group], [group], lost)
+
+    def filters(self, groups: list[int]) -> dict[str, list[int]]:
+        """The filters of these groups by layer, in ascending order."""
+        chosen = np.zeros(len(self) + 1, dtype=bool)  # the last one for filters of no group
+        chosen[groups] = True
+        rows = np.flatnonzero(chosen[self._group])
+        rows = rows[np.lexsort((self._filters[rows], self._layers[rows]))]
+        layers, starts = np.unique(self._layers[rows], return_index=True)
+        of_layers = np.split(self._filters[rows], starts[1:])
+        return {self._names[k]: f.tolist() for k, f in zip(layers, of_layers, strict=False)}
 
 
 def _take(
@@ -170,7 +174,7 @@ def _take(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     groups = _Groups(ranking)
-    left = dict(groups.filters_of)
+    left = groups.left
     floors = dict.fromkeys(left, min_filters) | _excluded(left, exclude)
     bundles: Sequence[_Bundle] = groups
     scores = groups.scores
@@ -179,20 +183,16 @@ def _take(
         scores = [bundle.score for bundle in bundles]
     heap = list(zip(scores, range(len(scores)), strict=True))
     heapq.heapify(heap)
-    taken: dict[str, list[int]] = {layer: [] for layer in left}
-    found = 0
-    while heap and found < count:
+    taken: list[int] = []
+    while heap and len(taken) < count:
         _, order = heapq.heappop(heap)
         bundle = bundles[order]
-        lost = bundle.lost
         # A layer only ever shrinks, so a group passed over here need not be looked at again.
-        if all(left[layer] - filters >= floors[layer] for layer, filters in lost.items()):
-            for layer, filters in lost.items():
-                left[layer] -= filters
-            found += bundle.groups
-            for layer, index in zip(bundle.layers, bundle.filters, strict=True):
-                taken[layer].append(index)
-    return Selection({name: sorted(indices) for name, indices in taken.items() if indices}, found)
+        if all(left[layer] - lost >= floors[layer] for layer, lost in bundle.lost.items()):
+            for layer, lost in bundle.lost.items():
+                left[layer] -= lost
+            taken += bundle.groups
+    return Selection(groups.filters(taken), len(taken))
 
 
 def _refuse_bad(ranking: pd.DataFrame, layers: np.ndarray) -> None:
@@ -241,11 +241,12 @@ def _bundles(groups: Sequence[_Bundle], widths: dict[str, int], round_to: int) -
     return bundles
 
 
-def _joined(groups: list[_Bundle]) -> _Bundle:
-    score = sum(group.score for group in groups) / len(groups)
-    layers = [layer for group in groups for layer in group.layers]
-    filters = [index for group in groups for index in group.filters]
-    return _Bundle(score, layers, filters, len(groups))
+def _joined(bundles: list[_Bundle]) -> _Bundle:
+    lost: Counter[str] = Counter()
+    for bundle in bundles:
+        lost.update(bundle.lost)
+    score = sum(bundle.score for bundle in bundles) / len(bundles)
+    return _Bundle(score, [group for bundle in bundles for group in bundle.groups], lost)
 
 
 def _excluded(layers: Iterable[str], patterns: Iterable[str]) -> dict[str, float]:

@@ -40,12 +40,16 @@ class LabelInterpreter(fx.Interpreter):
 
     def run_node(self, node: fx.Node) -> Any:
         try:
+            args, kwargs = self.fetch_args_kwargs_from_env(node)
             with ShapesOnly():
-                value = super().run_node(node)
+                value = getattr(self, node.op)(node.target, args, kwargs)
         except Exception as error:
             raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
         self.labels[node] = self._label(node, value)
         return value
+
+    def call_module(self, target: str, args: tuple, kwargs: dict) -> Any:
+        return self.submodules[target](*args, **kwargs)
 
     def _label(self, node: fx.Node, value: Any) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.labels[n])
@@ -59,7 +63,7 @@ class LabelInterpreter(fx.Interpreter):
         if not tensors_in((args, kwargs)):
             return fx.node.map_aggregate(value, fixed)
         if node.op == "call_module":
-            module = self.module.get_submodule(node.target)
+            module = self.submodules[node.target]
             return self._module(node, module, tensors_in((args, kwargs)), value)
         return self._function(node, args, kwargs, value)
 
