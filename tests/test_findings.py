@@ -1,5 +1,6 @@
 """What is read from the tables of a study, against cases computed by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -282,3 +283,14 @@ def test_the_slider_shows_the_table(page, networks, pattern):
 def test_a_slider_over_nothing_is_refused(networks, pattern):
     with pytest.raises(ValueError, match="nothing to show"):
         ratio_explorer(pattern.iloc[:0], FILTERS, networks)
+
+
+def test_what_training_took_is_read_from_the_record_of_its_run(tmp_path):
+    machine = {"threads": 2, "accelerator": None, "instruction_set": "AVX2"}
+    record = {"settings": {"train": {"epochs": 3}}, "seconds": 90, "machine": machine}
+    (tmp_path / "provenance.json").write_text(json.dumps({"runs": {"small-seed0": record}}))
+    network = {"parameters": 7, "macs": 40, "test_accuracy": 0.5}
+    pd.DataFrame([network]).to_csv(tmp_path / "networks.csv", index=False)
+    table = findings.trained([Recorded(tmp_path, Study("small", "", {"small-seed0": {}}))])
+    expected = network | {"epochs": 3, "minutes": 1.5, "threads": 2, "instructions": "AVX2"}
+    assert table.loc["small"].to_dict() == expected

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from prunekit.study.recorded import Recorded
+
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
 RUN = ["variant", "seed"]
 COSTS = ("filters", "parameters", "macs", "milliseconds")
@@ -233,3 +235,29 @@ def training_epochs(settings: dict, iterations: int) -> float:
     pruning, finish = settings["prune"], settings["finish"] or {}
     each = (pruning["fine_tune"] or {}).get("epochs", 0)
     return each * iterations + (finish.get("fine_tune") or {}).get("epochs", 0)
+
+
+def trained(studies: Iterable[Recorded]) -> pd.DataFrame:
+    """What training took in studies of one run each, and what came of it: a row a study.
+
+    Returns
+    -------
+    DataFrame indexed by study: ``parameters``, ``macs``, ``epochs``,
+    ``minutes`` and ``threads`` of one run, ``instructions`` (the widest
+    instruction set of the processor, or the accelerator), ``test_accuracy``.
+    """
+    rows = {}
+    for study in studies:
+        (record,) = study.records().values()
+        (network,) = study.table("networks").to_dict("records")
+        machine = record["machine"]
+        rows[study.study.name] = {
+            "parameters": network["parameters"],
+            "macs": network["macs"],
+            "epochs": record["settings"]["train"]["epochs"],
+            "minutes": record["seconds"] / 60,
+            "threads": machine["threads"],
+            "instructions": machine["accelerator"] or machine["instruction_set"],
+            "test_accuracy": network["test_accuracy"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
