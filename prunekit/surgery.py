@@ -61,7 +61,7 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
         for name, dims in graph.slices.items()
     }
     tensors = {name: carrier(model, name) for name in kept}
-    _try_without_data(graph, kept, gone, example_inputs)
+    _try_on_skeleton(graph, kept, gone, example_inputs)
     memo = {id(tensor): _sliced(tensor, kept[name]) for name, tensor in tensors.items()}
     small = quick_deepcopy(model, memo)
     _announce_sizes(small, graph, gone)
@@ -115,11 +115,11 @@ def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:
     return result
 
 
-def _try_without_data(
+def _try_on_skeleton(
     graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray, inputs: Any
 ) -> None:
-    """Cut the copy that the trace made, which has shapes and no data, and run it."""
-    small = graph._without_data
+    """Cut the copy that has shapes but no data, and run it: sizes in the code show at once."""
+    small = graph.skeleton
     for name, dims in kept.items():
         tensor = carrier(small, name)
         sizes = [len(dims[dim]) if dim in dims else size for dim, size in enumerate(tensor.shape)]

@@ -60,6 +60,9 @@ class ChannelGraph:
         directly follow): the name of that layer.
     count : int
         Number of dependency groups, with group 0.
+    skeleton : nn.Module
+        A copy of the model in evaluation mode, without hooks, whose tensors
+        have shapes but no data.
     """
 
     layers: dict[str, LayerChannels]
@@ -67,8 +70,8 @@ class ChannelGraph:
     norms: dict[str, np.ndarray]
     maps: dict[str, str]
     count: int
+    skeleton: nn.Module = field(repr=False)
     _module: Callable[[], fx.GraphModule] = field(repr=False)
-    _without_data: nn.Module = field(repr=False)
 
     @cached_property
     def module(self) -> fx.GraphModule:
@@ -184,7 +187,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     }
     maps = _activation_maps(graph, copy, set(evaluated))
     module = partial(bind, graph, model, copy)
-    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, module, copy)
+    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, module)
 
 
 def _unreached(model: nn.Module, book: LabelBook) -> bool:
