@@ -128,7 +128,7 @@ def _try_on_skeleton(
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
     try:
-        with torch.no_grad(), ShapesOnly():
+        with torch.device("meta"), torch.no_grad(), ShapesOnly():
             small(*inputs)
     except Exception as error:
         raise TraceError(

@@ -48,6 +48,10 @@ class LabelInterpreter(fx.Interpreter):
         self.labels[node] = self._label(node, value)
         return value
 
+    def get_attr(self, target: str, args: tuple, kwargs: dict) -> Any:
+        value = attribute(self.module, target)
+        return value.to("meta") if isinstance(value, Tensor) else value
+
     def call_module(self, target: str, args: tuple, kwargs: dict) -> Any:
         return self.submodules[target](*args, **kwargs)
 
@@ -56,7 +60,9 @@ class LabelInterpreter(fx.Interpreter):
         if node.op == "placeholder":
             return fx.node.map_aggregate(value, fixed) if tensors_in(value) else value
         if node.op == "get_attr":
-            return self.book.parameter(node.target, attribute(self.module, node.target))
+            if not _is_carried(self.module, node.target):
+                return fixed(value)  # made in the forward pass, of a size written there
+            return self.book.parameter(node.target, value)
         if node.op == "output":
             self.book.freeze(*tensors_in(args))
             return None
@@ -134,6 +140,13 @@ class LabelInterpreter(fx.Interpreter):
             f"{_place(node)} calls {called}, which prunekit has no rule for: what it does to "
             f"channels is not known. {_REMEDY}"
         )
+
+
+def _is_carried(model: nn.Module, path: str) -> bool:
+    """Whether a path leads to a parameter or buffer."""
+    place, _, name = path.rpartition(".")
+    owner = model.get_submodule(place)
+    return name in owner._parameters or name in owner._buffers
 
 
 def _execute(target: Any, args: tuple, kwargs: dict) -> Any:
