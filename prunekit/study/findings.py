@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,29 @@ def shares_by_part(removed: pd.DataFrame) -> pd.DataFrame:
 def layers_of(table: pd.DataFrame) -> list[str]:
     """The columns of a recorded pattern that are layers."""
     return [column for column in table if column not in (*RUN, "ratio", "iteration")]
+
+
+def most_taken(pattern: pd.DataFrame, filters: Mapping[str, int]) -> pd.DataFrame:
+    """For each variant the layer that lost the largest share of its filters, and that share.
+
+    Parameters
+    ----------
+    pattern
+        Filters removed by layer: a row an iteration of each run.
+    filters
+        How many each layer had.
+
+    Examples
+    --------
+    >>> rows = {"variant": ["a", "a", "b"], "seed": 0, "iteration": [1, 2, 1]}
+    >>> pattern = pd.DataFrame(rows | {"conv1": [1, 1, 0], "conv2": [2, 3, 9]})
+    >>> most_taken(pattern, {"conv1": 4, "conv2": 10}).to_dict("index")
+    {'a': {'layer': 'conv1', 'share': 0.5}, 'b': {'layer': 'conv2', 'share': 0.9}}
+    """
+    layers = layers_of(pattern)
+    runs = pattern.groupby(RUN, sort=False)[layers].sum()
+    shares = runs.groupby("variant", sort=False).mean() / pd.Series(filters)[layers]
+    return pd.DataFrame({"layer": shares.idxmax(axis=1), "share": shares.max(axis=1)})
 
 
 def with_unpruned(networks: pd.DataFrame) -> pd.DataFrame:
