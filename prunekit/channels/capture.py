@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
@@ -125,6 +126,8 @@ class ShapesOnly(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in rules.SHAPE_KEEPING and args and _keeps_shape(*args):
             return args[0]
+        if function is F.layer_norm and len(args) > 1 and _ends_in(*args[:2]):
+            return args[0]
         if function in rules.SHAPE_KEEPING_PAIRS and len(args) == 2 and _alike(*args):
             return args[0]
         return function(*args, **(kwargs or {}))
@@ -134,6 +137,10 @@ def _keeps_shape(x: Tensor, *others: Any) -> bool:
     return x.is_meta and all(
         len(other) == x.shape[1] for other in others if isinstance(other, Tensor)
     )
+
+
+def _ends_in(x: Tensor, shape: Sequence[int]) -> bool:
+    return x.is_meta and x.shape[-len(shape) :] == tuple(shape)
 
 
 def _alike(a: Any, b: Any) -> bool:
