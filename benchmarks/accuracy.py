@@ -54,8 +54,14 @@ SETTINGS = {
     "resnet56": Setting("resnet56/resnet56-seed0", 32, 0.02, epochs_each=0.1, epochs_last=0.5),
 }
 SEEDS = range(3)
-PER_MAC = " per MAC"  # ends the name of a criterion of ours that is cost-aware
-OURS = [name + how for name in ("weight_l1", "taylor", "combined") for how in ("", PER_MAC)]
+# What follows the name of a criterion of ours: how its scores are used.
+HOW = {
+    "": {},
+    "per MAC": {"cost_aware": True},
+    "by mean": {"normalize": "mean"},  # as torch-pruning does, so for the criteria of both
+}
+OURS = [f"{name} {how}".strip() for name in ("weight_l1", "taylor") for how in HOW]
+OURS += ["combined", "combined per MAC"]
 # Its Taylor criterion is of weights, ours of activation maps.
 THEIRS = {
     "weight_l1": partial(importance.GroupMagnitudeImportance, p=1),
@@ -105,15 +111,16 @@ def by_prunekit(
 ) -> nn.Module:
     images = list(islice(train, 1))  # prune wants to measure on something
     ratio = 1 - macs / profile(model, images[0][0][:1]).macs
+    name, _, how = criterion.partition(" ")
     return prune(
         model,
         train,
         images,
-        criterion.removesuffix(PER_MAC),
+        name,
         ratio,
         ALL_FILTERS,
         budget="macs",
-        cost_aware=criterion.endswith(PER_MAC),
+        **HOW[how],
         exclude=stay,
         fine_tune=None,
         rank_batches=batches,

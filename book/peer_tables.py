@@ -16,7 +16,7 @@ BOOK = Path(__file__).resolve().parent
 RESULTS = BOOK.parent / "benchmarks" / "results"
 LIBRARIES = ("prunekit", "torch-pruning")
 SAME = ("weight_l1", "taylor")  # criteria that both libraries have
-HOW = ("", " per MAC")  # ours can be divided by what a filter costs
+HOW = ("", " per MAC", " by mean")  # ours divided by what a filter costs, or by the layer's mean
 
 
 def planning() -> pd.DataFrame:

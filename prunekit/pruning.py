@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from prunekit.budgets import Budget, check, enough, left, per_saving, relative_latency
 from prunekit.channels import trace
+from prunekit.criteria.base import Normalizer, refuse_unknown_normalizer
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.files import replacing
 from prunekit.runs import Run, describe, digest_of, plain_layout, resume
@@ -82,6 +83,7 @@ def prune(
     ratio: float = 0.67,
     per_iteration: float = 128,
     *,
+    normalize: Normalizer = "l2",
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
     cost_aware: bool = False,
@@ -117,6 +119,8 @@ def prune(
         Filters, or groups of coupled filters, that go in one iteration. Or,
         below 1, a share of what ``budget`` names: with 0.1 and a ratio of 0.5
         any criterion takes five iterations, and so is fine-tuned equally long.
+    normalize
+        As for :func:`prunekit.rank`.
     fine_tune
         Arguments of :func:`prunekit.training.fit`; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
@@ -173,10 +177,12 @@ def prune(
     >>> history.table["filters"].tolist()
     [184, 164, 147]
     """
+    refuse_unknown_normalizer(normalize)
     check(ratio, per_iteration, budget, cost_aware, max_accuracy_drop)
     limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
     settings = {
         "criterion": described(criterion),
+        "normalize": normalize,
         "ratio": ratio,
         "per_iteration": per_iteration,
         "fine_tune": describe(fine_tune),
@@ -210,7 +216,7 @@ def prune(
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(seed + iteration)
         chosen = criterion_at(criterion, _removed(run, budget))
-        ranking = rank(run.model, train_loader, chosen, batches=rank_batches)
+        ranking = rank(run.model, train_loader, chosen, batches=rank_batches, normalize=normalize)
         if cost_aware:
             ranking = per_saving(ranking, run.model, example_inputs, budget)
         most, goal = removable(ranking, **limits).groups, ratio

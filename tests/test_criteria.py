@@ -58,6 +58,23 @@ def test_normalised_scores_by_hand(name):
     assert ranking["score"].tolist() == pytest.approx(scores / sqrt((scores**2).sum()))
 
 
+@pytest.mark.parametrize("name", ["activation_l2", "taylor", "weight_l1"])
+def test_scores_divided_by_their_mean_by_hand(name):
+    scores = np.array(BY_HAND[name])
+    ranking = rank(Paper(), batches(2), name, loss=output_of_class, normalize="mean")
+    assert ranking["score"].tolist() == pytest.approx(scores / scores.mean())
+
+
+def test_by_their_mean_wide_layers_are_worth_as_much_as_narrow_ones():
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 16, 1), nn.Conv2d(16, 2, 1))
+    for layer in model:
+        nn.init.constant_(layer.weight, 3.0)
+    ranking = rank(model, [(torch.zeros(2, 1, 4, 4), None)], "weight_l1", normalize="mean")
+    assert ranking["score"].tolist() == pytest.approx([1.0] * 20)
+    ranking = rank(model, [(torch.zeros(2, 1, 4, 4), None)], "weight_l1")
+    assert ranking.groupby("layer", sort=False)["score"].mean().tolist() == [0.5, 0.25]
+
+
 def test_combinations_by_hand():
     rankings = rank_all(Paper(), batches(2), ["combined", "combined_ranks"], loss=output_of_class)
     # L2 norms: sqrt(1 + 9/4 + 4) = sqrt(29/4) and sqrt(1/16 + 9/16 + 1) = sqrt(13/8)

@@ -121,7 +121,8 @@ def test_nan_is_named_by_layer(name):
         ([], "taylor", {}, "no batch"),
         (batches(2), "magnitude", {}, "no criterion is named 'magnitude'; there are activation"),
         (batches(2), "taylor", {"batches": 0}, "batches"),
-        (batches(2), "combined", {"normalize": False}, "needs normalize=True"),
+        (batches(2), "combined", {"normalize": False}, 'normalize by "l2" or "mean"'),
+        (batches(2), "taylor", {"normalize": "max"}, "normalize must be .* not 'max'"),
         (batches(2), print, {}, "needs must be one of weights, activations, gradients"),
     ],
 )

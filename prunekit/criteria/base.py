@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Needs = Literal["weights", "activations", "gradients"]
+Normalizer = Literal["l2", "mean", False]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Criterion:
     """
 
     needs: ClassVar[Needs] = "weights"
-    #: Whether a layer's scores are divided by their L2 norm before layers are compared.
+    #: Whether a layer's scores are normalised before layers are compared.
     normalized: ClassVar[bool] = True
     #: How coupled filters come to their one score: an aggregation that pandas knows.
     pool: ClassVar[str] = "mean"
@@ -73,26 +74,44 @@ class Criterion:
         return mean
 
 
-def normalise(scores: Tensor) -> Tensor:
-    """Divide a layer's scores by their L2 norm; scores that are all zero stay zero.
+def normalise(scores: Tensor, by: Normalizer = "l2") -> Tensor:
+    """Divide a layer's scores by their size; scores that are all zero stay zero.
 
     Layers differ in the size of their maps and of their gradients. Without
     this step most filters would be taken from whichever layer happens to have
     the smallest scores (Molchanov et al. 2017, section 2.2).
 
+    Parameters
+    ----------
+    by
+        ``"l2"``, the L2 norm, as in that paper and in the thesis: of n equal
+        scores it makes 1 / sqrt(n) each, so that wide layers lose filters
+        first. ``"mean"``, the mean absolute score: equal scores become 1,
+        however many there are. False: nothing is divided.
+
     Examples
     --------
     >>> normalise(torch.tensor([3.0, 4.0]))
     tensor([0.6000, 0.8000])
+    >>> normalise(torch.ones(4)), normalise(torch.ones(4), "mean")
+    (tensor([0.5000, 0.5000, 0.5000, 0.5000]), tensor([1., 1., 1., 1.]))
     >>> normalise(torch.zeros(2))
     tensor([0., 0.])
     """
+    if not by:
+        return scores
     # Scaling by the largest first keeps squares of tiny or huge scores representable.
     largest = scores.abs().amax()
     if largest == 0:
         return scores
     scaled = scores / largest
-    return scaled / torch.linalg.vector_norm(scaled)
+    return scaled / (torch.linalg.vector_norm(scaled) if by == "l2" else scaled.abs().mean())
+
+
+def refuse_unknown_normalizer(normalize: object) -> None:
+    """Raise a ValueError unless scores can be normalised so."""
+    if normalize not in get_args(Normalizer):
+        raise ValueError(f'normalize must be "l2", "mean" or False, not {normalize!r}')
 
 
 # Maps that must be copied are worked on in parts of so many numbers: 4 MB of float32.

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from prunekit.channels import ChannelGraph, trace
 from prunekit.criteria.activation import ActivationL2
 from prunekit.criteria.apoz import APoZ
-from prunekit.criteria.base import Criterion, normalise
+from prunekit.criteria.base import (
+    Criterion,
+    Normalizer,
+    normalise,
+    refuse_unknown_normalizer,
+)
 from prunekit.criteria.bn_scale import BNScale
 from prunekit.criteria.combined import Combined, CombinedRanks
 from prunekit.criteria.fpgm import FPGM
@@ -57,7 +62,7 @@ def rank(
     *,
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
-    normalize: bool = True,
+    normalize: Normalizer = "l2",
 ) -> pd.DataFrame:
     """Score every filter that may be removed.
 
@@ -77,8 +82,9 @@ def rank(
         sum over examples, or give one value each: then the gradient that
         reaches an example's maps is that of its own loss.
     normalize
-        Whether a layer's scores are divided by their L2 norm (see
-        :func:`prunekit.criteria.normalise`). Combinations need it.
+        What a layer's scores are divided by: ``"l2"``, their L2 norm,
+        ``"mean"``, their mean, or False (see
+        :func:`prunekit.criteria.normalise`). Combinations need one of them.
 
     Returns
     -------
@@ -114,7 +120,7 @@ def rank_all(
     *,
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
-    normalize: bool = True,
+    normalize: Normalizer = "l2",
 ) -> dict[str, pd.DataFrame]:
     """As :func:`rank` for several criteria, in one pass over the data.
 
@@ -128,9 +134,12 @@ def rank_all(
         raise ValueError(f"name one or more criteria, each once: not {list(map(_name, criteria))}")
     if batches is not None and batches < 1:
         raise ValueError(f"batches must be at least 1, not {batches}")
+    refuse_unknown_normalizer(normalize)
     combined = [name for name, criterion in chosen.items() if hasattr(criterion, "parts")]
     if combined and not normalize:
-        raise ValueError(f"{combined[0]} adds scores of different units: it needs normalize=True")
+        raise ValueError(
+            f'{combined[0]} adds scores of different units: normalize by "l2" or "mean"'
+        )
     remaining = iter(loader)
     first = next(remaining, None)
     if first is None:
@@ -183,7 +192,7 @@ def _table(
     layers: list[str],
     criterion: Criterion,
     scores: dict[str, Tensor],
-    normalize: bool,
+    normalize: Normalizer,
 ) -> pd.DataFrame:
     """The ranking by one criterion that is not a combination."""
     columns: dict[str, list[np.ndarray]] = {"layer": [], "filter": [], "score": [], "group": []}
@@ -191,7 +200,7 @@ def _table(
         layer = scores[name]
         if not layer.isfinite().all():
             raise ValueError(f"{name}: its scores by {_name(criterion)} are NaN or infinite")
-        layer = normalise(layer) if normalize and criterion.normalized else layer
+        layer = normalise(layer, normalize) if criterion.normalized else layer
         groups = graph.layers[name].groups
         filters = np.flatnonzero(groups)
         columns["layer"].append(np.full(len(filters), name, dtype=object))
