@@ -26,7 +26,6 @@ def planning() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Network": compared["model"],
-            "Layers": compared["layers"],
             "prunekit (s)": compared["rank_select_rebuild_s"].map("{:.2f}".format),
             "torch-pruning (s)": compared["torch_pruning_plan_remove_s"].map("{:.2f}".format),
             "Ratio": compared["whole_ratio"].map("{:.2f}".format),
