@@ -29,6 +29,7 @@ from torch_pruning import importance, pruner
 from prunekit import load, profile, prune, trace
 from prunekit.data import Loader, load_dataset
 from prunekit.models import CIFAR_MODELS, squeezenet
+from prunekit.provenance import machine
 from prunekit.study.declaration import BOOK
 from prunekit.training import evaluate, fit
 
@@ -77,14 +78,16 @@ def case(name: str, library: str, criterion: str, seed: int) -> dict[str, object
     setting = SETTINGS[name]
     torch.set_num_threads(1)
     data = load_dataset("cifar10", stand_in=False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     loader = partial(Loader, size=setting.pixels)
-    train = loader(data.train, setting.batch, shuffle=True, augment=True)
-    val, test = loader(data.val, 250), loader(data.test, 250)
+    train = loader(data.train.to(device), setting.batch, shuffle=True, augment=True)
+    val, test = loader(data.val.to(device), 250), loader(data.test.to(device), 250)
     # As its class makes it: torch-pruning stumbles over the graph module that load returns.
     model = ({"squeezenet": squeezenet} | CIFAR_MODELS)[name](len(data.classes))
     trained = load(BOOK / "results" / setting.start / "model.safetensors")
     model.load_state_dict(trained.state_dict())
-    x = torch.zeros(1, 3, setting.pixels, setting.pixels)
+    model.to(device)
+    x = torch.zeros(1, 3, setting.pixels, setting.pixels, device=device)
     whole = profile(model, x).macs
     stay = staying(name, trace(model, x))
     remove = by_prunekit if library == "prunekit" else by_torch_pruning
@@ -190,14 +193,15 @@ def main() -> None:
         name, library, criterion, seed = options.case
         print(json.dumps(case(name, library, criterion, int(seed))))
         return
-    commit = current_commit()
+    commit, at = current_commit(), machine()
+    by = {"processor": at["accelerator"] or at["instruction_set"], "commit": commit}
     settings = {name: asdict(setting) for name, setting in SETTINGS.items()}
     rows = finished(settings)
     done = {tuple(row[name] for name in KEY) for row in rows}
     wanted = [(name, *of, seed) for name, seed, of in product(options.models, SEEDS, RUNS)]
     with ThreadPoolExecutor(options.jobs) as pool:
         for row in pool.map(run, [key for key in wanted if key not in done]):
-            rows.append(row | {"commit": commit})
+            rows.append(row | by)
             record(rows, "accuracy", commit, **settings)
     show(rows)
 

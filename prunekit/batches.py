@@ -32,13 +32,18 @@ class ImageSet:
     def __getitem__(self, indices: slice | Tensor) -> ImageSet:
         return ImageSet(self.images[indices], self.labels[indices])
 
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same on another device: a set that lies on a GPU is augmented there."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
 
 class Loader:
     """Batches of one image set, normalised, resized and augmented as a whole.
 
     Iterating yields ``(x, y)``: float32 images of shape (batch, 3, size,
-    size) and int64 labels. Shuffling and augmentation draw from torch's
-    global generator, so ``torch.manual_seed`` before an epoch fixes it.
+    size) and int64 labels, on the device of the set. Shuffling and
+    augmentation draw from torch's global generator of the CPU, so
+    ``torch.manual_seed`` before an epoch fixes it on any device.
 
     Parameters
     ----------
@@ -82,7 +87,7 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.images)
         order = torch.randperm(count) if self.shuffle else torch.arange(count)
-        for indices in order.split(self.batch_size):
+        for indices in order.to(self.images.images.device).split(self.batch_size):
             batch = self.images[indices]
             x = batch.images
             if self.augment:
@@ -94,8 +99,8 @@ class Loader:
 
 def normalise(images: Tensor, size: int | None = None) -> Tensor:
     """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized."""
-    mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
     x = (images.float() - mean) / std
     if size is not None and tuple(x.shape[-2:]) != (size, size):
         x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < x.shape[-1])
@@ -105,7 +110,7 @@ def normalise(images: Tensor, size: int | None = None) -> Tensor:
 def random_flip(images: Tensor) -> Tensor:
     """Mirror each image left to right with probability one half."""
     mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-    return torch.where(mirrored, images.flip(-1), images)
+    return torch.where(mirrored.to(images.device), images.flip(-1), images)
 
 
 def random_crop(images: Tensor, padding: int) -> Tensor:
@@ -114,6 +119,7 @@ def random_crop(images: Tensor, padding: int) -> Tensor:
     padded = F.pad(images, (padding,) * 4)
     rows = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(height)
     columns = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(width)
-    example = torch.arange(count).view(-1, 1, 1)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    example = torch.arange(count, device=images.device).view(-1, 1, 1)
     cropped = padded.permute(0, 2, 3, 1)[example, rows.unsqueeze(2), columns.unsqueeze(1)]
     return cropped.permute(0, 3, 1, 2)

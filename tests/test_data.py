@@ -125,6 +125,13 @@ def test_every_image_is_handed_out_once_and_the_seed_fixes_the_order():
     assert torch.bincount(epochs[0][1]).tolist() == torch.bincount(digits.train.labels).tolist()
 
 
+def test_images_are_augmented_on_the_device_on_which_they_lie():
+    """On ``meta``, which as a GPU does refuses to meet tensors of the CPU."""
+    there = data.load_dataset("digits").train[:8].to("meta")
+    for x, y in data.Loader(there, 4, size=48, shuffle=True, augment=True):
+        assert (x.device.type, y.device.type, tuple(x.shape)) == ("meta", "meta", (4, 3, 48, 48))
+
+
 def test_a_random_crop_is_a_window_of_the_padded_image():
     torch.manual_seed(0)
     images = torch.randint(1, 256, (50, 3, 8, 8), dtype=torch.uint8)

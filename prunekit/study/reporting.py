@@ -42,14 +42,17 @@ class Distilled:
 
 
 class Loaders:
-    """Batches of a run's data, at its input size."""
+    """Batches of a run's data, at its input size, all of it on one device."""
 
-    def __init__(self, dataset: Dataset, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, dataset: Dataset, settings: dict[str, Any], device: torch.device | str = "cpu"
+    ) -> None:
         size, batch = settings["input_size"], settings["batch_size"]
         flip = dataset.name != "digits"
-        self.train = Loader(dataset.train, batch, size=size, shuffle=True, augment=True, flip=flip)
-        self.val = Loader(dataset.val, 250, size=size)
-        self.test = Loader(dataset.test, 250, size=size)
+        train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
+        self.train = Loader(train, batch, size=size, shuffle=True, augment=True, flip=flip)
+        self.val = Loader(val, 250, size=size)
+        self.test = Loader(test, 250, size=size)
         self.example_inputs = torch.zeros(1, 3, size, size)
 
 

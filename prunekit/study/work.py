@@ -73,7 +73,7 @@ def carry_out(
     starting_weights = digest_of(model)
     if settings["freeze"]:
         freeze_features(model)
-    loaders = Loaders(dataset, settings)
+    loaders = Loaders(dataset, settings, device)
     pruning, training, finish = settings["prune"], settings["train"], settings["finish"]
     if training:
         history = fit(
