@@ -14,6 +14,7 @@ from torchvision import models
 BOOK = Path(__file__).resolve().parent
 RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
 SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
+NEGLIGIBLE = 1e-3  # of the scores: a removal that changes them by less tests nothing
 LARGE = 23.5e6  # parameters of ResNet-50: from here on it is to take half of torch-pruning's time
 
 # The least and the most layers of three families.
@@ -79,11 +80,13 @@ def about(done: list[Row], recorded: dict, known: list[str]) -> list[Row]:
     slowest = max(small, key=lambda row: float(row["rebuild_30_s"]))
     both = [row for row in works if row["torch_pruning_s"] and float(row["parameters"]) > LARGE]
     ratios = [float(row["rebuild_30_s"]) / float(row["torch_pruning_s"]) for row in both]
+    silent = [row["model"] for row in works if float(row["effect_30"]) < NEGLIGIBLE]
     settings, machine = recorded["settings"], recorded["machine"]
     larger = ", ".join(f"{name} {pixels}" for name, pixels in settings["larger"].items())
     facts = {
         "Networks measured": f"{len(done)} of {len(known)}",
         "Failures": str(len(done) - len(works)),
+        "Networks whose lowest 30 % are filters that do nothing": ", ".join(silent) or "none",
         "Slowest rebuild below 30 M parameters": f"{slowest['model']}, "
         f"{float(slowest['rebuild_30_s']):.2f} s",
         "Faster than torch-pruning, from ResNet-50's size upward": (
