@@ -194,7 +194,8 @@ def main() -> None:
         print(json.dumps(case(name, library, criterion, int(seed))))
         return
     commit, at = current_commit(), machine()
-    by = {"processor": at["accelerator"] or at["instruction_set"], "commit": commit}
+    processor = at["accelerator"] or f"{at['processor']} ({at['instruction_set']})"
+    by = {"processor": processor, "torch": torch.__version__, "commit": commit}
     settings = {name: asdict(setting) for name, setting in SETTINGS.items()}
     rows = finished(settings)
     done = {tuple(row[name] for name in KEY) for row in rows}
