@@ -206,12 +206,13 @@ class Chapter:
         recorded = self.study(name)
         records = list(recorded.records().values())
         machine, settings = records[0]["machine"], records[0]["settings"]
-        hours = sum(record["seconds"] for record in records) / 3600
+        minutes = sum(record["seconds"] for record in records) / 60
+        took = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{minutes:.0f} minutes"
         missing = recorded.missing()
         return (
             f"Study `{name}`: {len(records)} of {len(recorded.study.runs)} runs recorded"
             f"{' so far' if missing else ''}; {records[0]['data']} at "
-            f"{settings['input_size']} pixels, {hours:.1f} hours of runs on "
+            f"{settings['input_size']} pixels, {took} of runs on "
             f"{machine['accelerator'] or machine['processor']} with {machine['threads']} "
             f"{'thread' if machine['threads'] == 1 else 'threads'} each, commit "
             f"{records[0]['commit'][:7]}, `{records[0]['command']}`."

@@ -15,7 +15,7 @@ from prunekit.study.claims import MEASURES
 from prunekit.study.declaration import BOOK
 from prunekit.study.findings import RUN, layers_of
 from prunekit.study.recorded import Recorded
-from prunekit.study.work import FRESH, start
+from prunekit.study.work import FRESH, MODEL, start
 
 RESULTS = BOOK / "results"
 DECLARED = sorted(path.stem for path in (BOOK / "studies").glob("*.toml"))
@@ -100,11 +100,15 @@ def test_accuracies_and_sizes_are_possible(recorded):
 
 
 def test_runs_began_with_the_network_that_is_shipped(recorded):
+    """VGG-16 is too large to ship: its runs must at least have begun with one and the same."""
+    begun = {}
     for name, record in recorded.records().items():
-        name_of_start = record["settings"]["start"]
-        if name_of_start not in FRESH:
-            begun = start(name_of_start, 10, RESULTS)
-            assert digest_of(begun) == record["starting_weights"], name
+        name_of_start, weights = record["settings"]["start"], record["starting_weights"]
+        if (RESULTS / name_of_start / MODEL).is_file():
+            assert digest_of(start(name_of_start, 10, RESULTS)) == weights, name
+        elif name_of_start not in FRESH:
+            assert name_of_start == "vgg16/vgg16-seed0"
+            assert begun.setdefault(name_of_start, weights) == weights, name
 
 
 def test_removing_nothing_is_the_same_for_every_criterion(recorded):
