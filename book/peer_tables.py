@@ -16,6 +16,7 @@ BOOK = Path(__file__).resolve().parent
 RESULTS = BOOK.parent / "benchmarks" / "results"
 LIBRARIES = ("prunekit", "torch-pruning")
 SAME = ("weight_l1", "taylor")  # criteria that both libraries have
+VERSIONS = ("torch", "torch-pruning")
 HOW = ("", " per MAC", " by mean")  # ours divided by what a filter costs, or by the layer's mean
 
 
@@ -85,21 +86,28 @@ def _best(rows: pd.DataFrame) -> str:
 
 
 def about() -> pd.DataFrame:
+    """A line for each benchmark, and for each processor on which part of it was run."""
     lines = []
     for name in ("rebuilding", "accuracy"):
         recorded = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        versions = ", ".join(f"{name} {number}" for name, number in recorded["versions"].items())
         rows = pd.read_csv(RESULTS / f"{name}.csv")
-        commits = rows["commit"].unique() if "commit" in rows else [recorded["commit"]]
-        lines.append(
-            {
-                "Benchmark": f"benchmarks/{name}.py",
-                "Finished": recorded["finished"][:10],
-                "Processor": f"{recorded['machine']['processor']}, one thread",
-                "Versions": versions,
-                "Commit": ", ".join(commit[:7] for commit in commits),
-            }
-        )
+        here = {"commit": recorded["commit"], "processor": recorded["machine"]["processor"]}
+        here |= {"torch": recorded["versions"]["torch"]}
+        rows = rows.assign(**{key: value for key, value in here.items() if key not in rows})
+        for (processor, torch), part in rows.groupby(["processor", "torch"], sort=False):
+            versions = recorded["versions"] | {"torch": torch}
+            lines.append(
+                {
+                    "Benchmark": f"benchmarks/{name}.py",
+                    "Runs": ", ".join(
+                        f"{network} ({count})" if name == "accuracy" else network
+                        for network, count in part["model"].value_counts(sort=False).items()
+                    ),
+                    "Processor": processor,
+                    "Versions": ", ".join(f"{key} {versions[key]}" for key in VERSIONS),
+                    "Commit": ", ".join(commit[:7] for commit in part["commit"].unique()),
+                }
+            )
     return pd.DataFrame(lines)
 
 
