@@ -50,11 +50,16 @@ def machine() -> dict:
 
 
 def current_commit() -> str:
-    """The commit of the code in use, ``+changes`` where files differ, ``unknown`` outside git."""
+    """The commit of the code in use, ``+changes`` where files differ, ``unknown`` outside git.
+
+    Results that are being recorded differ while the code does not: folders of
+    that name are not looked at.
+    """
     here = Path(__file__).parent
     try:
         head = _git("rev-parse", "HEAD", cwd=here)
-        changed = _git("status", "--porcelain", "--untracked-files=no", cwd=here)
+        tracked = ("status", "--porcelain", "--untracked-files=no", "--")
+        changed = _git(*tracked, ":/", ":(top,exclude)*/results/*", cwd=here)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")

@@ -1,0 +1,30 @@
+"""What names the code behind a recorded result."""
+
+from __future__ import annotations
+
+import subprocess
+
+from prunekit import provenance
+
+
+def test_the_commit_is_marked_when_code_changed_but_not_when_results_did(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "prunekit" / "provenance.py"))
+    code, result = tmp_path / "prunekit" / "code.py", tmp_path / "book" / "results" / "table.csv"
+    for path in (code, result):
+        path.parent.mkdir(parents=True)
+        path.write_text("before")
+
+    def git(*arguments):
+        names = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *names, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert provenance.current_commit() == "unknown"
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "first")
+    commit = provenance.current_commit()
+    assert len(commit) == 40
+    result.write_text("recorded again")
+    assert provenance.current_commit() == commit
+    code.write_text("after")
+    assert provenance.current_commit() == f"{commit}+changes"
