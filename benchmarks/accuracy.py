@@ -21,7 +21,7 @@ from itertools import islice, product
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import RESULTS, current_commit, in_process, record, show
+from common import RESULTS, current_commit, in_process, record, show, versions
 from networks import staying
 from torch import nn
 from torch_pruning import importance, pruner
@@ -195,7 +195,7 @@ def main() -> None:
         return
     commit, at = current_commit(), machine()
     processor = at["accelerator"] or f"{at['processor']} ({at['instruction_set']})"
-    by = {"processor": processor, "torch": torch.__version__, "commit": commit}
+    by = {"processor": processor, "torch": versions()["torch"], "commit": commit}
     settings = {name: asdict(setting) for name, setting in SETTINGS.items()}
     rows = finished(settings)
     done = {tuple(row[name] for name in KEY) for row in rows}

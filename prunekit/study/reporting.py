@@ -44,9 +44,7 @@ class Distilled:
 class Loaders:
     """Batches of a run's data, at its input size, all of it on one device."""
 
-    def __init__(
-        self, dataset: Dataset, settings: dict[str, Any], device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, dataset: Dataset, settings: dict[str, Any], device: torch.device) -> None:
         size, batch = settings["input_size"], settings["batch_size"]
         flip = dataset.name != "digits"
         train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
