@@ -32,7 +32,7 @@ help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # One thread: with another program on a core, two wait for each other (ten batches of ResNet-20 took 4 to
-# 43 seconds, and 2 with one thread), and the small networks of these profiles gain little from two.
+# 43 seconds, and 2 with one thread), and the small networks of these profiles gain nothing from two.
 ifneq ($(PROFILE),full)
 book: export OMP_NUM_THREADS ?= 1
 endif
