@@ -98,11 +98,13 @@ def about() -> pd.DataFrame:
             versions = recorded["versions"] | {"torch": torch}
             lines.append(
                 {
-                    "Benchmark": f"benchmarks/{name}.py",
-                    "Runs": ", ".join(
-                        f"{network} ({count})" if name == "accuracy" else network
+                    "Benchmark": f"{name}.py",
+                    "Rows": ", ".join(
+                        f"{network} {count}"
                         for network, count in part["model"].value_counts(sort=False).items()
-                    ),
+                    )
+                    if "criterion" in part
+                    else len(part),
                     "Processor": processor,
                     "Versions": ", ".join(f"{key} {versions[key]}" for key in VERSIONS),
                     "Commit": ", ".join(commit[:7] for commit in part["commit"].unique()),
