@@ -31,8 +31,8 @@ endif
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-# One thread: with another program on a core, two wait for each other (ten batches of ResNet-20 took 4 to
-# 43 seconds, and 2 with one thread), and the small networks of these profiles gain nothing from two.
+# One thread: with other programs on the cores, two wait for each other. Ten batches of ResNet-20 then
+# took 4 to 43 seconds, and 2 with one thread. The price: on a free machine 1.2 seconds instead of 0.8.
 ifneq ($(PROFILE),full)
 book: export OMP_NUM_THREADS ?= 1
 endif
