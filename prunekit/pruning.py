@@ -21,7 +21,7 @@ from prunekit.channels import trace
 from prunekit.criteria.base import Normalizer, refuse_unknown_normalizer
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.files import replacing
-from prunekit.runs import Run, describe, digest_of, plain_layout, resume
+from prunekit.runs import Run, describe, digest_of, mixed_seed, plain_layout, resume
 from prunekit.schedule import Criteria, criterion_at, described, ranked_by
 from prunekit.selection import Selection, removable, select
 from prunekit.storage import save
@@ -144,7 +144,7 @@ def prune(
         fraction) below that of the unpruned network. The table shows the
         iteration that fell short; the model is the one before it.
     seed
-        Iteration i starts with ``torch.manual_seed(seed + i)``.
+        With the number of an iteration, it seeds torch's generators as that begins.
     folder
         Where each iteration is written as it ends. A run with the same model
         and settings that finds one there goes on from it, and ends with the
@@ -214,7 +214,7 @@ def prune(
         report(run.model, run.rows)
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
-        torch.manual_seed(seed + iteration)
+        torch.manual_seed(mixed_seed(seed, iteration))
         chosen = criterion_at(criterion, _removed(run, budget))
         ranking = rank(run.model, train_loader, chosen, batches=rank_batches, normalize=normalize)
         if cost_aware:

@@ -159,13 +159,24 @@ def test_the_uses_of_a_layer_add_up():
     assert shared == conv == pytest.approx([(1 + 2 + 4) / 2, (1 + 3 + 9) / 2])
 
 
-def test_random_scores_repeat_and_are_not_normalised():
-    first, again, other = (rank(Paper(), batches(2), Random(seed)) for seed in (0, 0, 1))
-    assert first["score"].tolist() == again["score"].tolist() != other["score"].tolist()
-    assert rank(Paper(), batches(2), "random", normalize=False).equals(first)
+def test_random_scores_are_drawn_anew_and_are_not_normalised():
+    paper, residual, layer = Paper(), InPlace(), nn.Conv2d(3, 6, 3)
+
+    def scores(seed):
+        torch.manual_seed(seed)
+        return [rank(paper, batches(2), "random")["score"].tolist() for _ in range(2)]
+
+    first, second = scores(0)
+    assert scores(0) == [first, second]
+    assert first != second
+    assert first not in scores(1)
+    torch.manual_seed(0)
+    assert rank(paper, batches(2), "random", normalize=False)["score"].tolist() == first
     # A group takes one draw: means of several would crowd around one half.
-    coupled = rank(InPlace(), ZEROS, "random")
-    alone = Random()(Observation("first", nn.Conv2d(3, 6, 3)))
+    torch.manual_seed(0)
+    coupled = rank(residual, ZEROS, "random")
+    torch.manual_seed(0)
+    alone = Random()(Observation("first", layer))
     assert coupled["score"].tolist() == pytest.approx([*alone.tolist()] * 2)
 
 

@@ -57,6 +57,16 @@ def test_the_floor_ends_the_run_with_a_warning(noise):
     assert history.table["filters"].iloc[-1] == 10 * 6
 
 
+def test_random_draws_anew_in_each_iteration_and_for_each_seed(noise):
+    runs = [quickly(noise, criterion="random", seed=seed) for seed in (0, 0, 1)]
+    assert runs[0].removed == runs[1].removed
+    assert runs[0].removed != runs[2].removed
+    # The first 40 of one draw, then the next 40, would be the lowest 80 of one draw.
+    at_once = quickly(noise, criterion="random", per_iteration=80)
+    counts = runs[0].pattern.iloc[:2].sum()
+    assert counts.tolist() != at_once.pattern.iloc[0].tolist()
+
+
 def test_excluded_layers_stay_whole(noise):
     history = quickly(noise, exclude=["features.2.*"])
     assert history.pattern.filter(like="features.2.").to_numpy().sum() == 0

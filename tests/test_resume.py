@@ -13,7 +13,7 @@ from loops import FILTERS, assert_same_run, digits_loaders, network, on_digits, 
 
 import prunekit
 from prunekit import prune
-from prunekit.criteria import Random
+from prunekit.criteria import WeightNorm
 from prunekit.models import TinySqueezeNet
 from prunekit.pruning import CHECKPOINT
 
@@ -76,7 +76,7 @@ def test_a_run_interrupted_while_fine_tuning_keeps_the_iterations_before(noise, 
     ("options", "message"),
     [
         ({"ratio": 0.6}, r"ratio \(0.5 there, 0.6 here\)"),
-        ({"criterion": Random(1), "seed": 5}, "criterion .*, seed "),
+        ({"criterion": WeightNorm(1), "seed": 5}, "criterion .*, seed "),
         ({"fine_tune": {"epochs": 1}}, "fine_tune"),
         ({"exclude": ["features.0"]}, "exclude"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,20 +14,24 @@ from prunekit.criteria.weight import filters_of
 
 @dataclass(frozen=True)
 class Random(Criterion):
-    """Uniform scores in [0, 1), the same for the same seed, layer name and number of filters.
+    """Uniform scores in [0, 1), drawn anew each time from torch's global generator of the CPU.
 
-    They are not normalised, which would favour the filters of small layers,
-    and coupled filters take the draw of the first: a mean of many draws lies
-    near one half, and such a group would never be among the lowest.
+    ``torch.manual_seed`` fixes them; :func:`prunekit.prune` seeds each of its
+    iterations. They are not normalised, which would favour the filters of
+    small layers, and coupled filters take the draw of the first: a mean of
+    many draws lies near one half, and such a group would never be among the
+    lowest.
+
+    Examples
+    --------
+    >>> seen = Observation("fc", torch.nn.Linear(1, 2))
+    >>> bool((Random()(seen) == Random()(seen)).any())
+    False
     """
 
     needs: ClassVar = "weights"
     normalized: ClassVar = False
     pool: ClassVar = "first"
-    seed: int = 0
 
     def __call__(self, observation: Observation) -> Tensor:
-        filters = len(filters_of(observation.module))
-        # torch's CPU generator looks at 32 bits of a seed only.
-        own_seed = zlib.crc32(f"{self.seed} {observation.layer}".encode())
-        return torch.rand(filters, generator=torch.Generator().manual_seed(own_seed))
+        return torch.rand(len(filters_of(observation.module)))

@@ -73,7 +73,7 @@ def rank(
     loader
         Batches ``(x, y)`` of images and labels.
     criterion
-        A name in :data:`CRITERIA`, or an object such as ``Random(seed=3)`` or
+        A name in :data:`CRITERIA`, or an object such as ``WeightNorm(1)`` or
         one of a class of one's own (see :class:`Criterion`).
     batches
         How many batches to look at; all of them by default.

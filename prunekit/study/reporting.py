@@ -22,11 +22,11 @@ from prunekit.data import Dataset, Loader
 from prunekit.files import replacing, write_json
 from prunekit.measure import profile
 from prunekit.pruning import FineTune, prune
+from prunekit.runs import mixed_seed
 from prunekit.schedule import criterion_at
 from prunekit.storage import load, save
 from prunekit.training import Batches, device_of, evaluate, fit
 
-BRANCH_SEED = 10_000  # apart from the seeds of a run's iterations, which are seed, seed + 1, ...
 Progress = Callable[[float], None]
 
 
@@ -91,7 +91,7 @@ class Reporter:
             if goal >= now and not self._row(ratio).is_file():
                 # The last iteration takes no more than it must, but costs seldom land on a share.
                 there = goal == now or ratio == end
-                small = model if there else self._pruned_to(goal, load(kept), ratio)
+                small = model if there else self._pruned_to(goal, total, load(kept), ratio)
                 self._finish(copy.deepcopy(small), ratio)
         save(model, kept)
         self.show(model, rows)
@@ -102,14 +102,13 @@ class Reporter:
             return total - math.ceil(ratio * total - 1e-9)
         return (1 - ratio + 1e-9) * total
 
-    def _pruned_to(self, goal: float, model: nn.Module, ratio: float) -> nn.Module:
+    def _pruned_to(self, goal: float, total: int, model: nn.Module, ratio: float) -> nn.Module:
         """``model``, the network before an iteration, pruned until at most ``goal`` is left."""
         pruning = self.settings["prune"]
-        here = left(model, self.layers, self.example_inputs)
-        removed = 1 - here["filters"] / int(self.before.sum())
+        here = left(model, self.layers, self.example_inputs)[self.budget]
         options = {
-            "criterion": criterion_at(pruning["criterion"], removed),
-            "ratio": 1 - goal / here[self.budget],
+            "criterion": criterion_at(pruning["criterion"], 1 - here / total),
+            "ratio": 1 - goal / here,
             "fine_tune": None,
         }
         return prune(
@@ -117,7 +116,7 @@ class Reporter:
             self.loaders.train,
             self.loaders.val,
             **pruning | options,
-            seed=self.settings["seed"] + BRANCH_SEED + round(ratio * 1000),
+            seed=self._branch_seed(ratio),
             progress=False,
         ).model
 
@@ -141,7 +140,7 @@ class Reporter:
         fine_tune = (self.settings["finish"] or {}).get("fine_tune")
         checkpoint = self._row(ratio).with_suffix(".safetensors")
         if fine_tune:
-            torch.manual_seed(self.settings["seed"] + BRANCH_SEED + round(ratio * 1000))
+            torch.manual_seed(self._branch_seed(ratio))
             longer = fine_tuning(fine_tune, self.original)
             if callable(longer):
                 longer(model, loaders.train, checkpoint=checkpoint)
@@ -170,6 +169,10 @@ class Reporter:
         write_table(pd.DataFrame([one["row"] for one in stored]), self.folder / "networks.csv")
         removed = [{"ratio": one["row"]["ratio"]} | one["removed"] for one in stored]
         write_table(pd.DataFrame(removed), self.folder / "networks_pattern.csv")
+
+    def _branch_seed(self, ratio: float) -> int:
+        """Apart from the seeds of a run's iterations, which are numbered far lower."""
+        return mixed_seed(self.settings["seed"], 1_000_000 + round(ratio * 1000))
 
     def _row(self, ratio: float) -> Path:
         return self.folder / "networks" / f"{ratio:.6f}.json"
