@@ -1,5 +1,6 @@
 """The recorded studies agree with their declarations, with themselves and with the chapters."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from prunekit.chapters import Chapter
-from prunekit.runs import digest_of
+from prunekit.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.claims import MEASURES
 from prunekit.study.declaration import BOOK
@@ -116,6 +117,17 @@ def test_removing_nothing_is_the_same_for_every_criterion(recorded):
     if all(settings["prune"] for settings in recorded.study.runs.values()):
         for _, unpruned in networks[networks["ratio"] == 0].groupby("seed"):
             assert len(set(unpruned["test_accuracy"])) == 1
+
+
+def test_seeds_removed_different_filters(recorded):
+    """A seed is a run of its own. Random ones that were not went unseen for long."""
+    if not (recorded.folder / "pattern.csv").is_file():
+        return
+    by_seed = recorded.table("pattern").groupby(["variant", "seed"])
+    patterns = {key: rows.iloc[:, 2:].to_numpy().tolist() for key, rows in by_seed}
+    for one, other in itertools.combinations(patterns, 2):
+        if one[0] == other[0]:
+            assert patterns[one] != patterns[other], (one, other)
 
 
 def test_claims_name_what_exists():
