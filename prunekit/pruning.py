@@ -14,19 +14,21 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from prunekit.budgets import Budget, check, enough, left, per_saving, relative_latency
 from prunekit.channels import trace
 from prunekit.criteria.base import Normalizer, refuse_unknown_normalizer
 from prunekit.criteria.ranking import rank, ranked_layers
+from prunekit.execution import device_of
 from prunekit.files import replacing
-from prunekit.runs import Run, describe, digest_of, mixed_seed, plain_layout, resume
+from prunekit.fingerprints import describe, digest_of, digest_of_data
+from prunekit.progress import say
+from prunekit.runs import Run, mixed_seed, plain_layout, resume
 from prunekit.schedule import Criteria, criterion_at, described, ranked_by
 from prunekit.selection import Selection, removable, select
 from prunekit.storage import save
 from prunekit.surgery import rebuild
-from prunekit.training import Batches, device_of, evaluate, fit
+from prunekit.training import Batches, Interrupted, evaluate, fit
 
 FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
@@ -146,9 +148,12 @@ def prune(
     seed
         With the number of an iteration, it seeds torch's generators as that begins.
     folder
-        Where each iteration is written as it ends. A run with the same model
-        and settings that finds one there goes on from it, and ends with the
-        table of an unbroken run.
+        Where each iteration is written as it ends. A run with the same model,
+        data and settings that finds one there goes on from it, and ends with
+        the table of an unbroken run. A criterion or ``fine_tune`` of one's own
+        is told by its code and by the values it holds; data by the loader's
+        method ``fingerprint`` where it has one, by all batches of a list, else
+        by the first batch.
     report
         Called as ``report(model, rows)`` with the network as it stands and the
         table so far, a dictionary a row: before the first iteration, after
@@ -160,8 +165,10 @@ def prune(
     ValueError
         A setting is out of range, or ``folder`` holds a run with other
         settings or a damaged file, which is left as it was.
-    KeyboardInterrupt
-        Ctrl-C while fine-tuning; ``folder`` holds the iterations before.
+    Interrupted
+        Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` is the
+        :class:`PruningHistory` of the iterations before, ``folder`` holds
+        them too.
 
     Warns
     -----
@@ -180,23 +187,27 @@ def prune(
     refuse_unknown_normalizer(normalize)
     check(ratio, per_iteration, budget, cost_aware, max_accuracy_drop)
     limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
-    settings = {
-        "criterion": described(criterion),
-        "normalize": normalize,
-        "ratio": ratio,
-        "per_iteration": per_iteration,
-        "fine_tune": describe(fine_tune),
-        "budget": budget,
-        "cost_aware": cost_aware,
-        **limits,
-        "rank_batches": rank_batches,
-        "max_accuracy_drop": max_accuracy_drop,
-        "seed": seed,
-        "starting_weights": digest_of(model),
-    }
     example_inputs = _first_images(train_loader)[:2].to(device_of(model))
     layers = ranked_layers(trace(model, example_inputs))
-    checkpoint = Path(folder) / CHECKPOINT if folder is not None else None
+    checkpoint, settings = None, {}
+    if folder is not None:
+        checkpoint = Path(folder) / CHECKPOINT
+        settings = {
+            "criterion": described(criterion),
+            "normalize": normalize,
+            "ratio": ratio,
+            "per_iteration": per_iteration,
+            "fine_tune": describe(fine_tune, "fine_tune"),
+            "budget": budget,
+            "cost_aware": cost_aware,
+            **limits,
+            "rank_batches": rank_batches,
+            "max_accuracy_drop": max_accuracy_drop,
+            "seed": seed,
+            "starting_weights": digest_of(model),
+            "train_data": digest_of_data(train_loader, "train_loader"),
+            "val_data": digest_of_data(val_loader, "val_loader"),
+        }
     if checkpoint is not None and checkpoint.is_file():
         run = resume(checkpoint, settings, model, example_inputs)
     else:
@@ -212,50 +223,60 @@ def prune(
         plain_layout(unpruned)
     if report is not None:
         report(run.model, run.rows)
-    while not run.stopped:
-        start, iteration = time.perf_counter(), len(run.rows)
-        torch.manual_seed(mixed_seed(seed, iteration))
-        chosen = criterion_at(criterion, _removed(run, budget))
-        ranking = rank(run.model, train_loader, chosen, batches=rank_batches, normalize=normalize)
-        if cost_aware:
-            ranking = per_saving(ranking, run.model, example_inputs, budget)
-        most, goal = removable(ranking, **limits).groups, ratio
-        if per_iteration >= 1:
-            most = min(int(per_iteration), most)
-        else:
-            goal = min(ratio, iteration * per_iteration + 1e-9)
-        count = enough(run, ranking, most, limits, example_inputs, budget, goal)
-        if not count:
-            run.stopped = "floor"
-            break
-        selection = select(ranking, count, **limits)
-        smaller = rebuild(run.model, example_inputs, selection)
-        before = after = evaluate(smaller, val_loader).accuracy
-        if fine_tune is not None:
-            _tune(smaller, train_loader, fine_tune, progress)
-            after = evaluate(smaller, val_loader).accuracy
-        plain_layout(smaller)
-        row = {"iteration": iteration, "removed": selection.filters}
-        row |= ranked_by(criterion, chosen) | left(smaller, layers, example_inputs)
-        if budget == "latency":
-            row["latency"] = relative_latency(smaller, unpruned, example_inputs[:1])
-        row |= {"accuracy_before": before, "accuracy_after": after}
-        run.rows.append(row | {"seconds": time.perf_counter() - start})
-        run.removed.append(selection)
-        if progress:
-            tqdm.write(_line(run.rows[-1]))
-        drop = run.rows[0]["accuracy_after"] - after
-        if max_accuracy_drop is not None and drop > max_accuracy_drop:
-            run.stopped = "accuracy"
-        else:
-            run.model = smaller
-            run.rebuilt = iteration
-            if _removed(run, budget) >= ratio - 1e-9:
-                run.stopped = "ratio"
-        if checkpoint is not None:
-            run.write(checkpoint, settings)
-        if report is not None and run.rebuilt == iteration:
-            report(run.model, run.rows)
+    try:
+        while not run.stopped:
+            start, iteration = time.perf_counter(), len(run.rows)
+            torch.manual_seed(mixed_seed(seed, iteration))
+            chosen = criterion_at(criterion, _removed(run, budget))
+            ranking = rank(
+                run.model,
+                train_loader,
+                chosen,
+                batches=rank_batches,
+                normalize=normalize,
+                progress=progress,
+            )
+            if cost_aware:
+                ranking = per_saving(ranking, run.model, example_inputs, budget)
+            most, goal = removable(ranking, **limits).groups, ratio
+            if per_iteration >= 1:
+                most = min(int(per_iteration), most)
+            else:
+                goal = min(ratio, iteration * per_iteration + 1e-9)
+            count = enough(run, ranking, most, limits, example_inputs, budget, goal)
+            if not count:
+                run.stopped = "floor"
+                break
+            selection = select(ranking, count, **limits)
+            smaller = rebuild(run.model, example_inputs, selection)
+            before = after = evaluate(smaller, val_loader).accuracy
+            if fine_tune is not None:
+                _tune(smaller, train_loader, fine_tune, progress)
+                after = evaluate(smaller, val_loader).accuracy
+            plain_layout(smaller)
+            row = {"iteration": iteration, "removed": selection.filters}
+            row |= ranked_by(criterion, chosen) | left(smaller, layers, example_inputs)
+            if budget == "latency":
+                row["latency"] = relative_latency(smaller, unpruned, example_inputs[:1])
+            row |= {"accuracy_before": before, "accuracy_after": after}
+            run.rows.append(row | {"seconds": time.perf_counter() - start})
+            run.removed.append(selection)
+            say(_line(run.rows[-1]), progress)
+            drop = run.rows[0]["accuracy_after"] - after
+            if max_accuracy_drop is not None and drop > max_accuracy_drop:
+                run.stopped = "accuracy"
+            else:
+                run.model = smaller
+                run.rebuilt = iteration
+                if _removed(run, budget) >= ratio - 1e-9:
+                    run.stopped = "ratio"
+            if checkpoint is not None:
+                run.write(checkpoint, settings)
+            if report is not None and run.rebuilt == iteration:
+                report(run.model, run.rows)
+    except KeyboardInterrupt as error:
+        message = f"pruning was interrupted in iteration {len(run.rows)}"
+        raise Interrupted(message, _history(run, layers)) from error
     if run.stopped == "floor":
         fixed = ", ".join(f"{name}={value}" for name, value in limits.items())
         warnings.warn(
@@ -281,8 +302,8 @@ def _history(run: Run, layers: list[str]) -> PruningHistory:
 def _tune(model: nn.Module, loader: Batches, fine_tune: FineTune, progress: bool) -> None:
     if callable(fine_tune):
         fine_tune(model, loader)
-    elif fit(model, loader, **{"progress": progress} | dict(fine_tune)).attrs["interrupted"]:
-        raise KeyboardInterrupt("interrupted while fine-tuning")
+    else:
+        fit(model, loader, **{"progress": progress} | dict(fine_tune))
 
 
 def _line(row: dict[str, Any]) -> str:

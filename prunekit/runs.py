@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +85,6 @@ def plain_layout(model: nn.Module) -> None:
     """
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
-
-
-def describe(setting: Any) -> Any:
-    """A setting as JSON, the same in every process."""
-    if setting is None or isinstance(setting, str):
-        return setting
-    if isinstance(setting, Mapping):
-        return dict(setting)
-    if is_dataclass(setting):
-        return repr(setting)
-    return getattr(setting, "__qualname__", type(setting).__qualname__)
-
-
-def digest_of(model: nn.Module) -> str:
-    """SHA-256 of a model's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def mixed_seed(*numbers: int) -> int:

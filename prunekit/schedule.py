@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from prunekit.criteria.ranking import AnyCriterion, lookup
-from prunekit.runs import describe
+from prunekit.fingerprints import describe
 
 #: One criterion; or several, each with the share removed of the budget from which on it ranks.
 Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]
@@ -57,12 +57,20 @@ def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, 
 
 
 def described(criterion: Criteria) -> Any:
-    """A criterion or a schedule as JSON, the same in every process."""
+    """A criterion or a schedule as JSON, the same in every process.
+
+    A name is described with what it stands for: users register their own.
+    """
     if is_schedule(criterion):
-        return [[float(start), describe(one)] for start, one in stages(criterion)]
-    return describe(criterion)
+        return [[float(start), described(one)] for start, one in stages(criterion)]
+    if isinstance(criterion, str):
+        return {criterion: describe(lookup(criterion), criterion)}
+    return describe(criterion, "criterion")
 
 
 def ranked_by(criterion: Criteria, chosen: AnyCriterion | None) -> dict[str, Any]:
     """The column that a schedule adds to the table of a run: the criterion of an iteration."""
-    return {"criterion": describe(chosen)} if is_schedule(criterion) else {}
+    if not is_schedule(criterion):
+        return {}
+    named = chosen is None or isinstance(chosen, str)
+    return {"criterion": chosen if named else type(chosen).__qualname__}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
+from prunekit.fingerprints import describe, digest_of, digest_of_data
+from prunekit.progress import bar, say
 from prunekit.training_state import TrainingState
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -34,51 +37,51 @@ class Evaluation:
     examples: int
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what had been done by then.
 
-    A CPU without AVX-512 emulates bfloat16: SqueezeNet at 64 px then takes
-    over six times as long as in float32.
+    Attributes
+    ----------
+    history
+        What the function that was interrupted would have returned, as far as
+        it had come: the whole epochs of :func:`fit`, the whole iterations of
+        :func:`prunekit.prune`.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise Interrupted("in epoch 3", history=[1, 2])
+    ... except KeyboardInterrupt as interrupted:
+    ...     interrupted.history
+    [1, 2]
     """
-    if device.type == "cpu":
-        pays = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    else:
-        pays = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+
+    def __init__(self, message: str, history: Any) -> None:
+        super().__init__(message)
+        self.history = history
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """The device of a model's first parameter; the CPU if it has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time being; afterwards every module is in the mode it had."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def evaluate(model: nn.Module, loader: Batches) -> Evaluation:
+def evaluate(model: nn.Module, loader: Batches, *, progress: bool = False) -> Evaluation:
     """Mean cross-entropy and accuracy of ``model`` over all of ``loader``.
 
     Every module is in the mode it had afterwards.
+
+    Parameters
+    ----------
+    progress
+        Whether to show a bar, where there is a terminal or a notebook.
 
     Raises
     ------
     ValueError
         The loader is empty, or an output is NaN or infinite.
     """
-    device = device_of(model)
+    device, layout = device_of(model), None
     loss, correct, examples = 0.0, 0, 0
     with evaluation_mode(model), torch.inference_mode():
-        for x, y in loader:
-            x, y = _to(x, device), y.to(device)
+        for x, y in bar(loader, show=progress, desc="evaluating", delay=1, leave=False):
+            layout = layout or fastest_layout(model, x)
+            x, y = x.to(device).to(memory_format=layout), y.to(device)
             output = model(x).float()
             loss += F.cross_entropy(output, y, reduction="sum").item()
             correct += (output.argmax(1) == y).sum().item()
@@ -127,22 +130,26 @@ def fit(
         softened by ``temperature``; the labels have the rest.
     checkpoint
         A file that each epoch replaces as it ends. Training that finds one of
-        the same settings goes on from it, and ends with the weights of an
-        unbroken run.
+        the same settings, data and starting weights goes on from it, and ends
+        with the weights of an unbroken run.
+    progress
+        Whether to show a bar and a line an epoch, where there is a terminal
+        or a notebook.
 
     Returns
     -------
     DataFrame with a row an epoch: ``epoch``, ``steps``, ``lr`` (last used),
     ``loss``, ``accuracy`` (both running means over training batches),
     ``val_loss``, ``val_accuracy`` (NaN without ``val_loader``), ``seconds``.
-    Ctrl-C ends training cleanly: the rows so far are returned and
-    ``.attrs["interrupted"]`` is True.
 
     Raises
     ------
     ValueError
         A setting is out of range, the loss becomes NaN or infinite, or
         ``checkpoint`` is damaged or of a training with other settings.
+    Interrupted
+        Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` holds the rows
+        so far; the model has the weights of that moment.
     """
     if not 0 <= teacher_weight <= 1 or temperature <= 0:
         raise ValueError(
@@ -159,23 +166,26 @@ def fit(
         trainable, lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
     scheduler = _scheduler(schedule, optimizer, lr, total_steps)
-    was_training = model.training
-    model.to(memory_format=torch.channels_last)
     state = TrainingState(model, optimizer, scheduler)
-    settings = {
-        "steps": total_steps,
-        "lr": lr,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "label_smoothing": label_smoothing,
-        "clip_norm": clip_norm,
-        "teacher": (teacher_weight, temperature) if teacher is not None else None,
-    }
-    if checkpoint is not None and Path(checkpoint).is_file():
-        state.read(Path(checkpoint), settings)
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        settings = {
+            "steps": total_steps,
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "schedule": schedule,
+            "label_smoothing": label_smoothing,
+            "clip_norm": clip_norm,
+            "teacher": describe(teacher, "teacher"),
+            "teacher_weight": teacher_weight,
+            "temperature": temperature,
+            "starting_weights": digest_of(model),
+            "data": digest_of_data(loader, "loader"),
+        }
+        if checkpoint.is_file():
+            state.read(checkpoint, settings)
     rows = state.rows
-    interrupted = False
     loss_of = partial(
         _loss,
         label_smoothing=label_smoothing,
@@ -183,47 +193,64 @@ def fit(
         teacher_weight=teacher_weight,
         temperature=temperature,
     )
-    done = sum(row["steps"] for row in rows)
-    bar = tqdm(total=total_steps, initial=done, disable=not progress, unit="batch")
+    done, was_training = sum(row["steps"] for row in rows), model.training
+    shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
     try:
-        while steps_left := total_steps - sum(row["steps"] for row in rows):
-            start = time.perf_counter()
-            batches = islice(loader, steps_left)
-            model.train()
-            row = _epoch(model, batches, optimizer, scheduler, loss_of, clip_norm, bar)
-            held_out = evaluate(model, val_loader) if val_loader is not None else None
-            row["val_loss"] = held_out.loss if held_out else float("nan")
-            row["val_accuracy"] = held_out.accuracy if held_out else float("nan")
-            row["seconds"] = time.perf_counter() - start
-            rows.append({"epoch": len(rows) + 1} | row)
-            if checkpoint is not None:
-                state.write(Path(checkpoint), settings)
-            if progress:
-                bar.write("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
-    except KeyboardInterrupt:
-        interrupted = True
+        first_pass, layout = _begun(model, loader)
+        with laid_out(model, layout):
+            for batches in chain([first_pass], repeat(loader)):
+                steps_left = total_steps - sum(row["steps"] for row in rows)
+                if not steps_left:
+                    break
+                start = time.perf_counter()
+                model.train()
+                steps = islice(batches, steps_left)
+                row = _epoch(model, steps, layout, optimizer, scheduler, loss_of, clip_norm, shown)
+                held_out = evaluate(model, val_loader) if val_loader is not None else None
+                row["val_loss"] = held_out.loss if held_out else float("nan")
+                row["val_accuracy"] = held_out.accuracy if held_out else float("nan")
+                row["seconds"] = time.perf_counter() - start
+                rows.append({"epoch": len(rows) + 1} | row)
+                if checkpoint is not None:
+                    state.write(checkpoint, settings)
+                say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
+    except KeyboardInterrupt as error:
+        message = f"training was interrupted in epoch {len(rows) + 1}"
+        raise Interrupted(message, _history(rows)) from error
     finally:
-        bar.close()
+        shown.close()
         model.train(was_training)
-    history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
-    history.attrs["interrupted"] = interrupted
-    return history
+    return _history(rows)
+
+
+def _history(rows: list[dict[str, float]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
+
+
+def _begun(model: nn.Module, loader: Batches) -> tuple[Batches, torch.memory_format]:
+    """A pass over the data whose first batch has been looked at, and the layout it asks for."""
+    remaining = iter(loader)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("the loader gave no batch: there is nothing to train on")
+    return chain([first], remaining), fastest_layout(model, first[0])
 
 
 def _epoch(
     model: nn.Module,
     batches: Batches,
+    layout: torch.memory_format,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
     clip_norm: float,
-    bar: tqdm,
+    shown: tqdm,
 ) -> dict[str, float]:
     device = device_of(model)
     trainable = optimizer.param_groups[0]["params"]
     loss_sum, correct, examples, steps = 0.0, 0, 0, 0
     for x, y in batches:
-        x, y = _to(x, device), y.to(device)
+        x, y = x.to(device).to(memory_format=layout), y.to(device)
         with autocast(device):
             output = model(x)
         loss = loss_of(x, output.float(), y)
@@ -239,8 +266,8 @@ def _epoch(
         correct += (output.argmax(1) == y).sum().item()
         examples += len(y)
         steps += 1
-        bar.update()
-        bar.set_postfix(loss=f"{loss_sum / examples:.3f}", accuracy=f"{correct / examples:.3f}")
+        shown.update()
+        shown.set_postfix(loss=f"{loss_sum / examples:.3f}", accuracy=f"{correct / examples:.3f}")
     if not steps:
         raise ValueError("the loader gave no batch: there is nothing to train on")
     return {"steps": steps, "lr": lr, "loss": loss_sum / examples, "accuracy": correct / examples}
@@ -266,11 +293,6 @@ def _loss(
     )
     # Gradients of softened outputs shrink by the square of the temperature.
     return (1 - teacher_weight) * loss + teacher_weight * temperature**2 * divergence
-
-
-def _to(x: Tensor, device: torch.device) -> Tensor:
-    x = x.to(device)
-    return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def _scheduler(

@@ -1,15 +1,19 @@
-"""The networks that a run of a study reports."""
+"""One run of a study: what it reports, and what it leaves when it is interrupted."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
-from loops import network
+from loops import SMALL_STUDY, network
 
 from prunekit import prune
 from prunekit.criteria import WeightNorm
+from prunekit.data import Loader
+from prunekit.study import read_study
 from prunekit.study.reporting import Reporter
+from prunekit.study.work import DONE, MODEL, carry_out
 
 
 class Noted(WeightNorm):
@@ -46,3 +50,25 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
     assert 0.5 < share < 0.6
     assert filters > seen[0][1] / 2
     assert Noted.asked
+
+
+def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeypatch):
+    passes = []
+
+    class Interrupting(Loader):
+        def __iter__(self):
+            passes.append(self)
+            if len(passes) == 3:
+                raise KeyboardInterrupt
+            return super().__iter__()
+
+    monkeypatch.setattr("prunekit.study.reporting.Loader", Interrupting)
+    (tmp_path / "small.toml").write_text(SMALL_STUDY.format(ratio=0.4))
+    settings = read_study(tmp_path / "small.toml").runs["small-seed0"]
+    settings["train"]["epochs"] = 3
+    folder, options = tmp_path / "run", {"threads": 1, "command": "", "commit": ""}
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(settings, folder, tmp_path, progress=lambda share: None, **options)
+    assert (folder / "training.safetensors").is_file()
+    assert not (folder / DONE).exists()
+    assert not (folder / MODEL).exists()

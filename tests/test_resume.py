@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from prunekit import prune
 from prunekit.criteria import WeightNorm
 from prunekit.models import TinySqueezeNet
 from prunekit.pruning import CHECKPOINT
+from prunekit.training import Interrupted, fit
 
 
 @pytest.fixture(autouse=True)
@@ -54,22 +56,94 @@ def test_a_killed_run_ends_as_an_unbroken_one(unbroken, digits, tmp_path):
     assert_same_run(on_digits(digits, tmp_path), unbroken)
 
 
+@dataclass(frozen=True)
+class InterruptedOnce:
+    """A fine-tuning that Ctrl-C ends in its second call; what it did is noted in a file."""
+
+    notes: Path
+
+    def __call__(self, model, loader):
+        with self.notes.open("a") as notes:
+            notes.write("called\n")
+        if self.calls() == 2:
+            raise KeyboardInterrupt
+
+    def calls(self) -> int:
+        return len(self.notes.read_text().splitlines())
+
+
 def test_a_run_interrupted_while_fine_tuning_keeps_the_iterations_before(noise, tmp_path):
-    calls = []
+    fine_tune, folder = InterruptedOnce(tmp_path / "notes"), tmp_path / "run"
+    with pytest.raises(Interrupted, match="in iteration 2") as raised:
+        quickly(noise, fine_tune=fine_tune, folder=folder)
+    assert raised.value.history.table["filters"].tolist() == [FILTERS, 144]
+    assert prunekit.profile(raised.value.history.model, noise[0][0]).layers["filters"].sum() == 154
+    history = quickly(noise, fine_tune=fine_tune, folder=folder)
+    assert fine_tune.calls() == 4  # one done, one interrupted, two after that
+    assert history.table["filters"].tolist() == [FILTERS, 144, 104, FILTERS // 2]
+    finished = quickly(noise, fine_tune=fine_tune, folder=folder)
+    assert fine_tune.calls() == 4
+    assert_same_run(finished, history)
+
+
+def test_ctrl_c_in_a_function_that_trains_ends_the_run(noise, tmp_path):
+    """What is half trained must not be taken for an iteration."""
+
+    class Interrupting(list):
+        def __iter__(self):
+            yield from super().__iter__()
+            raise KeyboardInterrupt
 
     def fine_tune(model, loader):
-        calls.append(model)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        fit(model, Interrupting(loader), epochs=2, progress=False)
 
     with pytest.raises(KeyboardInterrupt):
         quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    history = quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    assert len(calls) == 4  # one done, one interrupted, two after that
-    assert history.table["filters"].tolist() == [FILTERS, 144, 104, FILTERS // 2]
-    finished = quickly(noise, fine_tune=fine_tune, folder=tmp_path)
-    assert len(calls) == 4
-    assert_same_run(finished, history)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+class Weighed(WeightNorm):
+    """A criterion of one's own, which holds a number that its base does not compare."""
+
+    def __init__(self, sign):
+        super().__init__(1)
+        object.__setattr__(self, "sign", sign)
+
+    def __call__(self, observation):
+        return self.sign * super().__call__(observation)
+
+
+OTHER_BATCH = [(torch.zeros(10, 3, 32, 32), torch.arange(10))]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"criterion": Weighed(1)}, {"criterion": Weighed(-1)}, "criterion"),
+        ({"fine_tune": lambda m, d: None}, {"fine_tune": lambda m, d: m.eval()}, "fine_tune"),
+        ({}, {"train_loader": OTHER_BATCH}, "train_data"),
+        ({}, {"val_loader": OTHER_BATCH}, "val_data"),
+    ],
+)
+def test_what_has_the_same_name_is_told_apart(noise, tmp_path, first, second, message):
+    given = {"model": network(), "train_loader": noise, "val_loader": noise, "folder": tmp_path}
+    given |= {"criterion": "weight_l1", "ratio": 0.2, "per_iteration": 40, "fine_tune": None}
+    given |= {"progress": False} | first
+    assert_same_run(prune(**given), prune(**given))
+    with pytest.raises(ValueError, match=rf"other settings: {message} \("):
+        prune(**given | second)
+
+
+def test_what_cannot_be_told_apart_is_refused_in_a_folder_only(noise, tmp_path):
+    class Hidden:
+        __slots__ = ("secret",)
+
+        def __call__(self, model, loader):
+            model.eval()
+
+    with pytest.raises(ValueError, match=r"fine_tune holds .*Hidden.*use a plain class"):
+        quickly(noise, fine_tune=Hidden(), folder=tmp_path)
+    assert quickly(noise, fine_tune=Hidden()).stopped == "ratio"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from prunekit import prune
 from prunekit.data import Loader, load_dataset
+from prunekit.fingerprints import digest_of
 from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
-from prunekit.training import evaluate, fit
+from prunekit.training import Interrupted, evaluate, fit
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,6 @@ def test_training_learns_the_digits(digits):
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert history["val_accuracy"].iloc[-1] == after.accuracy
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    assert not history.attrs["interrupted"]
 
 
 def test_the_same_seed_gives_the_same_weights(digits):
@@ -79,7 +80,7 @@ def test_frozen_features_stay_and_the_classifier_moves():
     assert moved == {"classifier.1.weight", "classifier.1.bias"}
 
 
-def test_ctrl_c_ends_training_with_the_history_so_far(digits):
+def test_ctrl_c_is_an_exception_that_holds_the_history_so_far(digits):
     class Interrupting(Loader):
         epochs = 0
 
@@ -90,9 +91,12 @@ def test_ctrl_c_ends_training_with_the_history_so_far(digits):
                     raise KeyboardInterrupt
                 yield batch
 
-    history = fit(TinySqueezeNet(), Interrupting(digits.val, 60), epochs=3, progress=False)
-    assert len(history) == 1
-    assert history.attrs["interrupted"]
+    model = TinySqueezeNet().eval()
+    with pytest.raises(Interrupted, match="in epoch 2") as raised:
+        fit(model, Interrupting(digits.val, 60), epochs=3, progress=False)
+    assert isinstance(raised.value, KeyboardInterrupt)
+    assert raised.value.history["epoch"].tolist() == [1]
+    assert not model.training
 
 
 def test_the_mode_of_the_model_is_kept(digits):
@@ -148,6 +152,9 @@ class StopsIn:
     def __len__(self):
         return len(self.batches)
 
+    def fingerprint(self):
+        return digest_of({str(n): x for n, (x, _) in enumerate(self.batches)})
+
     def __iter__(self):
         if not self.left:
             raise RuntimeError("killed")
@@ -176,15 +183,67 @@ def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_p
         assert torch.equal(one, other)
 
 
-def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path):
+@pytest.fixture
+def trained(tmp_path):
+    """What a training was given, its checkpoint among it."""
+    torch.manual_seed(0)
     batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
     path = tmp_path / "training.safetensors"
-    fit(TinySqueezeNet(), batches, lr=0.01, checkpoint=path, progress=False)
-    with pytest.raises(ValueError, match=r"lr \(0.01 there, 0.02 here\)"):
-        fit(TinySqueezeNet(), batches, lr=0.02, checkpoint=path, progress=False)
+    given = {"model": TinySqueezeNet(), "loader": batches, "teacher": TinySqueezeNet()}
+    given |= {"teacher_weight": 0.0, "checkpoint": path, "progress": False}
+    fit(**given | {"model": copy.deepcopy(given["model"])})
+    return given
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda given: {"lr": 0.02}, r"lr \(0.01 there, 0.02 here\)"),
+        (lambda given: {"model": TinySqueezeNet()}, "starting_weights"),
+        (lambda given: {"loader": [(given["loader"][0][0] + 1, torch.arange(8))]}, "data"),
+        (lambda given: {"teacher": TinySqueezeNet()}, "teacher"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_and_kept(trained, other, message):
+    before = trained["checkpoint"].read_bytes()
+    with pytest.raises(ValueError, match=message):
+        fit(**trained | other(trained))
+    assert trained["checkpoint"].read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named(trained):
+    path = trained["checkpoint"]
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="is damaged"):
-        fit(TinySqueezeNet(), batches, lr=0.01, checkpoint=path, progress=False)
+        fit(**trained)
+
+
+class Viewing(nn.Module):
+    """A network that asks for the usual memory layout, as a LeNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(8))
+        self.head = nn.Linear(8 * 9, 10)
+
+    def forward(self, x):
+        return self.head(self.features(x).view(x.size(0), -1))
+
+
+def test_a_network_that_views_a_map_is_trained_ranked_and_pruned(noise):
+    torch.manual_seed(0)
+    model = Viewing()
+    fit(model, noise, noise, epochs=2, progress=False)
+    history = prune(model, noise, noise, "taylor", 0.5, 4, progress=False)
+    assert history.model.features[0].out_channels == 4
+    assert evaluate(history.model, noise).examples == 10
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_keep_the_layout_they_had(noise, layout):
+    model = TinySqueezeNet().to(memory_format=layout)
+    fit(model, noise, progress=False)
+    assert model.features[0].weight.is_contiguous(memory_format=layout)
 
 
 def test_a_student_learns_what_its_teacher_says_and_not_the_labels():

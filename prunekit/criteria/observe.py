@@ -14,7 +14,8 @@ from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.criteria.base import Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
-from prunekit.training import Batches, device_of, evaluation_mode
+from prunekit.execution import device_of, evaluation_mode, fastest_layout
+from prunekit.training import Batches
 
 IN_PLACE_OPERATORS = {
     value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
@@ -66,12 +67,12 @@ def observe(
         record(from_weights, Observation(name, module, scale=scale), 1)
     examples = 0
     if from_maps or from_slopes:
-        device = device_of(model)
+        device, layout = device_of(model), None
         watched = _watched(graph, modules, record, from_maps, from_slopes)
         with evaluation_mode(model):
             for x, y in batches:
-                x = x.to(device)
-                x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+                layout = layout or fastest_layout(model, x)
+                x = x.to(device).to(memory_format=layout)
                 if from_slopes:
                     _differentiate(watched, x, y.to(device), loss)
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from functools import partial
 from itertools import chain, islice
 
@@ -29,7 +29,9 @@ from prunekit.criteria.random import Random
 from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.taylor import Taylor, TaylorSigned
 from prunekit.criteria.weight import WeightNorm
-from prunekit.training import Batches, device_of
+from prunekit.execution import device_of
+from prunekit.progress import bar
+from prunekit.training import Batches
 
 AnyCriterion = str | Criterion | Combined | CombinedRanks
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -63,6 +65,7 @@ def rank(
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
     normalize: Normalizer = "l2",
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Score every filter that may be removed.
 
@@ -85,6 +88,9 @@ def rank(
         What a layer's scores are divided by: ``"l2"``, their L2 norm,
         ``"mean"``, their mean, or False (see
         :func:`prunekit.criteria.normalise`). Combinations need one of them.
+    progress
+        Whether to show a bar over the batches, where there is a terminal or a
+        notebook.
 
     Returns
     -------
@@ -109,7 +115,8 @@ def rank(
     >>> ranking.columns.tolist(), len(ranking)
     (['layer', 'filter', 'score', 'group'], 184)
     """
-    rankings = rank_all(model, loader, [criterion], batches=batches, loss=loss, normalize=normalize)
+    options = {"batches": batches, "loss": loss, "normalize": normalize, "progress": progress}
+    rankings = rank_all(model, loader, [criterion], **options)
     return next(iter(rankings.values()))
 
 
@@ -121,6 +128,7 @@ def rank_all(
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
     normalize: Normalizer = "l2",
+    progress: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """As :func:`rank` for several criteria, in one pass over the data.
 
@@ -150,9 +158,12 @@ def rank_all(
     if not layers:
         raise ValueError(f"no filter of {type(model).__name__} may be removed")
     parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
-    scores = observe(
-        model, graph, layers, list(parts), islice(chain([first], remaining), batches), loss
+    seen = islice(chain([first], remaining), batches)
+    total = min(len(loader), batches or len(loader)) if isinstance(loader, Sized) else batches
+    shown = bar(
+        seen, total=total, show=progress, desc="ranking", unit="batch", delay=1, leave=False
     )
+    scores = observe(model, graph, layers, list(parts), shown, loss)
     single = {part: _table(graph, layers, part, scores[part], normalize) for part in parts}
     return {
         name: _combine(criterion, [single[part] for part in _parts(criterion)])

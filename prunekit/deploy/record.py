@@ -42,9 +42,9 @@ from prunekit.deploy.latency import compare
 from prunekit.deploy.layers import layer_times
 from prunekit.deploy.targets import Settings, run_emulated
 from prunekit.files import replacing, write_json
+from prunekit.fingerprints import digest_of
 from prunekit.measure import profile
 from prunekit.provenance import current_commit, provenance
-from prunekit.runs import digest_of
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "book" / "results"

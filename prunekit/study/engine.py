@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from prunekit.progress import bar
 from prunekit.provenance import current_commit
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
@@ -151,12 +151,12 @@ def _bar(client: Any, runs: int, show: bool) -> Iterator[None]:
     """A bar over all runs, each counted by the share of it that is done, with the time left."""
     shares: dict[str, float] = {}
     form = "{desc} {bar} {n:.2f} of {total} runs [{elapsed} < {remaining}]"
-    with tqdm(total=runs, disable=not show, bar_format=form, desc="study") as bar:
+    with bar(total=runs, show=show, bar_format=form, desc="study") as shown:
 
         def note(event: tuple[float, dict[str, Any]]) -> None:
             shares[event[1]["run"]] = event[1]["share"]
-            bar.n = sum(shares.values())
-            bar.refresh()
+            shown.n = sum(shares.values())
+            shown.refresh()
 
         client.subscribe_topic(TOPIC, note)
         yield

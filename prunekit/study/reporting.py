@@ -91,8 +91,11 @@ class Reporter:
             if goal >= now and not self._row(ratio).is_file():
                 # The last iteration takes no more than it must, but costs seldom land on a share.
                 there = goal == now or ratio == end
-                small = model if there else self._pruned_to(goal, total, load(kept), ratio)
-                self._finish(copy.deepcopy(small), ratio)
+                begun = self._begun(ratio)
+                if not begun.is_file():
+                    small = model if there else self._pruned_to(goal, total, load(kept), ratio)
+                    save(small, begun)
+                self._finish(load(begun).to(self.example_inputs.device), ratio)
         save(model, kept)
         self.show(model, rows)
 
@@ -161,6 +164,7 @@ class Reporter:
         removed = {name: int(n) for name, n in (self.before - filters).items()}
         write_json({"row": row, "removed": removed}, self._row(ratio))
         checkpoint.unlink(missing_ok=True)
+        self._begun(ratio).unlink(missing_ok=True)
 
     def write_tables(self) -> None:
         stored = [
@@ -176,6 +180,14 @@ class Reporter:
 
     def _row(self, ratio: float) -> Path:
         return self.folder / "networks" / f"{ratio:.6f}.json"
+
+    def _begun(self, ratio: float) -> Path:
+        """Where a network is kept while it is fine-tuned.
+
+        Pruned again on another machine, it might differ in the last bits, and
+        the fine-tuning would not go on.
+        """
+        return self.folder / "networks" / f"{ratio:.6f}-begun.safetensors"
 
     def _filters(self, model: nn.Module) -> pd.Series:
         return profile(model, self.example_inputs).layers.set_index("layer")["filters"][self.layers]

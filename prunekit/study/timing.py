@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from prunekit.files import replacing, write_json
 from prunekit.measure import latency
+from prunekit.progress import bar
 from prunekit.provenance import current_commit, provenance
 from prunekit.selection import Selection
 from prunekit.storage import load
@@ -52,7 +52,7 @@ def time_networks(
     begin, commit = time.perf_counter(), current_commit()
     keys, models, inputs = zip(*_networks(recorded, results), strict=True)
     medians = []
-    for _ in tqdm(range(rounds), desc="rounds of timing"):
+    for _ in bar(range(rounds), desc="rounds of timing"):
         timed = zip(models, inputs, strict=True)
         medians.append([latency(model, x, repeats=passes).median for model, x in timed])
     table = pd.DataFrame(keys, columns=KEYS)

@@ -13,10 +13,10 @@ from torch import nn
 
 from prunekit.data import load_dataset
 from prunekit.files import write_json
+from prunekit.fingerprints import digest_of
 from prunekit.models import CIFAR_MODELS, TinySqueezeNet, freeze_features, squeezenet
 from prunekit.provenance import provenance
 from prunekit.pruning import prune
-from prunekit.runs import digest_of
 from prunekit.storage import load, save
 from prunekit.study.reporting import Loaders, Progress, Reporter, fine_tuning, write_table
 from prunekit.training import fit

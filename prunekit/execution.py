@@ -1,0 +1,80 @@
+"""How a network is run: on which device, in which precision, memory layout and mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def autocast(device: torch.device) -> AbstractContextManager:
+    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512.
+
+    A CPU without AVX-512 emulates bfloat16: SqueezeNet at 64 px then takes
+    over six times as long as in float32.
+    """
+    if device.type == "cpu":
+        pays = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    else:
+        pays = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter; the CPU if it has none."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time being; afterwards every module is in the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def fastest_layout(model: nn.Module, x: Tensor) -> torch.memory_format:
+    """Channels-last for images that the model takes so, the usual layout for all else.
+
+    Convolutions are faster channels-last. A model that calls ``view`` on a
+    map, as in ``x.view(len(x), -1)``, may ask for the usual layout: two
+    examples of the batch ``x`` tell.
+
+    Examples
+    --------
+    >>> class Viewing(nn.Conv2d):
+    ...     def forward(self, x):
+    ...         return super().forward(x).view(len(x), -1)
+    >>> x = torch.zeros(2, 3, 8, 8)
+    >>> fastest_layout(nn.Conv2d(3, 4, 3), x), fastest_layout(Viewing(3, 4, 3), x)
+    (torch.channels_last, torch.contiguous_format)
+    """
+    if x.dim() != 4:
+        return torch.contiguous_format
+    few = x[:2].to(device_of(model)).to(memory_format=torch.channels_last)
+    try:
+        with evaluation_mode(model), torch.inference_mode():
+            model(few)
+    except RuntimeError:
+        # If it is not the layout, the same error comes when the batch itself is run.
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+@contextmanager
+def laid_out(model: nn.Module, layout: torch.memory_format) -> Iterator[None]:
+    """The model's weights in a memory layout for the time being, afterwards as they were."""
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.dim() == 4]
+    plain = [tensor for tensor in tensors if tensor.is_contiguous()]
+    model.to(memory_format=layout)
+    try:
+        yield
+    finally:
+        for tensor in plain:
+            tensor.data = tensor.data.contiguous()
