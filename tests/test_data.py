@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from prunekit import data
+from prunekit.data import datasets
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_split_depends_on_the_seed_alone(image_folder):
 def test_a_second_load_reads_the_cache_and_a_changed_file_renews_it(image_folder, monkeypatch):
     data.load_dataset(image_folder, size=8)
     with monkeypatch.context() as patched:
-        patched.setattr(data, "_decode", lambda *_: pytest.fail("decoded again"))
+        patched.setattr(datasets, "_decode", lambda *_: pytest.fail("decoded again"))
         data.load_dataset(image_folder, size=8)
     Image.new("RGB", (48, 40), (255, 255, 255)).save(image_folder / "train" / "cat" / "0.png")
     changed = data.load_dataset(image_folder, size=8)
@@ -94,7 +95,7 @@ def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
         (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [*range(10)] * 2}))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [*"abcdefghij"]}))
     monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    monkeypatch.setattr(data.CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     cifar = data.load_dataset("cifar10", download=False, stand_in=False)
     assert (len(cifar.train), len(cifar.val), len(cifar.test)) == (90, 10, 20)

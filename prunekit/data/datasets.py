@@ -1,10 +1,4 @@
-"""Finding, decoding and splitting image sets.
-
-An image classification set small enough to teach with fits in memory as one
-``uint8`` array. Decoding happens once and is cached; everything after that
-(crops, flips, resizing, normalisation) runs on a batch at a time, in
-``prunekit.batches``.
-"""
+"""Data sets by name or from a folder: found, decoded, split."""
 
 from __future__ import annotations
 
@@ -21,32 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 from torchvision.datasets import CIFAR10, ImageFolder
 
-from prunekit.batches import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ImageSet,
-    Loader,
-    normalise,
-    random_crop,
-    random_flip,
-)
+from prunekit.data.loader import ImageSet
 from prunekit.files import write_tensors
 
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "Dataset",
-    "ImageSet",
-    "Loader",
-    "data_folder",
-    "load_dataset",
-    "normalise",
-    "random_crop",
-    "random_flip",
-    "split",
-]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 DIGITS_NOTICE = (
     "CIFAR-10 was not found: using scikit-learn's handwritten digits, resized to 32x32, instead. "
     "Set PRUNEKIT_DATA to a folder that holds CIFAR-10 to use it."

@@ -1,0 +1,31 @@
+"""Finding, decoding and splitting image sets.
+
+An image classification set small enough to teach with fits in memory as one
+``uint8`` array. Decoding happens once and is cached; everything after that
+(crops, flips, resizing, normalisation) runs on a batch at a time.
+"""
+
+from prunekit.data.datasets import Dataset, data_folder, load_dataset, split
+from prunekit.data.loader import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageSet,
+    Loader,
+    normalise,
+    random_crop,
+    random_flip,
+)
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Dataset",
+    "ImageSet",
+    "Loader",
+    "data_folder",
+    "load_dataset",
+    "normalise",
+    "random_crop",
+    "random_flip",
+    "split",
+]
