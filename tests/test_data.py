@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from prunekit import data
-from prunekit.data import datasets
+from prunekit.data import datasets, folders
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_split_depends_on_the_seed_alone(image_folder):
 def test_a_second_load_reads_the_cache_and_a_changed_file_renews_it(image_folder, monkeypatch):
     data.load_dataset(image_folder, size=8)
     with monkeypatch.context() as patched:
-        patched.setattr(datasets, "_decode", lambda *_: pytest.fail("decoded again"))
+        patched.setattr(folders, "decode", lambda *_: pytest.fail("decoded again"))
         data.load_dataset(image_folder, size=8)
     Image.new("RGB", (48, 40), (255, 255, 255)).save(image_folder / "train" / "cat" / "0.png")
     changed = data.load_dataset(image_folder, size=8)
@@ -82,7 +82,7 @@ def test_a_folder_without_train_or_test_is_refused(tmp_path):
 
 def test_classes_that_differ_between_train_and_test_are_named(image_folder):
     (image_folder / "test" / "dog").rename(image_folder / "test" / "fox")
-    with pytest.raises(ValueError, match="dog, fox"):
+    with pytest.raises(ValueError, match="lacks: fox"):
         data.load_dataset(image_folder, size=8)
 
 

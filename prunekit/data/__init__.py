@@ -6,15 +6,15 @@ An image classification set small enough to teach with fits in memory as one
 """
 
 from prunekit.data.datasets import Dataset, data_folder, load_dataset, split
-from prunekit.data.loader import (
+from prunekit.data.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     ImageSet,
-    Loader,
     normalise,
     random_crop,
     random_flip,
 )
+from prunekit.data.loader import Loader
 
 __all__ = [
     "IMAGENET_MEAN",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
-from safetensors import safe_open
-from torchvision.datasets import CIFAR10, ImageFolder
+from torchvision.datasets import CIFAR10
 
-from prunekit.data.loader import ImageSet
-from prunekit.files import write_tensors
+from prunekit.data.folders import decode_once, images_by_part
+from prunekit.data.images import ImageSet, refuse_unless_bool, sha256_of, whole
 
+BUILT_IN = ("cifar10", "digits")
 DIGITS_NOTICE = (
     "CIFAR-10 was not found: using scikit-learn's handwritten digits, resized to 32x32, instead. "
     "Set PRUNEKIT_DATA to a folder that holds CIFAR-10 to use it."
@@ -30,6 +27,13 @@ class Dataset:
 
     ``notice`` is empty for the data that was asked for. For the stand-in it
     is a sentence that every output drawn from it must show.
+
+    Raises
+    ------
+    TypeError
+        A part is no :class:`ImageSet`.
+    ValueError
+        A part holds a label for which there is no class.
     """
 
     name: str
@@ -40,17 +44,30 @@ class Dataset:
     source: str
     notice: str = ""
 
+    def __post_init__(self) -> None:
+        for part in ("train", "val", "test"):
+            images = getattr(self, part)
+            if not isinstance(images, ImageSet):
+                raise TypeError(f"{part} must be an ImageSet, not {type(images).__name__}")
+            if len(images) and images.labels.max() >= len(self.classes):
+                raise ValueError(
+                    f"{part} holds label {images.labels.max()}, but the {len(self.classes)} "
+                    "classes are numbered from 0"
+                )
+
     @property
     def is_stand_in(self) -> bool:
         return bool(self.notice)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all images and labels, to name the data of a recorded result."""
-        digest = hashlib.sha256()
-        for part in (self.train, self.val, self.test):
-            digest.update(part.images.contiguous().numpy().tobytes())
-            digest.update(part.labels.numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of all images and labels, to name the data of a recorded result.
+
+        It covers the pixels and the labels of train, val and test in their
+        order, and so the split; on every machine alike. What classes are
+        called it does not cover: renamed, they give the same results.
+        """
+        parts = (self.train, self.val, self.test)
+        return sha256_of(*(tensor for part in parts for tensor in (part.images, part.labels)))
 
 
 def data_folder() -> Path:
@@ -76,23 +93,46 @@ def load_dataset(
         ``train/<class>/*`` and ``test/<class>/*`` (``val/<class>/*`` is used
         if present). A bare name is looked for under :func:`data_folder`.
     size
-        Side in pixels to which images of a folder are decoded (shorter side
-        resized, centre cropped). CIFAR-10 and the digits are 32.
+        Side in pixels to which images of a folder are decoded: the largest
+        square in the middle, resized. CIFAR-10 and the digits are 32; a
+        :class:`Loader` hands them out at other sizes.
     val_fraction
-        Share of each class's training images held out for validation.
-        CIFAR-10 gives 45,000 and 5,000.
+        Share of each class's training images held out for validation, at
+        least one; at least one is left to train on. CIFAR-10 gives 45,000 and
+        5,000.
     download
         Whether torchvision may fetch CIFAR-10 when it is not found.
     stand_in
         Whether the digits may take the place of CIFAR-10 when it can neither
         be found nor fetched. The result's ``notice`` then says so.
 
+    Notes
+    -----
+    Classes are the folders in ``train``; those in ``val`` and ``test`` are
+    matched by name, and may lack some. Images lie in class folders at any
+    depth, as JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, PGM or PBM. Hidden files and
+    files that are no pictures are passed over.
+
+    Images come out as a viewer shows them: rotated as the camera noted
+    (EXIF), transparent pixels laid over white, the first of several frames.
+    Samples of 16 bits keep the high byte; floating point and 32-bit integers
+    are refused, since nobody can know what is white.
+
+    Decoded images are kept in ``$XDG_CACHE_HOME/prunekit-decoded``, else
+    ``~/.cache/prunekit-decoded``, and decoded again when a file changes.
+
     Raises
     ------
     FileNotFoundError
         The folder does not exist or has no ``train`` and ``test``.
+    NotADirectoryError
+        A file stands where a folder should.
+    OSError
+        A folder cannot be read.
     ValueError
-        An image cannot be decoded; the message names the file.
+        A setting is out of range, the classes do not match, images lie in the
+        wrong place or are too few, or one cannot be decoded; the message names
+        the file or folder.
 
     Examples
     --------
@@ -100,21 +140,34 @@ def load_dataset(
     >>> digits.train.images.shape[1:], len(digits.classes)
     (torch.Size([3, 32, 32]), 10)
     """
-    if str(name) == "digits":
-        return _digits(val_fraction, seed)
-    if str(name) == "cifar10":
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name must be the name of a data set or a path, not {name!r}")
+    size = whole("size", size)
+    _refuse_unless_splits(val_fraction, seed)
+    for setting, value in (("download", download), ("stand_in", stand_in)):
+        refuse_unless_bool(setting, value)
+    if str(name) in BUILT_IN:
+        if size != 32:
+            raise ValueError(f"{name} is 32 pixels wide, not {size}: pass size to its Loader")
+        if str(name) == "digits":
+            return _digits(val_fraction, seed)
         return _cifar10(val_fraction, seed, download=download, stand_in=stand_in)
-    path = Path(name).expanduser()
-    folder = path if path.is_dir() else data_folder() / name
-    return _folder(folder, size, val_fraction, seed)
+    return _folder(_find(name), size, val_fraction, seed)
 
 
 def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
     """Hold out the same share of every class, chosen by ``seed``.
 
+    Of each class at least one image is held out and at least one is left.
+
     Returns
     -------
     (rest, held_out)
+
+    Raises
+    ------
+    ValueError
+        There is nothing to split, or a single image of a class.
 
     Examples
     --------
@@ -123,17 +176,47 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
     >>> sorted(held_out.labels.tolist())
     [0, 1]
     """
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
+    _refuse_unless_splits(val_fraction, seed)
+    if not len(images):
+        raise ValueError("there are no images to split")
     generator = torch.Generator().manual_seed(seed)
+    labels = images.labels.cpu()
     held_out = []
-    for label in images.labels.unique():
-        members = (images.labels == label).nonzero().squeeze(1)
-        count = max(1, round(len(members) * val_fraction))
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        if len(members) == 1:
+            raise ValueError(
+                f"class {label} has a single image, which cannot be both trained on and held out: "
+                "add another or leave the class out"
+            )
+        count = min(max(1, round(len(members) * val_fraction)), len(members) - 1)
         held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
     chosen = torch.zeros(len(images), dtype=torch.bool)
     chosen[torch.cat(held_out)] = True
     return images[~chosen], images[chosen]
+
+
+def _refuse_unless_splits(val_fraction: float, seed: int) -> None:
+    if not isinstance(val_fraction, Real) or not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction!r}")
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise ValueError(f"seed must be a whole number, not {seed!r}")
+
+
+def _find(name: str | Path) -> Path:
+    """The folder of that path or, for a bare name, of that name under the data folder."""
+    path = Path(name).expanduser()
+    places = [path, data_folder() / path] if str(path) == path.name else [path]
+    for place in places if str(name) else ():
+        if place.is_dir():
+            return place
+    for place in places:
+        if place.is_file():
+            raise NotADirectoryError(f"{place} is a file: give a folder, unpacked")
+    raise FileNotFoundError(
+        f"there is no data set {str(name)!r}: it is none of {', '.join(BUILT_IN)}, and there is "
+        f"no folder {' or '.join(map(str, places))}. PRUNEKIT_DATA says where names are looked for"
+    )
 
 
 def _cifar10(val_fraction: float, seed: int, *, download: bool, stand_in: bool) -> Dataset:
@@ -151,7 +234,12 @@ def _cifar10(val_fraction: float, seed: int, *, download: bool, stand_in: bool) 
                     "Set PRUNEKIT_DATA to a folder that holds it."
                 ) from error
     if official.is_dir():
-        parts = [CIFAR10(root, train=train) for train in (True, False)]
+        try:
+            parts = [CIFAR10(root, train=train) for train in (True, False)]
+        except RuntimeError as error:
+            raise ValueError(
+                f"{official} is damaged or incomplete: delete it, and CIFAR-10 is downloaded anew"
+            ) from error
         sets = [
             ImageSet(
                 torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
@@ -185,68 +273,14 @@ def _digits(val_fraction: float, seed: int, notice: str = "") -> Dataset:
 
 
 def _folder(folder: Path, size: int, val_fraction: float, seed: int) -> Dataset:
-    for part in ("train", "test"):
-        if not (folder / part).is_dir():
-            raise FileNotFoundError(
-                f"{folder / part} is missing: a folder of images needs train/<class>/* "
-                "and test/<class>/*"
-            )
-    train, classes = _decode_once(folder / "train", size)
-    test, test_classes = _decode_once(folder / "test", size)
-    if test_classes != classes:
-        odd = sorted(set(classes) ^ set(test_classes))
-        raise ValueError(f"{folder}: train and test differ in classes: {', '.join(odd)}")
-    if (folder / "val").is_dir():
-        val, _ = _decode_once(folder / "val", size)
-    else:
-        train, val = split(train, val_fraction, seed)
-    return Dataset(folder.name, classes, train, val, test, str(folder))
-
-
-def _decode_once(folder: Path, size: int) -> tuple[ImageSet, tuple[str, ...]]:
-    """Decode a folder of class folders, or read what an earlier run decoded."""
-    listing = ImageFolder(folder, allow_empty=True)
-    key = _listing_key(folder, listing.imgs, size)
-    cache = _cache_folder() / f"{folder.parent.name}-{folder.name}-{size}-{key[:16]}.safetensors"
-    if not cache.is_file():
-        images = np.empty((len(listing.imgs), size, size, 3), dtype=np.uint8)
-        for row, (path, _) in enumerate(listing.imgs):
-            images[row] = _decode(path, size)
-        tensors = {
-            "images": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
-            "labels": torch.tensor(listing.targets),
-        }
-        write_tensors(tensors, cache, {"classes": json.dumps(listing.classes)})
-    with safe_open(cache, framework="pt") as stored:
-        decoded = ImageSet(stored.get_tensor("images"), stored.get_tensor("labels"))
-        return decoded, tuple(json.loads(stored.metadata()["classes"]))
-
-
-def _decode(path: str, size: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} cannot be decoded as an image: remove or replace it") from error
-    if image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image)
-
-
-def _listing_key(folder: Path, images: list[tuple[str, int]], size: int) -> str:
-    """Changes whenever a file is added, removed, renamed or rewritten."""
-    digest = hashlib.sha256(f"{folder.resolve()}:{size}".encode())
-    for path, label in images:
-        stat = Path(path).stat()
-        digest.update(f"{path}:{label}:{stat.st_size}:{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-def _cache_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunekit-decoded"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    found = images_by_part(folder)
+    classes = tuple(found["train"])
+    number = {name: label for label, name in enumerate(classes)}
+    parts = {}
+    for part, images in found.items():
+        entries = [entry for of_class in images.values() for entry in of_class]
+        labels = [number[name] for name, of_class in images.items() for _ in of_class]
+        parts[part] = ImageSet(decode_once(entries, folder / part, size), torch.tensor(labels))
+    if "val" not in parts:
+        parts["train"], parts["val"] = split(parts["train"], val_fraction, seed)
+    return Dataset(folder.resolve().name, classes, source=str(folder), **parts)

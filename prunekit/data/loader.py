@@ -1,40 +1,23 @@
-"""Image sets as whole arrays, and loaders that normalise and augment a batch at a time."""
+"""Loaders that normalise and augment a batch at a time."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and their labels.
-
-    Attributes
-    ----------
-    images : uint8 tensor of shape (examples, 3, height, width)
-    labels : int64 tensor of shape (examples,)
-    """
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, indices: slice | Tensor) -> ImageSet:
-        return ImageSet(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device | str) -> ImageSet:
-        """The same on another device: a set that lies on a GPU is augmented there."""
-        return ImageSet(self.images.to(device), self.labels.to(device))
+from prunekit.data.images import (
+    ImageSet,
+    normalise,
+    random_crop,
+    random_flip,
+    refuse_unless_bool,
+    sha256_of,
+    whole,
+)
 
 
 class Loader:
@@ -52,6 +35,13 @@ class Loader:
     augment
         Random horizontal flip, and a random crop after padding by an eighth.
         Flipping turns digits into nonsense: pass ``flip=False`` there.
+
+    Raises
+    ------
+    TypeError
+        ``images`` is no :class:`ImageSet`.
+    ValueError
+        The set is empty, or a setting is out of range.
 
     Examples
     --------
@@ -72,11 +62,18 @@ class Loader:
         augment: bool = False,
         flip: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not isinstance(images, ImageSet):
+            raise TypeError(
+                "a Loader serves an ImageSet, such as the train of a Dataset, "
+                f"not {type(images).__name__}"
+            )
+        if not len(images):
+            raise ValueError("the set of images is empty: there is nothing to serve")
+        for name, value in (("shuffle", shuffle), ("augment", augment), ("flip", flip)):
+            refuse_unless_bool(name, value)
         self.images = images
-        self.batch_size = batch_size
-        self.size = size
+        self.batch_size = whole("batch_size", batch_size)
+        self.size = None if size is None else whole("size", size)
         self.shuffle = shuffle
         self.augment = augment
         self.flip = flip
@@ -85,41 +82,30 @@ class Loader:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self.images)
-        order = torch.randperm(count) if self.shuffle else torch.arange(count)
-        for indices in order.to(self.images.images.device).split(self.batch_size):
-            batch = self.images[indices]
-            x = batch.images
+        images, labels = self.images.images, self.images.labels
+        order = torch.randperm(len(labels)) if self.shuffle else torch.arange(len(labels))
+        for indices in order.to(labels.device).split(self.batch_size):
+            x = images[indices]
             if self.augment:
                 x = random_crop(x, padding=x.shape[-1] // 8)
                 if self.flip:
                     x = random_flip(x)
-            yield normalise(x, self.size), batch.labels
+            yield normalise(x, self.size), labels[indices]
 
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides which batches come.
 
-def normalise(images: Tensor, size: int | None = None) -> Tensor:
-    """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
-    x = (images.float() - mean) / std
-    if size is not None and tuple(x.shape[-2:]) != (size, size):
-        x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < x.shape[-1])
-    return x
-
-
-def random_flip(images: Tensor) -> Tensor:
-    """Mirror each image left to right with probability one half."""
-    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-    return torch.where(mirrored.to(images.device), images.flip(-1), images)
-
-
-def random_crop(images: Tensor, padding: int) -> Tensor:
-    """Pad with zeros, then cut a window of the old size, placed at random for each image."""
-    count, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    rows = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(height)
-    columns = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(width)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    example = torch.arange(count, device=images.device).view(-1, 1, 1)
-    cropped = padded.permute(0, 2, 3, 1)[example, rows.unsqueeze(2), columns.unsqueeze(1)]
-    return cropped.permute(0, 3, 1, 2)
+        It covers the images and labels in their order, and the settings. Two
+        loaders of one fingerprint serve the same batches after the same
+        ``torch.manual_seed``; the device makes no difference.
+        """
+        settings = {
+            "shape": self.images.images.shape,
+            "batch_size": self.batch_size,
+            "size": self.size,
+            "shuffle": bool(self.shuffle),
+            "augment": bool(self.augment),
+            "flip": bool(self.augment and self.flip),
+        }
+        pixels = sha256_of(self.images.images, self.images.labels)
+        return hashlib.sha256(f"{json.dumps(settings)} {pixels}".encode()).hexdigest()

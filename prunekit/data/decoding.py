@@ -1,0 +1,69 @@
+"""From an image file of any kind to three 8-bit channels of one size."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"),
+)
+# Pillow looks at the content, not at the suffix, and would hand PostScript to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+BLACK_IS_ZERO = 1
+
+
+def decode(path: str, size: int) -> np.ndarray:
+    """The centre of an image, as a person sees it, as uint8 (size, size, 3).
+
+    The largest square in the middle is resized to ``size`` (bilinear, over
+    all pixels that fall together). The camera's orientation (EXIF) is
+    applied. Of 16-bit samples the high byte is kept. Transparent pixels are
+    laid over white. Of several frames or pages the first is taken.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or holds samples whose range nobody can know
+        (floating point, 32-bit integers). The message names it.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as stored:
+            image = _to_rgb(ImageOps.exif_transpose(stored), stored)
+    except Exception as error:  # Damaged, a file makes decoders raise whatever they happen to.
+        raise ValueError(
+            f"{path} cannot be decoded as an image ({error}): remove or replace it"
+        ) from error
+    if image.size != (size, size):
+        width, height = image.size
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        square = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
+    return np.asarray(image)
+
+
+def _to_rgb(image: Image.Image, stored: Image.Image) -> Image.Image:
+    if stored.mode[0] in "IF":
+        _refuse_unknown_range(stored)
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _refuse_unknown_range(stored: Image.Image) -> None:
+    """Let pass what is known to reach from 0, black, to 65535, white."""
+    if stored.format == "TIFF":
+        tags = stored.tag_v2
+        form = tags.get(BITS_PER_SAMPLE), tags.get(PHOTOMETRIC)
+        known = stored.mode.startswith("I;16") and form == ((16,), BLACK_IS_ZERO)
+    else:
+        known = stored.mode != "F"
+    if not known:
+        raise ValueError(
+            f"its samples of mode {stored.mode} have no agreed range: save it with 8 or 16 bits"
+        )

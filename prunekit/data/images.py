@@ -1,0 +1,168 @@
+"""Image sets as whole arrays, and what is done to a batch of them at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and their labels.
+
+    Attributes
+    ----------
+    images : uint8 tensor of shape (examples, 3, height, width)
+    labels : int64 tensor of shape (examples,), classes numbered from 0
+
+    Raises
+    ------
+    TypeError
+        One of them is no tensor.
+    ValueError
+        They are not of this kind, differ in number or device, or a label is
+        negative.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        _refuse_other_pixels(self.images)
+        labels = _tensor("labels", self.labels)
+        if labels.dtype != torch.int64 or labels.ndim != 1:
+            raise ValueError(
+                f"labels must be int64 of shape (examples,), not {_kind(labels)}: one number of a "
+                "class for each image, as labels.long() makes of other whole numbers"
+            )
+        if len(self.images) != len(labels):
+            raise ValueError(
+                f"{len(self.images)} images cannot have {len(labels)} labels: give one for each"
+            )
+        if self.images.device != labels.device:
+            raise ValueError(
+                f"images lie on {self.images.device}, labels on {labels.device}: move them to one"
+            )
+        if not labels.is_meta and (labels < 0).any():
+            raise ValueError(f"label {labels.min()} is negative: classes are numbered from 0")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: slice | Tensor) -> ImageSet:
+        if isinstance(indices, int):
+            raise TypeError(
+                f"{indices} is no slice and no tensor: [{indices} : {indices + 1}] is the set of "
+                "one example, .images and .labels hold each by its number"
+            )
+        return ImageSet(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same on another device: a set that lies on a GPU is augmented there."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+
+def normalise(images: Tensor, size: int | None = None) -> Tensor:
+    """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The images are not of this kind: floats in [0, 1] would all come out
+        as nearly black.
+    """
+    _refuse_other_pixels(images)
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
+    x = (images.float() - mean) / std
+    if size is None or x.shape[-2:] == (whole("size", size), size):
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < max(x.shape[-2:]))
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Mirror each image of (n, channels, h, w) left to right with probability one half."""
+    _refuse_unless_batch(images)
+    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
+    return torch.where(mirrored.to(images.device), images.flip(-1), images)
+
+
+def random_crop(images: Tensor, padding: int) -> Tensor:
+    """Pad with zeros, then cut a window of the old size, placed at random for each image."""
+    _refuse_unless_batch(images)
+    padding = whole("padding", padding, least=0)
+    count, _, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    rows = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(height)
+    columns = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(width)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    example = torch.arange(count, device=images.device).view(-1, 1, 1)
+    cropped = padded.permute(0, 2, 3, 1)[example, rows.unsqueeze(2), columns.unsqueeze(1)]
+    return cropped.permute(0, 3, 1, 2)
+
+
+def sha256_of(*tensors: Tensor) -> str:
+    """Of the values of tensors, wherever they lie, one after the other."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.cpu().reshape(-1).numpy())
+    return digest.hexdigest()
+
+
+def whole(name: str, value: int, least: int = 1) -> int:
+    """A setting that is a whole number, as int; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def refuse_unless_bool(name: str, value: bool) -> None:
+    """Words such as ``"no"`` would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
+def _refuse_other_pixels(images: Tensor) -> None:
+    shape = _tensor("images", images).shape
+    if images.dtype == torch.uint8 and len(shape) == 4 and shape[1] == 3 and 0 not in shape[2:]:
+        return
+    if images.is_floating_point():
+        remedy = ": values in [0, 1] become such by (images * 255).round().to(torch.uint8)"
+    elif len(shape) == 4 and shape[3] == 3:
+        remedy = ": channels come to the front by images.permute(0, 3, 1, 2)"
+    elif len(shape) == 4 and shape[1] == 1:
+        remedy = ": grey becomes colour by images.expand(-1, 3, -1, -1)"
+    else:
+        remedy = ""
+    raise ValueError(
+        f"images must be uint8 of shape (examples, 3, height, width), not {_kind(images)}{remedy}"
+    )
+
+
+def _refuse_unless_batch(images: Tensor) -> None:
+    if _tensor("images", images).ndim != 4:
+        raise ValueError(
+            "images must be of shape (examples, channels, height, width), "
+            f"not {tuple(images.shape)}: images[None] makes a batch of one"
+        )
+
+
+def _tensor(name: str, value: Tensor) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor, not {type(value).__name__}: torch.as_tensor makes one"
+        )
+    return value
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
