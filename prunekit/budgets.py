@@ -6,51 +6,38 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
+from prunekit.checks import checked, choice, inputs, module
 from prunekit.measure import latencies, profile
 from prunekit.runs import Run
-from prunekit.selection import select
+from prunekit.selection import select, table
+from prunekit.settings import Budget
 from prunekit.surgery import Removal, carrier
 
-Budget = Literal["filters", "parameters", "macs", "latency"]
-BUDGETS = get_args(Budget)
+#: Those whose units have a price in tensors.
+PRICED = ("parameters", "macs")
+NETWORK = partial(module, numbers=False)
 LATENCY_ROUNDS = 30
 
 
-def check(
-    ratio: float,
-    per_iteration: float,
-    budget: str,
-    cost_aware: bool,
-    max_accuracy_drop: float | None,
-) -> None:
-    """Refuse settings that no run could keep, by a ValueError that names the setting."""
-    if not 0 < ratio < 1:
-        raise ValueError(f"ratio must lie between 0 and 1, not {ratio}")
-    if per_iteration <= 0 or (per_iteration >= 1 and per_iteration != int(per_iteration)):
-        raise ValueError(
-            "per_iteration is a number of groups, or a share of the budget between 0 and 1, "
-            f"not {per_iteration}"
-        )
-    if budget not in BUDGETS:
-        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, not {budget!r}")
+def check_plan(budget: Budget, per_iteration: float, cost_aware: bool) -> None:
+    """Refuse settings that each may be, but not together, by a ValueError that names them."""
     if budget == "latency" and per_iteration < 1:
         raise ValueError(
             "a share of latency an iteration cannot be planned: give a number of groups"
         )
-    if cost_aware and budget not in ("parameters", "macs"):
+    if cost_aware and budget not in PRICED:
         raise ValueError(
             f"cost_aware needs a budget in parameters or macs, not in {budget}: it asks what each "
             "filter saves of it"
         )
-    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
-        raise ValueError(f"max_accuracy_drop is a fraction from 0 to 1, not {max_accuracy_drop}")
 
 
 def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
@@ -107,6 +94,7 @@ def enough(
     return 1 + bisect_left(range(1, most), True, key=reached)
 
 
+@checked(model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))
 def left_after(
     model: nn.Module, example_inputs: Tensor, budget: Budget
 ) -> Callable[[Removal], int]:
@@ -142,6 +130,7 @@ def left_after(
     return left
 
 
+@checked(ranking=table, model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))
 def per_saving(
     ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor, budget: Budget
 ) -> pd.DataFrame:
@@ -163,7 +152,8 @@ def per_saving(
     Raises
     ------
     ValueError
-        A score is below zero: it would change its order.
+        A score is below zero: it would change its order. Or the ranking is
+        of another network.
 
     Examples
     --------
@@ -175,12 +165,19 @@ def per_saving(
     >>> per_saving(table, model, torch.zeros(1, 1, 2, 2), "macs")["score"].round(2).tolist()
     [2.33, 4.67, 4.67, 9.33]
     """
+    if "group" not in ranking:
+        raise ValueError("the ranking has no column group, by which cost_aware counts savings")
     if (ranking["score"] < 0).any():
         raise ValueError(
             "cost_aware divides scores by what filters cost, so they must not be below zero: "
             "choose another criterion"
         )
     graph, total, tensors = _priced(model, example_inputs, budget)
+    for layer, rows in ranking.groupby("layer", sort=False):
+        of_model = graph.layers[layer].groups if layer in graph.layers else np.empty(0)
+        filters = rows["filter"].to_numpy()
+        if (filters >= len(of_model)).any() or (of_model[filters] != rows["group"]).any():
+            raise ValueError(f"the ranking is of another network: its filters of {layer} differ")
     saved = np.zeros(graph.count, dtype=np.int64)
     for tensor in tensors:
         alone = [len(groups) - np.bincount(groups, minlength=graph.count) for groups in tensor.dims]

@@ -61,8 +61,8 @@ def fastest_layout(model: nn.Module, x: Tensor) -> torch.memory_format:
     try:
         with evaluation_mode(model), torch.inference_mode():
             model(few)
-    except RuntimeError:
-        # If it is not the layout, the same error comes when the batch itself is run.
+    except Exception:
+        # If it is not the layout, the same error comes when the batch itself is run, and is told.
         return torch.contiguous_format
     return torch.channels_last
 

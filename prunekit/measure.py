@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,11 +14,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from prunekit.checks import checked, inputs, module, modules, named_modules, run, whole
 from prunekit.execution import device_of, evaluation_mode
 from prunekit.memory import MemoryMeter
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+TIMING = {
+    "example_inputs": inputs,
+    "repeats": partial(whole, least=1),
+    "warmup": partial(whole, least=0),
+    "threads": partial(whole, least=1),
+}
 COLUMNS = ["layer", "type", "input_shape", "output_shape", "filters", "parameters", "macs"]
 
 
@@ -64,6 +72,7 @@ class Latency:
         return float(np.quantile(self.times, 0.95))
 
 
+@checked(model=partial(module, numbers=False), example_inputs=inputs)
 def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     """Count parameters, MACs and bytes by one forward pass in evaluation mode.
 
@@ -91,10 +100,8 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     >>> cost.parameters, cost.macs, cost.bytes
     (224, 21600, 896)
     """
-    inputs = _on_device(model, example_inputs)
-    examples = next(len(x) for x in inputs if isinstance(x, Tensor))
-    if not examples:
-        raise ValueError("example_inputs is an empty batch")
+    given = _on_device(model, example_inputs)
+    examples = next(len(x) for x in given if isinstance(x, Tensor))
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:
         for name, module in model.named_modules():
@@ -106,7 +113,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
                 stack.callback(hook.remove)
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.inference_mode())
-        model(*inputs)
+        run(model, given, "example_inputs")
     tensors = list(chain(model.parameters(), model.buffers()))
     return Profile(
         parameters=sum(p.numel() for p in model.parameters()),
@@ -116,6 +123,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     )
 
 
+@checked(model=module, **TIMING)
 def latency(
     model: nn.Module,
     example_inputs: Tensor | tuple,
@@ -138,6 +146,7 @@ def latency(
     return latencies([model], example_inputs, repeats=repeats, warmup=warmup, threads=threads)[0]
 
 
+@checked(models=modules, **TIMING)
 def latencies(
     models: Sequence[nn.Module],
     example_inputs: Tensor | tuple,
@@ -151,12 +160,7 @@ def latencies(
     In each of ``warmup + repeats`` rounds every model runs once, so that a
     machine that slows down for a while slows all of them alike.
     """
-    if repeats < 1 or warmup < 0 or threads < 1:
-        raise ValueError(
-            "repeats and threads must be at least 1 and warmup at least 0, "
-            f"not {repeats}, {threads} and {warmup}"
-        )
-    inputs = [_on_device(model, example_inputs) for model in models]
+    given = [_on_device(model, example_inputs) for model in models]
     threads_before = torch.get_num_threads()
     times: list[list[float]] = [[] for _ in models]
     with ExitStack() as stack:
@@ -166,15 +170,16 @@ def latencies(
         for model in models:
             stack.enter_context(evaluation_mode(model))
         for _ in range(warmup + repeats):
-            for model, x, own in zip(models, inputs, times, strict=True):
+            for model, x, own in zip(models, given, times, strict=True):
                 start = time.perf_counter()
-                model(*x)
+                run(model, x, "example_inputs")
                 if device_of(model).type == "cuda":
                     torch.cuda.synchronize()
                 own.append(time.perf_counter() - start)
     return [Latency(np.array(own[warmup:])) for own in times]
 
 
+@checked(models=named_modules, **TIMING)
 def compare(
     models: Mapping[str, nn.Module],
     example_inputs: Tensor | tuple,
@@ -207,8 +212,6 @@ def compare(
     wide           224  10584       1.00
     narrow          56   2646       0.25
     """
-    if not models:
-        raise ValueError("there is no model to compare")
     timings = latencies(
         list(models.values()), example_inputs, repeats=repeats, warmup=warmup, threads=threads
     )
@@ -229,6 +232,7 @@ def compare(
     return table
 
 
+@checked(model=partial(module, numbers=False), example_inputs=inputs)
 def peak_memory(model: nn.Module, example_inputs: Tensor | tuple) -> int:
     """The most bytes that tensors take at one moment of a forward pass in evaluation mode.
 
@@ -243,11 +247,11 @@ def peak_memory(model: nn.Module, example_inputs: Tensor | tuple) -> int:
     >>> peak_memory(model, torch.zeros(1, 1000)) == weights + activations
     True
     """
-    inputs = _on_device(model, example_inputs)
-    tensors = (x for x in inputs if isinstance(x, Tensor))
+    given = _on_device(model, example_inputs)
+    tensors = (x for x in given if isinstance(x, Tensor))
     known = chain(model.parameters(), model.buffers(), tensors)
     with evaluation_mode(model), torch.inference_mode(), MemoryMeter(known) as meter:
-        model(*inputs)
+        run(model, given, "example_inputs")
     return meter.peak
 
 
@@ -283,7 +287,8 @@ def _shape(value: object) -> tuple[int, ...]:
     return tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
 
 
-def _on_device(model: nn.Module, example_inputs: Tensor | tuple) -> tuple:
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+def _on_device(model: nn.Module, example_inputs: tuple) -> tuple:
     device = device_of(model)
-    return tuple(x.to(device) if isinstance(x, Tensor) else x for x in inputs)
+    if device.type != "meta" and any(isinstance(x, Tensor) and x.is_meta for x in example_inputs):
+        raise ValueError("example_inputs lies on the meta device, and the model does not")
+    return tuple(x.to(device) if isinstance(x, Tensor) else x for x in example_inputs)

@@ -13,22 +13,25 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunekit.budgets import Budget, check, enough, left, per_saving, relative_latency
+from prunekit.batch_checks import Batches, first_batch
+from prunekit.budgets import Budget, check_plan, enough, left, per_saving, relative_latency
 from prunekit.channels import trace
-from prunekit.criteria.base import Normalizer, refuse_unknown_normalizer
-from prunekit.criteria.ranking import rank, ranked_layers
+from prunekit.checks import checked
+from prunekit.criteria.base import Normalizer
+from prunekit.criteria.ranking import lookup, rank, ranked_layers
 from prunekit.execution import device_of
 from prunekit.files import replacing
 from prunekit.fingerprints import describe, digest_of, digest_of_data
 from prunekit.progress import say
 from prunekit.runs import Run, mixed_seed, plain_layout, resume
 from prunekit.schedule import Criteria, criterion_at, described, ranked_by
-from prunekit.selection import Selection, removable, select
+from prunekit.selection import Selection, excluded, removable, select
+from prunekit.settings import PRUNING
 from prunekit.storage import save
 from prunekit.surgery import rebuild
-from prunekit.training import Batches, Interrupted, evaluate, fit
+from prunekit.training import Interrupted, evaluate, fit
 
 FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
@@ -77,6 +80,7 @@ class PruningHistory:
         save(self.model, folder / "model.safetensors")
 
 
+@checked(**PRUNING)
 def prune(
     model: nn.Module,
     train_loader: Batches,
@@ -162,9 +166,10 @@ def prune(
 
     Raises
     ------
-    ValueError
-        A setting is out of range, or ``folder`` holds a run with other
-        settings or a damaged file, which is left as it was.
+    ValueError, TypeError
+        A setting is out of range, an argument or a batch of the wrong type,
+        outputs or labels are not those of a classifier, or ``folder`` holds a
+        run with other settings or a damaged file, which is left as it was.
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` is the
         :class:`PruningHistory` of the iterations before, ``folder`` holds
@@ -184,11 +189,12 @@ def prune(
     >>> history.table["filters"].tolist()
     [184, 164, 147]
     """
-    refuse_unknown_normalizer(normalize)
-    check(ratio, per_iteration, budget, cost_aware, max_accuracy_drop)
-    limits = {"min_filters": min_filters, "exclude": _names(exclude), "round_to": round_to}
-    example_inputs = _first_images(train_loader)[:2].to(device_of(model))
+    check_plan(budget, per_iteration, cost_aware)
+    lookup(criterion_at(criterion, 0))  # what does not exist is refused before anything is done
+    limits = {"min_filters": min_filters, "exclude": list(exclude), "round_to": round_to}
+    example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(model))
     layers = ranked_layers(trace(model, example_inputs))
+    excluded(layers, limits["exclude"])  # a name that matches none is refused now, not later
     checkpoint, settings = None, {}
     if folder is not None:
         checkpoint = Path(folder) / CHECKPOINT
@@ -282,7 +288,7 @@ def prune(
         warnings.warn(
             f"pruning ended at {_removed(run, budget):.1%} of {budget}, before the {ratio:.1%} "
             f"asked for: no more can be removed with {fixed}",
-            stacklevel=2,
+            stacklevel=3,  # past the check of the arguments
         )
     return _history(run, layers)
 
@@ -312,14 +318,3 @@ def _line(row: dict[str, Any]) -> str:
         f"left; accuracy {row['accuracy_before']:.4f}, fine-tuned {row['accuracy_after']:.4f}; "
         f"{row['seconds']:.1f} s"
     )
-
-
-def _first_images(loader: Batches) -> Tensor:
-    first = next(iter(loader), None)
-    if first is None:
-        raise ValueError("train_loader gave no batch: there is nothing to rank on")
-    return first[0]
-
-
-def _names(exclude: Iterable[str]) -> list[str]:
-    return [exclude] if isinstance(exclude, str) else list(exclude)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from numbers import Real
 from typing import Any
 
+from prunekit.checks import checked, number
 from prunekit.criteria.ranking import AnyCriterion, lookup
 from prunekit.fingerprints import describe
 
@@ -14,6 +16,7 @@ from prunekit.fingerprints import describe
 Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]
 
 
+@checked(removed=partial(number, least=0, most=1))
 def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
     """The criterion that ranks once the share ``removed`` is gone of what a budget counts.
 
@@ -43,7 +46,7 @@ def is_schedule(criterion: Criteria) -> bool:
 def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, AnyCriterion]]:
     """The stages of a schedule, looked over."""
     pairs = [tuple(stage) if isinstance(stage, (list, tuple)) else () for stage in schedule]
-    starts = [pair[0] for pair in pairs if len(pair) == 2 and isinstance(pair[0], Real)]
+    starts = [pair[0] for pair in pairs if len(pair) == 2 and _is_share(pair[0])]
     rising = all(a < b for a, b in pairwise(starts))
     if not pairs or len(starts) < len(pairs) or starts[0] != 0 or not rising or starts[-1] >= 1:
         raise ValueError(
@@ -54,6 +57,10 @@ def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, 
     for _, criterion in pairs:
         lookup(criterion)
     return pairs
+
+
+def _is_share(start: object) -> bool:
+    return isinstance(start, Real) and not isinstance(start, bool)
 
 
 def described(criterion: Criteria) -> Any:

@@ -7,10 +7,32 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from prunekit.checks import checked, shown, whole
+from prunekit.settings import LIMITS
+
+
+def table(name: str, value: object) -> pd.DataFrame:
+    """A ranking, looked over by the columns that it lacks or that hold something else."""
+    if not isinstance(value, pd.DataFrame):
+        raise TypeError(f"{name} must be a DataFrame as rank gives it, not {shown(value)}")
+    missing = [column for column in ("layer", "filter", "score") if column not in value]
+    if missing:
+        raise ValueError(f"the {name} has no column {', '.join(missing)}")
+    if value.empty:
+        raise ValueError(f"the {name} is empty: it has no filter to select")
+    kinds = {"filter": "whole numbers", "score": "numbers", "group": "whole numbers"}
+    for column in kinds.keys() & set(value):
+        if value[column].dtype.kind not in ("iuf" if column == "score" else "iu"):
+            raise TypeError(
+                f"the {name}'s column {column} must hold {kinds[column]}, not {value[column].dtype}"
+            )
+    return value
 
 
 class Selection(dict[str, list[int]]):
@@ -29,6 +51,7 @@ class Selection(dict[str, list[int]]):
         return sum(len(indices) for indices in self.values())
 
 
+@checked(ranking=table, count=partial(whole, least=1), **LIMITS)
 def select(
     ranking: pd.DataFrame,
     count: int = 128,
@@ -71,8 +94,11 @@ def select(
     ------
     ValueError
         ``count``, ``min_filters`` or ``round_to`` is below 1, fewer than
-        ``count`` groups can go, a score is NaN, a column is missing, a filter is listed
-        twice, or a name in ``exclude`` matches no layer.
+        ``count`` groups can go, a score is NaN, the ranking is empty or lacks
+        a column, a filter is listed twice, or a name in ``exclude`` matches
+        no layer.
+    TypeError
+        One of these is no whole number, or a column holds something else.
 
     Examples
     --------
@@ -83,8 +109,6 @@ def select(
     >>> select(table, 1, min_filters=1, round_to=2)  # from 3 filters to 2, from 2 to 0: never
     {'a': [0]}
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
     selection = _take(ranking, count, min_filters, exclude, round_to)
     if selection.groups < count:
         multiple = f", and a multiple of {round_to}" if round_to else ""
@@ -95,6 +119,7 @@ def select(
     return selection
 
 
+@checked(ranking=table, **LIMITS)
 def removable(
     ranking: pd.DataFrame,
     *,
@@ -122,9 +147,6 @@ class _Groups(Sequence[_Bundle]):
     """
 
     def __init__(self, ranking: pd.DataFrame) -> None:
-        missing = [name for name in ("layer", "filter", "score") if name not in ranking]
-        if missing:
-            raise ValueError(f"the ranking has no column {', '.join(missing)}")
         self._filters = ranking["filter"].to_numpy()
         self._layers, self._names = pd.factorize(ranking["layer"].to_numpy())
         _refuse_bad(ranking, self._layers)
@@ -170,12 +192,9 @@ def _take(
     exclude: Iterable[str],
     round_to: int | None,
 ) -> Selection:
-    for name, value in {"min_filters": min_filters, "round_to": round_to}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
     groups = _Groups(ranking)
     left = groups.left
-    floors = dict.fromkeys(left, min_filters) | _excluded(left, exclude)
+    floors = dict.fromkeys(left, min_filters) | excluded(left, exclude)
     bundles: Sequence[_Bundle] = groups
     scores = groups.scores
     if round_to is not None and round_to > 1:
@@ -197,6 +216,8 @@ def _take(
 
 def _refuse_bad(ranking: pd.DataFrame, layers: np.ndarray) -> None:
     """Refuse scores that are no numbers and filters listed twice; ``layers`` by number."""
+    if (layers < 0).any() or (ranking["filter"] < 0).any():
+        raise ValueError("the ranking has a row without a layer, or with a filter below 0")
     bad = np.flatnonzero(~(ranking["score"].abs().to_numpy() < np.inf))
     if len(bad):
         row = ranking.iloc[bad[0]]
@@ -249,11 +270,10 @@ def _joined(bundles: list[_Bundle]) -> _Bundle:
     return _Bundle(score, [group for bundle in bundles for group in bundle.groups], lost)
 
 
-def _excluded(layers: Iterable[str], patterns: Iterable[str]) -> dict[str, float]:
+def excluded(layers: Iterable[str], patterns: Iterable[str]) -> dict[str, float]:
     """For each layer that a pattern matches, a floor that it is always below."""
-    names = [patterns] if isinstance(patterns, str) else patterns
     floors: dict[str, float] = {}
-    for pattern in names:
+    for pattern in patterns:
         matches = [name for name in layers if fnmatchcase(name, pattern)]
         if not matches:
             raise ValueError(

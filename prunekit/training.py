@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
@@ -12,16 +12,26 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from prunekit.batch_checks import (
+    Batches,
+    class_scores,
+    no_batch,
+    number_of,
+    one_pass,
+    pairs,
+    refuse_nan,
+)
+from prunekit.checks import checked, flag, module, run
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.fingerprints import describe, digest_of, digest_of_data
+from prunekit.losses import summed_cross_entropy, training_loss
 from prunekit.progress import bar, say
+from prunekit.settings import TRAINING
 from prunekit.training_state import TrainingState
 
-Batches = Iterable[tuple[Tensor, Tensor]]
 HISTORY_COLUMNS = (
     *("epoch", "steps", "lr", "loss", "accuracy"),
     *("val_loss", "val_accuracy", "seconds"),
@@ -61,6 +71,7 @@ class Interrupted(KeyboardInterrupt):
         self.history = history
 
 
+@checked(model=module, loader=one_pass, progress=flag)
 def evaluate(model: nn.Module, loader: Batches, *, progress: bool = False) -> Evaluation:
     """Mean cross-entropy and accuracy of ``model`` over all of ``loader``.
 
@@ -74,25 +85,33 @@ def evaluate(model: nn.Module, loader: Batches, *, progress: bool = False) -> Ev
     Raises
     ------
     ValueError
-        The loader is empty, or an output is NaN or infinite.
+        The loader is empty, an output is NaN or infinite, the outputs are not
+        of shape (examples, classes), or the labels are not the whole numbers
+        of classes.
+    TypeError
+        The model's output is no tensor, or a batch no pair of tensors.
     """
     device, layout = device_of(model), None
     loss, correct, examples = 0.0, 0, 0
     with evaluation_mode(model), torch.inference_mode():
-        for x, y in bar(loader, show=progress, desc="evaluating", delay=1, leave=False):
+        shown = bar(pairs(loader), show=progress, desc="evaluating", delay=1, leave=False)
+        for index, (x, y) in enumerate(shown):
             layout = layout or fastest_layout(model, x)
-            x, y = x.to(device).to(memory_format=layout), y.to(device)
-            output = model(x).float()
-            loss += F.cross_entropy(output, y, reduction="sum").item()
+            where = f"batch {index} of the loader"
+            output = run(model, (x.to(device).to(memory_format=layout),), where)
+            output = class_scores(output, y, "accuracy", first=not index)
+            y = y.to(device)
+            of_batch = summed_cross_entropy(output, y).item()
+            refuse_nan(of_batch, x, where, "the model's outputs are NaN or infinite")
+            loss += of_batch
             correct += (output.argmax(1) == y).sum().item()
             examples += len(y)
     if not examples:
-        raise ValueError("the loader gave no batch: there is nothing to evaluate on")
-    if not loss < float("inf"):
-        raise ValueError("the model's outputs are NaN or infinite")
+        raise no_batch("the loader", "evaluate on")
     return Evaluation(loss / examples, correct / examples, examples)
 
 
+@checked(**TRAINING)
 def fit(
     model: nn.Module,
     loader: Batches,
@@ -115,6 +134,9 @@ def fit(
 
     Parameters
     ----------
+    loader
+        Batches ``(x, y)``. One without a length is passed over once more at
+        the start, to count them.
     epochs
         Passes over ``loader``; a fraction stops part of the way through one.
     lr
@@ -145,27 +167,25 @@ def fit(
     Raises
     ------
     ValueError
-        A setting is out of range, the loss becomes NaN or infinite, or
-        ``checkpoint`` is damaged or of a training with other settings.
+        A setting is out of range, the loss becomes NaN or infinite (that step
+        is not made), outputs or labels are not as :func:`evaluate` needs
+        them, or ``checkpoint`` is damaged or of a training with other
+        settings.
+    TypeError
+        As :func:`evaluate`, or a loader is an iterator, used up after one pass.
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` holds the rows
         so far; the model has the weights of that moment.
     """
-    if not 0 <= teacher_weight <= 1 or temperature <= 0:
-        raise ValueError(
-            "teacher_weight lies between 0 and 1 and temperature is positive, "
-            f"not {teacher_weight} and {temperature}"
-        )
-    if epochs <= 0 or lr <= 0:
-        raise ValueError(f"epochs and lr must be positive, not {epochs} and {lr}")
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ValueError("no parameter of the model requires a gradient: nothing to train")
-    total_steps = max(1, round(epochs * len(loader)))
+    total_steps = max(1, round(epochs * number_of(loader)))
     optimizer = torch.optim.SGD(
         trainable, lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
     scheduler = _scheduler(schedule, optimizer, lr, total_steps)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     state = TrainingState(model, optimizer, scheduler)
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
@@ -187,7 +207,7 @@ def fit(
             state.read(checkpoint, settings)
     rows = state.rows
     loss_of = partial(
-        _loss,
+        training_loss,
         label_smoothing=label_smoothing,
         teacher=teacher,
         teacher_weight=teacher_weight,
@@ -214,6 +234,11 @@ def fit(
                 if checkpoint is not None:
                     state.write(checkpoint, settings)
                 say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
+    except (TypeError, ValueError):
+        if not scheduler.last_epoch:  # no step yet: batch norms alone have seen what is refused
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        raise
     except KeyboardInterrupt as error:
         message = f"training was interrupted in epoch {len(rows) + 1}"
         raise Interrupted(message, _history(rows)) from error
@@ -229,10 +254,10 @@ def _history(rows: list[dict[str, float]]) -> pd.DataFrame:
 
 def _begun(model: nn.Module, loader: Batches) -> tuple[Batches, torch.memory_format]:
     """A pass over the data whose first batch has been looked at, and the layout it asks for."""
-    remaining = iter(loader)
+    remaining = pairs(loader)
     first = next(remaining, None)
     if first is None:
-        raise ValueError("the loader gave no batch: there is nothing to train on")
+        raise no_batch("the loader", "train on")
     return chain([first], remaining), fastest_layout(model, first[0])
 
 
@@ -249,50 +274,33 @@ def _epoch(
     device = device_of(model)
     trainable = optimizer.param_groups[0]["params"]
     loss_sum, correct, examples, steps = 0.0, 0, 0, 0
-    for x, y in batches:
-        x, y = x.to(device).to(memory_format=layout), y.to(device)
+    for x, y in pairs(batches):
+        where = f"batch {steps} of the loader"
+        x = x.to(device).to(memory_format=layout)
         with autocast(device):
-            output = model(x)
-        loss = loss_of(x, output.float(), y)
+            output = run(model, (x,), where)
+        output = class_scores(output, y, "training by cross-entropy", first=not steps)
+        y = y.to(device)
+        loss = loss_of(x, output, y)
+        right = (output.argmax(1) == y).sum()
+        # In one transfer, and before the step: what is not finite must not reach the weights.
+        value, right = torch.stack([loss.detach(), right]).tolist()
+        refuse_nan(value, x, where, "lower the learning rate")
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trainable, clip_norm)
         lr = scheduler.get_last_lr()[0]
         optimizer.step()
         scheduler.step()
-        loss_sum += loss.item() * len(y)
-        if not loss_sum < float("inf"):
-            raise ValueError(f"the loss became {loss.item()}: lower the learning rate")
-        correct += (output.argmax(1) == y).sum().item()
+        loss_sum += value * len(y)
+        correct += int(right)
         examples += len(y)
         steps += 1
         shown.update()
         shown.set_postfix(loss=f"{loss_sum / examples:.3f}", accuracy=f"{correct / examples:.3f}")
     if not steps:
-        raise ValueError("the loader gave no batch: there is nothing to train on")
+        raise no_batch("the loader", "train on")
     return {"steps": steps, "lr": lr, "loss": loss_sum / examples, "accuracy": correct / examples}
-
-
-def _loss(
-    x: Tensor,
-    output: Tensor,
-    y: Tensor,
-    *,
-    label_smoothing: float,
-    teacher: nn.Module | None,
-    teacher_weight: float,
-    temperature: float,
-) -> Tensor:
-    loss = F.cross_entropy(output, y, label_smoothing=label_smoothing)
-    if teacher is None:
-        return loss
-    with evaluation_mode(teacher), torch.no_grad(), autocast(x.device):
-        soft = F.log_softmax(teacher(x).float() / temperature, dim=1)
-    divergence = F.kl_div(
-        F.log_softmax(output / temperature, dim=1), soft, reduction="batchmean", log_target=True
-    )
-    # Gradients of softened outputs shrink by the square of the temperature.
-    return (1 - teacher_weight) * loss + teacher_weight * temperature**2 * divergence
 
 
 def _scheduler(
@@ -303,6 +311,4 @@ def _scheduler(
         return schedulers.OneCycleLR(optimizer, lr, total_steps=steps + 1, cycle_momentum=False)
     if name == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, steps)
-    if name == "constant":
-        return schedulers.ConstantLR(optimizer, factor=1.0)
-    raise ValueError(f"schedule must be one_cycle, cosine or constant, not {name!r}")
+    return schedulers.ConstantLR(optimizer, factor=1.0)

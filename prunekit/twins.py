@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,13 +11,44 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from prunekit.batch_checks import Batches
+from prunekit.checks import checked, number, shown, whole
 from prunekit.criteria.base import Criterion, Observation
 from prunekit.criteria.ranking import rank
 from prunekit.criteria.similarity import MapSimilarity
-from prunekit.selection import select
-from prunekit.training import Batches
+from prunekit.selection import select, table
 
 PEARSON = MapSimilarity(centred=True)
+
+
+def _measure(name: str, value: object) -> MapSimilarity:
+    if not isinstance(value, MapSimilarity):
+        raise TypeError(f"{name} must be a MapSimilarity object, not {shown(value)}")
+    return value
+
+
+def _similarities(name: str, value: object) -> dict[str, np.ndarray]:
+    """Matrices of similarity by layer, each square and free of NaN."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must map layers to arrays, not {shown(value)}")
+    if not value:
+        raise ValueError(f"{name} is empty: there is no layer to look at")
+    for layer, matrix in value.items():
+        square = isinstance(matrix, np.ndarray) and matrix.ndim == 2
+        if not square or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(
+                f"{name}: {layer} must have an array of shape (filters, filters), not "
+                f"{shown(matrix)}"
+            )
+        if np.isnan(matrix).any():
+            raise ValueError(f"{name}: {layer} holds NaN")
+    return dict(value)
+
+
+def _ratios(name: str, value: object) -> list[float]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of numbers, not {shown(value)}")
+    return [number(name, ratio, least=0, below=1) for ratio in value]
 
 
 class _Keep(Criterion):
@@ -87,6 +119,7 @@ class _Products(Criterion):
         return similarity.cpu().numpy()
 
 
+@checked(measure=_measure)
 def map_similarities(
     model: nn.Module,
     loader: Batches,
@@ -126,6 +159,7 @@ def map_similarities(
     return {layer: products.similarity(layer) for layer in products.totals}
 
 
+@checked(similarities=_similarities)
 def nearest(similarities: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """How similar each filter is to the one of its layer that is most like it.
 
@@ -149,6 +183,7 @@ def nearest(similarities: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@checked(similarities=_similarities, count=partial(whole, least=1))
 def closest_pairs(similarities: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
     """The most similar pairs of filters, each filter in one pair at most.
 
@@ -181,6 +216,12 @@ def closest_pairs(similarities: Mapping[str, np.ndarray], count: int) -> pd.Data
     return ordered.head(count)
 
 
+@checked(
+    similarities=_similarities,
+    ranking=table,
+    ratios=_ratios,
+    threshold=partial(number, least=-1, most=1),
+)
 def twins_left(
     similarities: Mapping[str, np.ndarray],
     ranking: pd.DataFrame,
@@ -206,7 +247,8 @@ def twins_left(
     Raises
     ------
     ValueError
-        So much cannot be removed: every layer keeps two filters.
+        So much cannot be removed: every layer keeps two filters. Or the
+        ranking is of another network.
 
     Examples
     --------
@@ -220,6 +262,9 @@ def twins_left(
     1   0.25     3      2  0.666667
     2   0.50     2      2  1.000000
     """
+    for layer, last in ranking.groupby("layer")["filter"].max().items():
+        if layer not in similarities or last >= len(similarities[layer]):
+            raise ValueError(f"the ranking has filters of {layer} that similarities has not")
     groups = ranking["group"].nunique() if "group" in ranking else len(ranking)
     rows = []
     for ratio in ratios:

@@ -82,7 +82,7 @@ def test_the_model_is_left_as_it_was():
 
 def test_the_hooks_go_even_if_the_model_fails():
     model = nn.Linear(3, 2)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="the model does not run on example_inputs"):
         profile(model, torch.zeros(1, 5))
     assert not model._forward_hooks
 

@@ -115,8 +115,8 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": 0}, "ratio must lie between 0 and 1, not 0"),
-        ({"ratio": 1}, "ratio must lie between 0 and 1, not 1"),
+        ({"ratio": 0}, "ratio must be above 0 and below 1, not 0"),
+        ({"ratio": 1}, "ratio must be above 0 and below 1, not 1"),
         ({"ratio": float("nan")}, "ratio"),
         ({"per_iteration": 0}, "per_iteration"),
         ({"per_iteration": 12.5}, "a number of groups, or a share of the budget .* not 12.5"),

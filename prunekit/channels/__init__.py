@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -10,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 from torch import Tensor, fx, nn
 
+from prunekit import checks
 from prunekit.channels import rules
 from prunekit.channels.capture import TraceError, attribute, bind, capture, leaf, meta_copy
 from prunekit.channels.interpreter import LabelInterpreter
@@ -100,6 +100,8 @@ class ChannelGraph:
 
         Raises
         ------
+        TypeError
+            ``remove`` maps no layers to filters, or a boolean mask stands for indices.
         KeyError
             A layer does not exist.
         IndexError
@@ -107,6 +109,11 @@ class ChannelGraph:
         ValueError
             A filter must stay, or a layer would lose all its filters.
         """
+        if not isinstance(remove, Mapping):
+            raise TypeError(
+                "remove must map layers to filters, as select gives them or as in "
+                f"{{'conv1': [0, 3]}}, not {checks.shown(remove)}"
+            )
         gone = np.zeros(self.count, dtype=bool)
         for name, filters in remove.items():
             if name not in self.layers:
@@ -115,7 +122,7 @@ class ChannelGraph:
                     f"no convolution or linear layer is named {name!r}; there are {known}"
                 )
             groups = self.layers[name].groups
-            chosen = np.array([operator.index(index) for index in filters], dtype=np.int64)
+            chosen = checks.filters(name, filters)
             unknown = chosen[(chosen < 0) | (chosen >= len(groups))]
             if len(unknown):
                 raise IndexError(f"{name} has filters 0 to {len(groups) - 1}, not {unknown[0]}")

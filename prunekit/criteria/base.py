@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunekit.checks import shown
+from prunekit.settings import Normalizer, normalizer
+
 Needs = Literal["weights", "activations", "gradients"]
-Normalizer = Literal["l2", "mean", False]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ def normalise(scores: Tensor, by: Normalizer = "l2") -> Tensor:
     >>> normalise(torch.zeros(2))
     tensor([0., 0.])
     """
+    normalizer("by", by)
+    if not isinstance(scores, Tensor) or scores.dim() != 1 or not len(scores):
+        raise TypeError(f"scores must be a tensor of shape (filters,), not {shown(scores)}")
+    if not scores.isfinite().all():
+        raise ValueError("scores must be finite, and some are NaN or infinite")
     if not by:
         return scores
     # Scaling by the largest first keeps squares of tiny or huge scores representable.
@@ -106,12 +113,6 @@ def normalise(scores: Tensor, by: Normalizer = "l2") -> Tensor:
         return scores
     scaled = scores / largest
     return scaled / (torch.linalg.vector_norm(scaled) if by == "l2" else scaled.abs().mean())
-
-
-def refuse_unknown_normalizer(normalize: object) -> None:
-    """Raise a ValueError unless scores can be normalised so."""
-    if normalize not in get_args(Normalizer):
-        raise ValueError(f'normalize must be "l2", "mean" or False, not {normalize!r}')
 
 
 # Maps that must be copied are worked on in parts of so many numbers: 4 MB of float32.

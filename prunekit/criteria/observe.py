@@ -10,12 +10,14 @@ from typing import get_args
 import torch
 from torch import Tensor, fx, nn
 
+from prunekit.batch_checks import Batches, class_scores, refuse_mean, total
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
+from prunekit.checks import shown
 from prunekit.criteria.base import Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
-from prunekit.training import Batches
+from prunekit.losses import summed_cross_entropy
 
 IN_PLACE_OPERATORS = {
     value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
@@ -27,13 +29,16 @@ ALLOCATING_MODULES = (
 )
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
 def observe(
     model: nn.Module,
     graph: ChannelGraph,
     layers: Sequence[str],
     criteria: Sequence[Criterion],
     batches: Batches,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
 ) -> dict[Criterion, dict[str, Tensor]]:
     """Scores by criterion and layer: float64 tensors of shape (filters,) on the CPU.
 
@@ -43,12 +48,7 @@ def observe(
     """
     needs: dict[str, list[Criterion]] = {need: [] for need in get_args(Needs)}
     for criterion in criteria:
-        need = getattr(criterion, "needs", None)
-        if need not in needs:
-            raise ValueError(
-                f"{type(criterion).__name__}.needs must be one of {', '.join(needs)}, not {need!r}"
-            )
-        needs[need].append(criterion)
+        needs[criterion.needs].append(criterion)
     from_weights, from_maps, from_slopes = needs.values()
     modules = {name: model.get_submodule(name) for name in layers}
     totals: dict[tuple[Criterion, str], Tensor] = {}
@@ -56,8 +56,14 @@ def observe(
     def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
         for criterion in which:
             # On its device: a GPU would have to be waited for at every layer of every batch.
-            score = criterion(seen).detach().double() * weight
+            score = _real(criterion(seen), criterion, seen.layer).detach().double() * weight
             key = criterion, seen.layer
+            if key in totals and totals[key].shape != score.shape:
+                raise ValueError(
+                    f"{type(criterion).__name__} gave scores of shape {tuple(score.shape)} for "
+                    f"{seen.layer}, and {tuple(totals[key].shape)} in the batch before: they are "
+                    "the mean over the examples of a batch"
+                )
             totals[key] = totals[key] + score if key in totals else score
 
     scales = batch_norm_scales(model, graph)
@@ -74,7 +80,7 @@ def observe(
                 layout = layout or fastest_layout(model, x)
                 x = x.to(device).to(memory_format=layout)
                 if from_slopes:
-                    _differentiate(watched, x, y.to(device), loss)
+                    _differentiate(watched, x, y, loss, first=not examples)
                 else:
                     with torch.inference_mode():
                         watched(x)
@@ -85,6 +91,7 @@ def observe(
         # A layer the loss does not depend on never sees a gradient: its scores are zero.
         total = totals.get((criterion, layer), torch.zeros(filters, dtype=torch.float64)).cpu()
         scores = criterion.finish(total / (1 if criterion.needs == "weights" else examples))
+        scores = _real(scores, criterion, layer)
         if scores.shape != (filters,):
             raise ValueError(
                 f"{type(criterion).__name__} gave {tuple(scores.shape)} scores for the {filters} "
@@ -95,18 +102,35 @@ def observe(
     return {criterion: {name: mean(criterion, name) for name in layers} for criterion in criteria}
 
 
+def _real(scores: object, criterion: Criterion, layer: str) -> Tensor:
+    if not isinstance(scores, Tensor) or scores.is_complex():
+        raise TypeError(
+            f"{type(criterion).__name__} must give a tensor of real numbers for {layer}, not "
+            f"{shown(scores)}"
+        )
+    return scores
+
+
 def _differentiate(
     watched: fx.GraphModule,
     x: Tensor,
     y: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
+    first: bool,
 ) -> None:
     """Run forward and backward; asking for the input's gradient alone leaves parameters be."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         # The clone may be written to in place, which a tensor that requires a gradient may not.
         output = watched(x.clone())
-        torch.autograd.grad(loss(output, y).sum(), x)
+        if loss is summed_cross_entropy:
+            judge = "ranking by cross-entropy (pass loss= for another task)"
+            class_scores(output, y, judge, first=first, positions=True)
+        y = y.to(x.device)
+        value = total(loss, output, y)
+        if first and loss is not summed_cross_entropy:
+            refuse_mean(loss, output, y)
+        torch.autograd.grad(value, x)
 
 
 Record = Callable[[Sequence[Criterion], Observation, int], None]

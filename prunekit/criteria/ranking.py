@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 from functools import partial
 from itertools import chain, islice
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunekit.batch_checks import Batches, no_batch, one_pass, pairs
 from prunekit.channels import ChannelGraph, trace
+from prunekit.checks import checked, choice, function, module, optional, shown, whole
 from prunekit.criteria.activation import ActivationL2
 from prunekit.criteria.apoz import APoZ
-from prunekit.criteria.base import (
-    Criterion,
-    Normalizer,
-    normalise,
-    refuse_unknown_normalizer,
-)
+from prunekit.criteria.base import Criterion, Needs, Normalizer, normalise
 from prunekit.criteria.bn_scale import BNScale
 from prunekit.criteria.combined import Combined, CombinedRanks
 from prunekit.criteria.fpgm import FPGM
 from prunekit.criteria.hrank import HRank
-from prunekit.criteria.observe import observe
+from prunekit.criteria.observe import Loss, observe
 from prunekit.criteria.random import Random
 from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.taylor import Taylor, TaylorSigned
 from prunekit.criteria.weight import WeightNorm
 from prunekit.execution import device_of
+from prunekit.losses import summed_cross_entropy
 from prunekit.progress import bar
-from prunekit.training import Batches
+from prunekit.settings import normalizer
 
 AnyCriterion = str | Criterion | Combined | CombinedRanks
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: The criteria known by name. Add one's own: ``CRITERIA["mine"] = Mine()``.
 CRITERIA: dict[str, Criterion | Combined | CombinedRanks] = {
@@ -54,9 +51,25 @@ CRITERIA: dict[str, Criterion | Combined | CombinedRanks] = {
     "similarity_pearson": MapSimilarity(centred=True),
     "similarity_filters": FilterSimilarity(),
 }
-summed_cross_entropy = partial(F.cross_entropy, reduction="sum")
 
 
+def _criteria(name: str, value: object) -> list[AnyCriterion]:
+    if isinstance(value, (str, type)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of criteria, not {shown(value)}")
+    return list(value)
+
+
+RANKING = {
+    "model": module,
+    "loader": one_pass,
+    "criteria": _criteria,
+    "batches": optional(partial(whole, least=1)),
+    "loss": function,
+    "normalize": normalizer,
+}
+
+
+@checked(**RANKING)
 def rank(
     model: nn.Module,
     loader: Batches,
@@ -83,7 +96,10 @@ def rank(
     loss
         Called as ``loss(output, y)`` where gradients are needed. It must be a
         sum over examples, or give one value each: then the gradient that
-        reaches an example's maps is that of its own loss.
+        reaches an example's maps is that of its own loss. On the first batch
+        it is called twice more, with a few of the examples and with these
+        twice over, to see that it is. The default is the cross-entropy of
+        outputs of shape (examples, classes, ...).
     normalize
         What a layer's scores are divided by: ``"l2"``, their L2 norm,
         ``"mean"``, their mean, or False (see
@@ -102,7 +118,10 @@ def rank(
     ------
     ValueError
         The loader is empty, the criterion is not known, no filter may be
-        removed, or a layer's scores are NaN or infinite.
+        removed, a layer's scores are NaN or infinite, or the loss is a mean
+        over examples or does not suit the labels.
+    TypeError
+        An argument, a batch or a score is of the wrong type.
     TraceError
         The model cannot be traced.
 
@@ -120,6 +139,7 @@ def rank(
     return next(iter(rankings.values()))
 
 
+@checked(**RANKING)
 def rank_all(
     model: nn.Module,
     loader: Batches,
@@ -140,24 +160,21 @@ def rank_all(
     chosen = {_name(criterion): lookup(criterion) for criterion in criteria}
     if len(chosen) < len(criteria) or not chosen:
         raise ValueError(f"name one or more criteria, each once: not {list(map(_name, criteria))}")
-    if batches is not None and batches < 1:
-        raise ValueError(f"batches must be at least 1, not {batches}")
-    refuse_unknown_normalizer(normalize)
     combined = [name for name, criterion in chosen.items() if hasattr(criterion, "parts")]
     if combined and not normalize:
         raise ValueError(
             f'{combined[0]} adds scores of different units: normalize by "l2" or "mean"'
         )
-    remaining = iter(loader)
+    parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
+    remaining = pairs(loader, labels=any(part.needs == "gradients" for part in parts))
     first = next(remaining, None)
     if first is None:
-        raise ValueError("the loader gave no batch: there is nothing to rank on")
+        raise no_batch("the loader", "rank on")
     # Two examples tell the batch dimension from others of size one.
     graph = trace(model, first[0][:2].to(device_of(model)))
     layers = ranked_layers(graph)
     if not layers:
         raise ValueError(f"no filter of {type(model).__name__} may be removed")
-    parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
     seen = islice(chain([first], remaining), batches)
     total = min(len(loader), batches or len(loader)) if isinstance(loader, Sized) else batches
     shown = bar(
@@ -187,11 +204,33 @@ def _name(criterion: AnyCriterion) -> str:
 
 def lookup(criterion: AnyCriterion) -> Criterion | Combined | CombinedRanks:
     """A criterion by its name; an object is given back. A name not known is a ValueError."""
-    if not isinstance(criterion, str):
-        return criterion
-    if criterion not in CRITERIA:
-        raise ValueError(f"no criterion is named {criterion!r}; there are {', '.join(CRITERIA)}")
-    return CRITERIA[criterion]
+    if isinstance(criterion, str):
+        if criterion not in CRITERIA:
+            known = ", ".join(CRITERIA)
+            raise ValueError(f"no criterion is named {criterion!r}; there are {known}")
+        criterion = CRITERIA[criterion]
+    parts = list(_parts(criterion)) if not isinstance(criterion, type) else [criterion]
+    if not parts:
+        raise ValueError(f"{_name(criterion)} needs at least one criterion as its parts")
+    for part in parts:
+        _refuse_no_criterion(part)
+    return criterion
+
+
+def _refuse_no_criterion(part: object) -> None:
+    if isinstance(part, type):
+        raise TypeError(f"a criterion is an object: pass {part.__name__}(), not the class")
+    if not isinstance(part, Criterion) or type(part).__call__ is Criterion.__call__:
+        raise TypeError(
+            "a criterion, and each part of a combined one, is an object of a subclass of "
+            f"Criterion with a __call__ of its own, not {shown(part)}"
+        )
+    name = type(part).__name__
+    choice(f"{name}.needs", part.needs, get_args(Needs))
+    if not isinstance(part.pool, str) or not hasattr(pd.api.typing.SeriesGroupBy, part.pool):
+        raise ValueError(f"{name}.pool must be an aggregation of pandas, not {part.pool!r}")
+    if type(part).__hash__ is None:
+        raise TypeError(f"{name} cannot be hashed: make the dataclass frozen")
 
 
 def _parts(criterion: Criterion | Combined | CombinedRanks) -> Iterable[Criterion]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunekit.checks import flag
 from prunekit.criteria.base import PART, Criterion, Observation
 from prunekit.criteria.weight import filters_of
 
@@ -119,6 +120,9 @@ class MapSimilarity(Criterion):
     needs: ClassVar = "activations"
     normalized: ClassVar = False
     centred: bool = False
+
+    def __post_init__(self) -> None:
+        flag("centred", self.centred)
 
     def __call__(self, observation: Observation) -> Tensor:
         """Inner products, of shape (filters, filters); with ``centred`` of a map of ones too."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from prunekit.checks import number
 from prunekit.criteria.base import Criterion, Observation
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -41,7 +42,10 @@ class WeightNorm(Criterion):
     """
 
     needs: ClassVar = "weights"
-    order: int = 2
+    order: float = 2
+
+    def __post_init__(self) -> None:
+        number("order", self.order, above=0)
 
     def __call__(self, observation: Observation) -> Tensor:
         return torch.linalg.vector_norm(filters_of(observation.module), self.order, dim=1)

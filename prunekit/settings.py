@@ -1,0 +1,102 @@
+"""The settings of training and of pruning, and what each may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal, get_args
+
+from prunekit.batch_checks import repeatable
+from prunekit.checks import (
+    Check,
+    choice,
+    file,
+    flag,
+    folder,
+    function,
+    module,
+    names,
+    number,
+    optional,
+    shown,
+    whole,
+)
+
+Budget = Literal["filters", "parameters", "macs", "latency"]
+Normalizer = Literal["l2", "mean", False]
+SCHEDULES = ("one_cycle", "cosine", "constant")
+Checks = Mapping[str, Check]
+
+
+def normalizer(name: str, value: object) -> object:
+    """What the scores of a layer may be divided by."""
+    if value is not False and (not isinstance(value, str) or value not in get_args(Normalizer)):
+        raise ValueError(f'{name} must be "l2", "mean" or False, not {shown(value)}')
+    return value
+
+
+def _per_iteration(name: str, value: object) -> float:
+    share = number(name, value, above=0, below=math.inf)
+    if share >= 1 and share != int(share):
+        raise ValueError(
+            f"{name} is a number of groups, or a share of the budget between 0 and 1, not {value}"
+        )
+    return share
+
+
+def _fine_tune(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        for key in value:
+            if key not in TUNING:
+                raise TypeError(f"{name} has no setting {key!r}; there are {', '.join(TUNING)}")
+        return {key: TUNING[key](f"{name}: {key}", setting) for key, setting in value.items()}
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(
+            f"{name} must be a dictionary of settings of fit, a function of a model and a loader, "
+            f"or None, not {shown(value)}"
+        )
+    return value
+
+
+#: How :func:`prunekit.training.fit` trains.
+TUNING: Checks = {
+    "val_loader": optional(repeatable),
+    "epochs": partial(number, above=0, below=math.inf),
+    "lr": partial(number, above=0, below=math.inf),
+    "momentum": partial(number, least=0, below=1),
+    "weight_decay": partial(number, least=0, below=math.inf),
+    "schedule": partial(choice, among=SCHEDULES),
+    "label_smoothing": partial(number, least=0, below=1),
+    "clip_norm": partial(number, above=0),
+    "teacher": optional(module),
+    "teacher_weight": partial(number, least=0, most=1),
+    "temperature": partial(number, above=0, below=math.inf),
+    "checkpoint": optional(file),
+    "progress": flag,
+}
+TRAINING: Checks = TUNING | {"model": module, "loader": repeatable}
+#: What a selection may take.
+LIMITS: Checks = {
+    "min_filters": partial(whole, least=1),
+    "exclude": names,
+    "round_to": optional(partial(whole, least=1)),
+}
+#: How :func:`prunekit.prune` goes on.
+PRUNING: Checks = LIMITS | {
+    "model": module,
+    "train_loader": repeatable,
+    "val_loader": repeatable,
+    "ratio": partial(number, above=0, below=1),
+    "per_iteration": _per_iteration,
+    "normalize": normalizer,
+    "fine_tune": optional(_fine_tune),
+    "budget": partial(choice, among=get_args(Budget)),
+    "cost_aware": flag,
+    "rank_batches": optional(partial(whole, least=1)),
+    "max_accuracy_drop": optional(partial(number, least=0, below=1)),
+    "seed": partial(whole, least=-(2**63), below=2**63),
+    "folder": optional(folder),
+    "report": optional(function),
+    "progress": flag,
+}
