@@ -14,7 +14,6 @@ from prunekit.criteria import (
     APoZ,
     Combined,
     Criterion,
-    WeightNorm,
     Taylor,
     WeightNorm,
 )
