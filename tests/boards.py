@@ -1,15 +1,22 @@
-"""A small bundle, for the tests of what happens to bundles."""
+"""A small bundle, for the tests of what happens to bundles, and ways to tamper with it."""
 
 from __future__ import annotations
 
+import copy
 import functools
+import hashlib
+import io
+import json
+import random
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from prunekit.deploy import bundle
+from prunekit.deploy import manifest as manifests
 
 
 def plain_network() -> nn.Module:
@@ -42,3 +49,84 @@ def repacked(folder: Path, path: Path) -> Path:
     with tarfile.open(path, "w:gz") as stored:
         stored.add(folder, "bundle")
     return path
+
+
+def contents(archive: Path) -> dict[str, bytes]:
+    """The files of a bundle by name."""
+    with tarfile.open(archive) as stored:
+        return {
+            member.name.removeprefix("bundle/"): stored.extractfile(member).read()
+            for member in stored
+            if member.isfile()
+        }
+
+
+def packed(files: dict[str, bytes], path: Path) -> Path:
+    """An archive of these files."""
+    with tarfile.open(path, "w:gz", compresslevel=1) as stored:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"bundle/{name}")
+            member.size = len(content)
+            stored.addfile(member, io.BytesIO(content))
+    return path
+
+
+def forged(files: dict[str, bytes], manifest: dict, path: Path) -> Path:
+    """An archive in which everything agrees: texts and digests are those of a valid manifest."""
+    files = files | manifests.texts(manifest)
+    listed = {name: files[name] for name in files if name not in ("manifest.json", "SHA256SUMS")}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in listed.items()}
+    text = json.dumps(manifest | {"files": digests}).encode()
+    sums = manifests.digests(manifest | {"files": digests}, text)
+    return packed(files | {"manifest.json": text, "SHA256SUMS": sums}, path)
+
+
+ODD = (
+    *(None, True, False, -1, 0, 1, 2, 10**30, 0.5, -0.5, 1e-300, float("nan"), float("inf"), ""),
+    *("../x", "/etc/passwd", "a\nb", "\ud800", "x" * 300, [], {}, [[]], {"": 0}, "0" * 64),
+)
+
+
+def mutated(value: Any, chance: random.Random) -> Any:
+    """A copy of some JSON in which one thing is missing, too many, or another."""
+    value = copy.deepcopy(value)
+    containers: list = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, dict | list) and part:
+            containers.append(part)
+            for child in part.values() if isinstance(part, dict) else part:
+                walk(child)
+
+    walk(value)
+    part = chance.choice(containers)
+    key = chance.choice(list(part) if isinstance(part, dict) else range(len(part)))
+    kind = chance.choice(("odd", "odd", "near", "near", "drop", "add", "swap"))
+    if kind == "odd":
+        part[key] = chance.choice(ODD)
+    elif kind == "near":
+        part[key] = _near(part[key], chance)
+    elif kind == "drop":
+        del part[key]
+    elif kind == "add" and isinstance(part, dict):
+        part[f"{key}x"] = part[key]
+    elif kind == "add":
+        part.insert(key, part[key])
+    else:
+        other = chance.choice(list(part) if isinstance(part, dict) else range(len(part)))
+        part[key], part[other] = part[other], part[key]
+    return value
+
+
+def _near(value: Any, chance: random.Random) -> Any:
+    """Almost the same: another number, letter, or type."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int):
+        return chance.choice((value + 1, value - 1, -value, float(value), str(value)))
+    if isinstance(value, float):
+        return chance.choice((value * 1.01, -value, 0.0, value * 1e30, str(value)))
+    if isinstance(value, str) and value:
+        place = chance.randrange(len(value))
+        return value[:place] + chance.choice(("", "b", "1", "/", " ", "-")) + value[place + 1 :]
+    return [value]

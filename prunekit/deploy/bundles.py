@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import tarfile
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from string import Template
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, ImageSet, Loader
+from prunekit.deploy import manifest as manifests
+from prunekit.deploy.archives import MANIFEST, ROOT, SUMS, compare, extract, opened, pack, survey
 from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
 from prunekit.deploy.export import export_executorch, export_onnx
-from prunekit.deploy.toolchain import SOURCES, build_runner, needed_glibc
+from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
+from prunekit.deploy.toolchain import build_runner, needed_glibc
 from prunekit.files import replacing, write_json
 
-FORMAT = 1
-ROOT = "bundle"
-SCRIPTS = ("run.py", "classifier.py", "video.py", "rtmaps_component.py")
-PRECISIONS = {"fp32": None, "int8": "int8"}
 #: Largest difference of a score allowed on another machine, where it is not by size of the scores.
 TOLERANCE = {"onnx": {"fp32": 1e-4}, "executorch": {"fp32": 1e-4, "int8": 0.0}}
 ONNX_INT8_SHARE = 0.05
 
 
 class BundleError(RuntimeError):
-    """An archive is not a bundle, or a file in it is not the one that was written."""
+    """An archive is no bundle of this library's, or cannot be run; the message says why."""
+
+
+class TargetError(BundleError):
+    """The bundle could not be run there; the message says why and what to do."""
 
 
 def bundle(
@@ -75,7 +79,8 @@ def bundle(
     Raises
     ------
     ValueError
-        There are no models or images, or a name would not do for a file.
+        There are no models or images, a name would not do for a file, or
+        the bundle would be one that :func:`unpack` refuses.
     ExportError, ToolError
         A model cannot be exported, or a runner cannot be built.
     """
@@ -85,8 +90,11 @@ def bundle(
     if len(x) != len(y):
         raise ValueError(f"{len(x)} images have {len(y)} labels")
     for name in models:
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"use letters, digits, - and _ for a model's name, not {name!r}")
+        if not re.fullmatch(NAME, name) or len(name) > NAME_LENGTH:
+            raise ValueError(
+                f"use up to {NAME_LENGTH} letters, digits, - and _ for a model's name, and no - "
+                f"before the others, not {name!r}"
+            )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / ROOT
         folder.mkdir()
@@ -96,7 +104,8 @@ def bundle(
             for precision in PRECISIONS
         ]
         x.numpy().astype("<f4").tofile(folder / "images.f32")
-        write_runners(folder, machines)
+        for machine in machines:
+            shutil.copytree(build_runner(machine), folder / "bin" / machine)
         manifest = {
             "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -109,24 +118,34 @@ def bundle(
             "labels": y.tolist(),
             "models": entries,
         }
-        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
-        (folder / "README.md").write_text(_readme(manifest), "utf-8")
+        for name, content in manifests.texts(manifest).items():
+            (folder / name).write_bytes(content)
         manifest["files"] = {
-            path.relative_to(folder).as_posix(): sha256(path)
+            path.relative_to(folder).as_posix(): _sha256(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
-        write_json(manifest, folder / "manifest.json")
-        listed = manifest["files"] | {"manifest.json": sha256(folder / "manifest.json")}
-        lines = [f"{digest}  {name}\n" for name, digest in listed.items()]
-        (folder / "SHA256SUMS").write_text("".join(lines), "utf-8")
-        with replacing(out) as temporary, tarfile.open(temporary, "w:gz") as archive:
-            archive.add(folder, ROOT)
+        write_json(manifest, folder / MANIFEST)
+        (folder / SUMS).write_bytes(manifests.digests(manifest, (folder / MANIFEST).read_bytes()))
+        with replacing(out) as temporary:
+            pack(folder, temporary)
+            with opened(temporary) as file:
+                _inspect(file)
     return manifest
 
 
 def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
-    """Unpack a bundle and check every file against its manifest.
+    """Unpack a bundle whose every file is the one that its manifest lists.
+
+    Scripts and instructions must be this library's own, to the byte. Files
+    that no manifest lists, links, and archives too large to be a bundle are
+    refused before anything is written.
+
+    Parameters
+    ----------
+    folder
+        Where the folder ``bundle`` is made. A bundle that was unpacked there
+        before is replaced.
 
     Returns
     -------
@@ -136,35 +155,50 @@ def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
     ------
     BundleError
         The archive is damaged or no bundle, or a file was changed, added or
-        left out; the message names it.
+        left out, or another version of this library wrote it; the message
+        names it.
     """
+    archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise FileNotFoundError(f"there is no file {archive}")
     try:
-        with tarfile.open(archive) as stored:
-            _refuse_strangers(stored)
-            stored.extraction_filter = getattr(tarfile, "data_filter", None)  # new in 3.11.4
-            stored.extractall(folder)
-        root = Path(folder) / ROOT
-        manifest = json.loads((root / "manifest.json").read_text("utf-8"))
-        files = manifest["files"]
-    except (tarfile.TarError, EOFError, OSError, ValueError, KeyError) as error:
-        if isinstance(error, FileNotFoundError) and not Path(archive).is_file():
-            raise FileNotFoundError(f"there is no file {archive}") from None
+        with opened(archive) as file:
+            manifest, content, size = _inspect(file)
+            root = folder / ROOT
+            if root.exists() and not (root / MANIFEST).is_file():
+                raise BundleError(f"{root} is there and no bundle: unpack into another folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(folder).free < size:
+                raise BundleError(f"{folder} has no room for {size:,} bytes of {archive}")
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                extract(file, manifest, content, Path(scratch) / ROOT)
+                if root.exists():
+                    root.rename(Path(scratch) / "older")
+                (Path(scratch) / ROOT).rename(root)
+    except ValueError as error:
         raise BundleError(f"{archive} is damaged or no bundle: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise BundleError(f"{archive} has format {manifest.get('format')}, this reads {FORMAT}")
-    changed = [n for n, d in files.items() if not (root / n).is_file() or sha256(root / n) != d]
-    if changed:
-        raise BundleError(f"{archive}: {', '.join(changed)} changed since the bundle was written")
     return root, manifest
 
 
-def _refuse_strangers(stored: tarfile.TarFile) -> None:
-    """Nothing but files and folders of a bundle, so that none lands outside of it."""
-    for member in stored:
-        parts = PurePosixPath(member.name).parts
-        plain = member.isfile() or member.isdir()
-        if not plain or parts[:1] != (ROOT,) or ".." in parts:
-            raise tarfile.TarError(f"it holds {member.name}")
+def _inspect(file: BinaryIO) -> tuple[dict, bytes, int]:
+    """The manifest of an archive, also as it lies there, and the bytes of all its files.
+
+    Everything is compared that can be before anything is written.
+    """
+    found, content = survey(file)
+    manifest = manifests.read(content)
+    compare(found, manifest, content)
+    other = [
+        name
+        for name, content in manifests.texts(manifest).items()
+        if manifest["files"][name] != hashlib.sha256(content).hexdigest()
+    ]
+    if other:
+        raise ValueError(
+            f"{', '.join(other)} is not what prunekit {metadata.version('prunekit')} writes: "
+            "bundle again with this version"
+        )
+    return manifest, content, sum(found.values())
 
 
 def some_images(images: ImageSet, count: int, size: int) -> tuple[Tensor, Tensor]:
@@ -182,8 +216,7 @@ def some_images(images: ImageSet, count: int, size: int) -> tuple[Tensor, Tensor
     return next(iter(Loader(chosen, count, size=size)))
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -193,17 +226,17 @@ def _write_model(
 ) -> dict:
     label = f"{name}-{precision}"
     entry = {"name": label, "model": name, "precision": precision}
-    exporters: dict[str, tuple[Callable, Callable, str]] = {
-        "onnx": (export_onnx, onnx_engine, f"models/{label}.onnx"),
-        "executorch": (export_executorch, executorch_engine, f"models/{label}.pte"),
+    exporters: dict[str, tuple[Callable, Callable]] = {
+        "onnx": (export_onnx, onnx_engine),
+        "executorch": (export_executorch, executorch_engine),
     }
     (folder / "models").mkdir(exist_ok=True)
     (folder / "expected").mkdir(exist_ok=True)
-    for engine_name, (export, load, file) in exporters.items():
+    for engine_name, (export, load) in exporters.items():
+        file, target = manifests.paths(label, engine_name)
         quantize = PRECISIONS[precision]
         export(model, x[:1], folder / file, quantize, calibration=calibration if quantize else None)
         expected = scores(load(folder / file), x.numpy())
-        target = f"expected/{label}.{engine_name}.f32"
         expected.astype("<f4").tofile(folder / target)
         allowed = TOLERANCE[engine_name].get(precision)
         entry["classes"] = expected.shape[1]
@@ -216,49 +249,3 @@ def _write_model(
             else allowed,
         }
     return entry
-
-
-def write_runners(folder: Path, machines: Sequence[str]) -> None:
-    """Put the board's scripts and the C++ runner for each machine into a bundle's folder."""
-    for name in SCRIPTS:
-        (folder / name).write_bytes((SOURCES / name).read_bytes())
-    for machine in machines:
-        built = build_runner(machine)
-        for path in built.rglob("*"):
-            if path.is_file():
-                target = folder / "bin" / machine / path.relative_to(built)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(path.read_bytes())
-                target.chmod(0o755)
-
-
-def plan(manifest: dict) -> str:
-    """What the C++ runner reads, a line a fact, so that it needs no JSON parser."""
-    lines = [
-        f"images images.f32 {' '.join(map(str, manifest['shape']))}",
-        f"labels {' '.join(map(str, manifest['labels']))}",
-        f"classes {manifest['models'][0]['classes']}",
-    ]
-    for entry in manifest["models"]:
-        one = entry["executorch"]
-        lines.append(
-            f"model {entry['name']} {entry['precision']} {one['file']} {one['expected']} "
-            f"{one['tolerance']:g}"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _readme(manifest: dict) -> str:
-    rows = [
-        f"| {entry['name']} | {entry['executorch']['bytes']:,} | {entry['onnx']['bytes']:,} |"
-        for entry in manifest["models"]
-    ]
-    native = [
-        f"    ./bin/{machine}/runner    # needs glibc {glibc} or newer"
-        for machine, glibc in manifest["glibc"].items()
-    ]
-    return Template((SOURCES / "README.md").read_text("utf-8")).substitute(
-        native="\n".join(native) or "    (this bundle holds no runner: use run.py)",
-        images=len(manifest["labels"]),
-        models="\n".join(rows),
-    )

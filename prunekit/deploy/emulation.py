@@ -12,7 +12,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from prunekit.deploy.toolchain import SOURCES, ToolError, cache, sysroot, tool
+from prunekit.deploy.processes import TIME_LIMIT, Stopped, finish
+from prunekit.deploy.toolchain import SOURCES, ToolError, build_runner, cache, sysroot, tool
 from prunekit.files import replacing
 
 #: Core types, and the part number by which each names itself (Arm, MIDR_EL1).
@@ -61,7 +62,9 @@ def emulated(command: list[str], cpu: str) -> list[str]:
     return [emulator, "-L", str(emulation_root(cpu)), "-cpu", cpu, *command]
 
 
-def count_instructions(folder: str | Path, name: str, cpu: str) -> int:
+def count_instructions(
+    folder: str | Path, name: str, cpu: str, *, time_limit: float = TIME_LIMIT
+) -> int:
     """Instructions that one inference of a model executes, single-threaded, by the C++ runner.
 
     Counted is the second inference: the run with two less the run with one,
@@ -70,32 +73,39 @@ def count_instructions(folder: str | Path, name: str, cpu: str) -> int:
     Parameters
     ----------
     folder
-        An unpacked bundle that holds the aarch64 runner.
+        An unpacked bundle. The runner is this library's, not the bundle's.
     name
         A model of its plan, such as ``"pruned-int8"``.
     cpu
         ``"cortex-a53"`` or ``"cortex-a72"``. The two run different kernels.
+    time_limit
+        Seconds that each of the two runs may take.
 
     Raises
     ------
     ToolError
-        A tool is missing, or the program failed.
+        A tool is missing, or the program failed or took too long.
     """
-    one, two = (_count(Path(folder), name, cpu, repeats) for repeats in (1, 2))
+    one, two = (_count(Path(folder), name, cpu, repeats, time_limit) for repeats in (1, 2))
     return two - one
 
 
-def _count(folder: Path, name: str, cpu: str, repeats: int) -> int:
+def _count(folder: Path, name: str, cpu: str, repeats: int, time_limit: float) -> int:
+    runner = build_runner("aarch64") / "runner"
     command = [
         *(tool("qemu-aarch64"), "-L", str(emulation_root(cpu)), "-cpu", cpu),
-        *("-plugin", str(_plugin()), "-d", "plugin", str(folder / "bin/aarch64/runner")),
+        *("-plugin", str(_plugin()), "-d", "plugin", str(runner)),
         *("--plan", str(folder / "plan.txt"), "--only", name, "--threads", "1"),
         *("--images", "1", "--warmup", "0", "--repeats", str(repeats)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    found = re.findall(r"^instructions (\d+)$", done.stderr, re.MULTILINE)
+    try:
+        done = finish(command, time_limit)
+    except Stopped as error:
+        raise ToolError(f"counting {name} on {cpu} was ended: {error}") from error
+    told = done.stderr.decode("utf-8", "replace")
+    found = re.findall(r"^instructions (\d{1,18})$", told, re.MULTILINE)
     if done.returncode or len(found) != 1:
-        raise ToolError(f"counting {name} on {cpu} failed: {done.stderr[-500:]}")
+        raise ToolError(f"counting {name} on {cpu} failed: {told[-500:]}")
     return int(found[0])
 
 

@@ -27,7 +27,7 @@ from torch import nn
 
 import prunekit
 from prunekit.data import Dataset, Loader, load_dataset
-from prunekit.deploy.bundles import PRECISIONS, TOLERANCE, plan, some_images, write_runners
+from prunekit.deploy.bundles import TOLERANCE, some_images
 from prunekit.deploy.emulation import CORES, count_instructions
 from prunekit.deploy.engines import (
     Engine,
@@ -40,6 +40,7 @@ from prunekit.deploy.engines import (
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.latency import compare
 from prunekit.deploy.layers import layer_times
+from prunekit.deploy.manifest import PRECISIONS, plan
 from prunekit.deploy.targets import Settings, run_emulated
 from prunekit.files import replacing, write_json
 from prunekit.fingerprints import digest_of
@@ -167,9 +168,10 @@ class Recording:
         rows = []
         once = Settings(repeats=1, warmup=0)
         for network in self.networks:
-            folder = self._folder(network)
+            folder, manifest = self._folder(network)
             for cpu in CORES:
-                checked = {m["name"]: m for m in run_emulated(folder, once, cpu)["models"]}
+                result = run_emulated(folder, manifest, once, cpu)
+                checked = {model["name"]: model for model in result["models"]}
                 for precision in PRECISIONS:
                     name = f"{network.name}-{precision}"
                     counts = [count_instructions(folder, name, cpu) for _ in range(2)]
@@ -181,8 +183,8 @@ class Recording:
                     print(rows[-1], flush=True)
             self._write("instructions", pd.DataFrame(rows))
 
-    def _folder(self, network: Network) -> Path:
-        """What the runner needs of a bundle, with both precisions of one network."""
+    def _folder(self, network: Network) -> tuple[Path, dict]:
+        """What the runner needs of a bundle and its manifest, both precisions of one network."""
         folder = FILES / "emulated" / network.name
         folder.mkdir(parents=True, exist_ok=True)
         x, y = some_images(self.dataset.val, 4, SIZE)
@@ -201,8 +203,7 @@ class Recording:
             )  # fmt: skip
         manifest = {"shape": [1, *x.shape[1:]], "labels": y.tolist(), "models": entries}
         (folder / "plan.txt").write_text(plan(manifest), "utf-8")
-        write_runners(folder, ["aarch64"])
-        return folder
+        return folder, manifest
 
     def latency(self) -> None:
         """Milliseconds of one inference on this machine, one thread, every engine in turns."""

@@ -6,24 +6,26 @@ file, run, read the JSON, remove the folder.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import math
 import platform
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from prunekit.deploy.bundles import ROOT, unpack
+from prunekit.deploy import answers
+from prunekit.deploy.archives import ROOT, pack
+from prunekit.deploy.bundles import TargetError, unpack
 from prunekit.deploy.emulation import emulated
+from prunekit.deploy.processes import TIME_LIMIT, Stopped, finish
+from prunekit.deploy.ssh import Board
+from prunekit.deploy.toolchain import ToolError, build_runner
 
 RUNNERS = ("auto", "native", "python")
-TIMES = ("median_ms", "p95_ms", "min_ms")
 #: Cores by implementer and part, as ``/proc/cpuinfo`` gives them.
 CORE_NAMES = {
     "0x41:0xd03": "Cortex-A53",
@@ -42,10 +44,6 @@ CORE_NAMES = {
     "0x4e:0x003": "NVIDIA Denver 2",
     "0x4e:0x004": "NVIDIA Carmel",
 }
-
-
-class TargetError(RuntimeError):
-    """The bundle could not be run there; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def run(
     identity: str | Path | None = None,
     known_hosts: str | Path | None = None,
     folder: str = "/tmp",
+    time_limit: float = TIME_LIMIT,
 ) -> dict:
     """Run a bundle on a target and bring back what its runner says.
 
@@ -92,6 +91,9 @@ def run(
     folder
         Where the board has room for a scratch folder, which is removed
         afterwards.
+    time_limit
+        Seconds that a step may take: connecting, copying, running. A program
+        that takes longer is ended.
 
     Returns
     -------
@@ -103,64 +105,129 @@ def run(
     TargetError
         The host cannot be reached or does not accept the key, its own key is
         not known, its disk is full, it has another architecture than the
-        bundle's runners, a file arrives changed, or the runner fails.
+        bundle's runners, a file arrives changed, the runner fails, is not
+        this library's own, takes longer than ``time_limit``, or answers
+        something else than what was asked.
     BundleError
-        The archive itself is damaged.
+        The archive itself is damaged or no bundle. A TargetError is one too.
     """
     settings = settings or Settings()
     if settings.runner not in RUNNERS:
         raise ValueError(f"runner must be one of {', '.join(RUNNERS)}, not {settings.runner!r}")
+    if not 0 < time_limit < math.inf:
+        raise ValueError(f"time_limit must be a number of seconds above 0, not {time_limit!r}")
     with tempfile.TemporaryDirectory() as scratch:
         place, manifest = unpack(bundle, scratch)
+        names = [entry["name"] for entry in manifest["models"]]
+        if settings.only not in (None, *names):
+            raise TargetError(
+                f"{bundle}: the plan has no model {settings.only}: there are {', '.join(names)}"
+            )
         if target == "local":
-            result = _run_here(place, manifest, settings)
+            result = _run_here(place, manifest, settings, time_limit)
         elif target == "emulated":
             if "aarch64" not in manifest["machines"] or settings.runner == "python":
                 raise TargetError(
                     "emulation runs the native aarch64 runner: bundle with machine aarch64"
                 )
-            result = run_emulated(place, settings, cpu)
+            own_runner(manifest, "aarch64")
+            result = run_emulated(place, manifest, settings, cpu, time_limit)
         elif target.startswith("ssh://"):
-            board = Board.from_url(target, identity, known_hosts)
-            size = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
-            result = _run_on(board, Path(bundle), size, manifest, settings, folder)
+            board = Board.from_url(target, identity, known_hosts, time_limit)
+            result = _run_on(board, place, manifest, settings, folder)
         else:
             raise ValueError(f"target must be local, emulated or ssh://user@host, not {target!r}")
     return {"target": target, "core": CORE_NAMES.get(result["cpu"], result["cpu"])} | result
 
 
-def _run_here(place: Path, manifest: dict, settings: Settings) -> dict:
+def own_runner(manifest: dict, machine: str) -> Path:
+    """This library's C++ runner for a machine, if the bundle's is the same.
+
+    Raises
+    ------
+    TargetError
+        It is another, or this library's own cannot be built to compare.
+    """
+    try:
+        built = build_runner(machine)
+    except ToolError as error:
+        raise TargetError(
+            f"the bundle's native runner cannot be compared with this library's own: {error}; "
+            "the python runner can do without"
+        ) from error
+    for path in (path for path in built.rglob("*") if path.is_file()):
+        name = f"bin/{machine}/{path.relative_to(built).as_posix()}"
+        if manifest["files"].get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
+            raise TargetError(
+                f"{name} of the bundle is not what prunekit {metadata.version('prunekit')} and "
+                f"ExecuTorch {metadata.version('executorch')} build here: bundle again with "
+                f"machine {machine}, or use the python runner"
+            )
+    return built
+
+
+def _run_here(place: Path, manifest: dict, settings: Settings, time_limit: float) -> dict:
     machine = platform.machine()
     native = settings.runner != "python" and machine in manifest["machines"]
     if settings.runner == "native" and not native:
         raise TargetError(_wrong_machine(machine, manifest))
-    program = [f"bin/{machine}/runner"] if native else [sys.executable, "run.py"]
-    return _finish([*program, *settings.options()], place)
+    if native:
+        runner = own_runner(manifest, machine) / "runner"
+        command = [str(runner), "--plan", str(place / "plan.txt")]
+    else:
+        command = [sys.executable, str(place / "run.py")]
+    done = _finish([*command, *settings.options()], place, "local", time_limit)
+    return _answer(done, "local", native, manifest, settings)
 
 
-def run_emulated(place: Path, settings: Settings, cpu: str) -> dict:
-    """What the aarch64 runner of an unpacked bundle says on an emulated core, without times."""
-    command = [str(place / "bin/aarch64/runner"), *settings.options()]
-    result = _finish(emulated(command, cpu), place)
+def run_emulated(
+    place: Path, manifest: dict, settings: Settings, cpu: str, time_limit: float = TIME_LIMIT
+) -> dict:
+    """What this library's aarch64 runner says of a folder's plan on an emulated core, no times."""
+    runner = build_runner("aarch64") / "runner"
+    command = [str(runner), "--plan", str(place / "plan.txt"), *settings.options()]
+    done = _finish(emulated(command, cpu), place, "emulated", time_limit)
+    result = _answer(done, "emulated", True, manifest, settings)
     for model in result["models"]:
-        for name in TIMES:
+        for name in answers.TIMES:
             del model[name]
     return result
 
 
-def _finish(command: list[str], folder: Path) -> dict:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    return _parse(done.returncode, done.stdout, done.stderr)
-
-
-def _parse(code: int, output: str, errors: str) -> dict:
-    lines = [line for line in errors.splitlines() if "executorch:" not in line]
-    if code:
-        raise TargetError(f"the runner failed ({code}): {' '.join(lines).strip()[-800:]}")
+def _finish(
+    command: list[str], folder: Path, target: str, time_limit: float
+) -> subprocess.CompletedProcess[bytes]:
     try:
-        return json.loads(output)
+        return finish(command, time_limit, folder=folder)
+    except Stopped as error:
+        raise TargetError(f"{target}: the runner was ended: {error}") from error
+
+
+def _answer(
+    done: subprocess.CompletedProcess[bytes],
+    target: str,
+    native: bool,
+    manifest: dict,
+    settings: Settings,
+) -> dict:
+    if done.returncode:
+        told = done.stderr.decode("utf-8", "replace")
+        lines = [line for line in told.splitlines() if "executorch:" not in line]
+        raise TargetError(
+            f"{target}: the runner failed ({done.returncode}): {' '.join(lines).strip()[-800:]}"
+        )
+    try:
+        return answers.read(
+            done.stdout,
+            "executorch" if native else "onnxruntime",
+            [e for e in manifest["models"] if settings.only in (None, e["name"])],
+            images=len(manifest["labels"]),
+            threads=settings.threads,
+            repeats=settings.repeats,
+            warmup=settings.warmup,
+        )
     except ValueError as error:
-        raise TargetError(f"the runner answered no JSON: {output[:200]!r}") from error
+        raise TargetError(f"{target}: the runner's answer is no such: {error}") from error
 
 
 def _wrong_machine(machine: str, manifest: dict) -> str:
@@ -171,102 +238,22 @@ def _wrong_machine(machine: str, manifest: dict) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Board:
-    """A host that ssh reaches. Keys are verified, and nothing is ever asked."""
-
-    name: str
-    command: tuple[str, ...]
-
-    @classmethod
-    def from_url(
-        cls, url: str, identity: str | Path | None, known_hosts: str | Path | None
-    ) -> Board:
-        try:
-            parts = urlsplit(url)
-            host, port, user = parts.hostname, parts.port, parts.username
-        except ValueError as error:
-            raise TargetError(f"{url}: {error}") from error
-        # A name that starts with a dash would be an option to ssh.
-        if (
-            not host
-            or host.startswith("-")
-            or (user or "").startswith("-")
-            or parts.path.strip("/")
-        ):
-            raise TargetError(f"{url} is not of the form ssh://user@host[:port]")
-        if shutil.which("ssh") is None:
-            raise TargetError("ssh is not installed")
-        options = ["BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=10"]
-        if known_hosts:
-            options.append(f'UserKnownHostsFile="{Path(known_hosts).absolute()}"')
-        if identity:
-            options.append("IdentitiesOnly=yes")
-        command = ["ssh", *(part for option in options for part in ("-o", option))]
-        command += ["-i", str(identity)] if identity else []
-        command += ["-p", str(port)] if port else []
-        return cls(host, (*command, f"{user}@{host}" if user else host))
-
-    def run(self, script: str, source: Path | None = None) -> subprocess.CompletedProcess:
-        """Run a shell script there, fed from a file."""
-        command = [*self.command, f"LC_ALL=C sh -c {shlex.quote(script)}"]
-        with source.open("rb") if source else nullcontext(subprocess.DEVNULL) as stream:
-            done = subprocess.run(command, stdin=stream, capture_output=True, text=True)
-        if done.returncode == 255:
-            raise TargetError(_unreachable(self.name, done.stderr))
-        return done
-
-
-def _unreachable(host: str, told: str) -> str:
-    if "HOST IDENTIFICATION HAS CHANGED" in told:
-        return f"{host} shows another host key than the known one: make sure who answers there"
-    if "Host key verification failed" in told:
-        return (
-            f"the host key of {host} is not known: connect once with ssh and compare its "
-            "fingerprint with the board's, or pass known_hosts"
-        )
-    if "Permission denied" in told:
-        return f"{host} does not accept the key: install it with ssh-copy-id, or pass identity"
-    reason = " ".join(line for line in told.splitlines() if not line.startswith("Warning"))
-    return f"{host} cannot be reached: {reason.strip()[-300:]}"
-
-
-def _run_on(
-    board: Board, archive: Path, size: int, manifest: dict, settings: Settings, folder: str
-) -> dict:
-    where = shlex.quote(folder)
-    probe = board.run(f"uname -m && df -Pk {where}")
-    if probe.returncode:
-        raise TargetError(f"{board.name}: cannot use {folder}: {probe.stderr.strip()[-300:]}")
-    machine, _, disk = probe.stdout.strip().splitlines()[-3:]
+def _run_on(board: Board, place: Path, manifest: dict, settings: Settings, folder: str) -> dict:
+    machine, free = board.look(folder)
     native = settings.runner == "native" or (settings.runner == "auto" and manifest["machines"])
     if native and machine not in manifest["machines"]:
         raise TargetError(f"{board.name}: {_wrong_machine(machine, manifest)}")
-    full = f"{board.name} has no room in {folder} for {size / 1e6:.1f} MB: pass another folder"
-    free = re.search(r"(\d+)\s+\d+%", disk)
-    if free and int(free[1]) * 1024 < 1.05 * size:
-        raise TargetError(full)
-    made = board.run(f"mktemp -d {where}/prunekit.XXXXXX")
-    if made.returncode:
-        raise TargetError(full if _is_full(made) else f"{board.name}: {made.stderr.strip()}")
-    scratch = shlex.quote(made.stdout.strip())
-    try:
-        sent = board.run(f"cd {scratch} && gzip -dc | tar -xf -", archive)
-        if sent.returncode:
-            raise TargetError(full if _is_full(sent) else f"{board.name}: {sent.stderr.strip()}")
-        place = f"{scratch}/{ROOT}"
-        checked = board.run(f"cd {place} && sha256sum -c SHA256SUMS")
-        bad = re.findall(r"^(.+): FAILED", checked.stdout, re.MULTILINE)
-        if bad:
-            raise TargetError(f"{board.name}: {', '.join(bad)} arrived changed: send it again")
-        if checked.returncode:
-            raise TargetError(f"{board.name}: cannot verify the bundle: {checked.stderr.strip()}")
+    if native:
+        own_runner(manifest, machine)
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    if free is not None and free < 1.05 * size:
+        raise TargetError(board.full(folder))
+    # What was checked is packed again, so that nothing else is sent.
+    parcel = place.with_suffix(".tar.gz")
+    pack(place, parcel)
+    with board.scratch(folder) as scratch:
+        board.send(parcel, scratch)
         program = f"./bin/{machine}/runner" if native else "python3 run.py"
-        done = board.run(f"cd {place} && {program} {shlex.join(settings.options())}")
-        return _parse(done.returncode, done.stdout, done.stderr)
-    finally:
-        board.run(f"rm -rf {scratch}")
-
-
-def _is_full(done: subprocess.CompletedProcess) -> bool:
-    return "No space left" in done.stderr
+        options = shlex.join(settings.options())
+        done = board.run(f"cd {scratch}/{ROOT} && {program} {options}", "running")
+        return _answer(done, board.name, bool(native), manifest, settings)
