@@ -130,3 +130,11 @@ def _near(value: Any, chance: random.Random) -> Any:
         place = chance.randrange(len(value))
         return value[:place] + chance.choice(("", "b", "1", "/", " ", "-")) + value[place + 1 :]
     return [value]
+
+
+def running(process: int) -> bool:
+    """Whether a process is there, and not merely waiting to be forgotten."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -10,13 +10,17 @@ import pytest
 if not os.environ.get("PRUNEKIT_ARM"):
     pytest.skip("64-bit ARM is tested by `make arm`", allow_module_level=True)
 
+import json
 import platform
+
+from boards import contents, forged
 
 import prunekit
 from prunekit.data import load_dataset
 from prunekit.deploy import (
     Settings,
     TargetError,
+    ToolError,
     build_runner,
     bundle,
     count_instructions,
@@ -99,3 +103,22 @@ def test_instruction_counts_repeat_and_fall_with_pruning(unpacked, cpu):
 def test_runner_names_what_is_wrong(archive):
     with pytest.raises(TargetError, match="the plan has no model best"):
         run(archive, "emulated", settings=Settings(only="best", repeats=1))
+    with pytest.raises(TargetError, match=r"emulated: the runner failed \(1\).*must be at least 1"):
+        run(archive, "emulated", settings=Settings(repeats=0))
+
+
+def test_runner_that_is_not_this_library_s_is_not_run(archive, tmp_path):
+    files = contents(archive)
+    manifest = json.loads(files["manifest.json"])
+    for name in ("runner", "lib/libexecutorch.so"):
+        other = {f"bin/aarch64/{name}": files[f"bin/aarch64/{name}"] + b"evil"}
+        path = forged(files | other, manifest, tmp_path / "other.tar.gz")
+        with pytest.raises(TargetError, match=rf"bin/aarch64/{name} of the bundle is not what"):
+            run(path, "emulated", settings=ONCE)
+
+
+def test_emulated_run_that_takes_too_long_is_ended(archive, unpacked):
+    with pytest.raises(TargetError, match=r"emulated: the runner was ended: no end after 0\.1"):
+        run(archive, "emulated", settings=ONCE, time_limit=0.1)
+    with pytest.raises(ToolError, match=r"counting pruned-int8 .* was ended: no end after 0\.1"):
+        count_instructions(unpacked, "pruned-int8", "cortex-a72", time_limit=0.1)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from boards import repacked, small_bundle
+from boards import contents, forged, packed, running, small_bundle
 
-from prunekit.deploy import Settings, TargetError, run, unpack
+from prunekit.deploy import BundleError, Settings, TargetError, run
+from prunekit.deploy.toolchain import LIBRARIES
 
 for package in ("onnxscript", "onnxruntime", "executorch"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
@@ -172,10 +173,11 @@ def test_file_that_arrives_changed_is_named(archive, board):
 
 
 def test_wrong_architecture_is_said(archive, board, tmp_path):
-    folder, manifest = unpack(archive, tmp_path)
-    manifest["machines"] = ["sparc64"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    other = repacked(folder, tmp_path / "sparc.tar.gz")
+    files = contents(archive)
+    files |= {f"bin/sparc64/lib/lib{name}.so": b"" for name in LIBRARIES}
+    manifest = json.loads(files["manifest.json"])
+    manifest |= {"machines": ["sparc64"], "glibc": {"sparc64": "2.31"}}
+    other = forged(files | {"bin/sparc64/runner": b""}, manifest, tmp_path / "sparc.tar.gz")
     with pytest.raises(TargetError, match="native runner is for sparc64"):
         board.run(other, settings=Settings(repeats=1))
 
@@ -189,3 +191,64 @@ def test_runner_that_fails_is_quoted(archive, board):
 def test_folder_that_is_not_there(archive, board):
     with pytest.raises(TargetError, match="cannot use /nowhere"):
         board.run(archive, folder="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("uname", "connecting"),
+        ("mktemp", "making a folder"),
+        ("tar", "copying"),
+        ("sha256sum", "verifying"),
+        ("python3", "running"),
+    ],
+)
+def test_board_that_stalls_is_left_with_nothing_running(name, step, archive, board, tmp_path):
+    pids = tmp_path / "pids"
+    board.program(name, f"sleep 60 & echo $! $$ >{pids}; wait")
+    start = time.monotonic()
+    with pytest.raises(BundleError, match=rf"127\.0\.0\.1: {step} was ended: no end after 2 sec"):
+        board.run(archive, time_limit=2)
+    assert time.monotonic() - start < 20
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert started and not any(running(pid) for pid in started)
+
+
+def test_host_that_takes_the_call_and_is_silent(archive, board):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ssh://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        with pytest.raises(BundleError, match=r"127\.0\.0\.1"):
+            board.run(archive, url=url, time_limit=1)
+        assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("uname", "true", "say nothing"),
+        ("df", "echo", "say nothing"),
+        ("mktemp", "true", "made no folder"),
+        ("mktemp", "echo /etc", "made no folder there: /etc"),
+        ("mktemp", "echo '/tmp/x; touch evil'", "made no folder"),
+        ("mktemp", "exit 1", r"making a folder failed \(1\)"),
+        ("sha256sum", "exit 1", "cannot verify"),
+        ("python3", "echo Welcome", "the runner's answer is no such"),
+        ("python3", "yes", "more than 4,194,304 bytes"),
+        ("python3", "echo '{}'", r"answer\.runner is missing"),
+        ("timeout", "exit 127", "cannot use"),
+    ],
+)
+def test_board_that_talks_nonsense(name, text, told, archive, board):
+    board.program(name, text)
+    with pytest.raises(BundleError, match=rf"127\.0\.0\.1.*{told}"):
+        board.run(archive)
+
+
+def test_archive_with_a_stranger_is_never_sent(archive, board, tmp_path):
+    sent = tmp_path / "sent"
+    board.program("uname", f"touch {sent}; exec /bin/uname")
+    bad = packed(contents(archive) | {"onnxruntime.py": b"evil"}, tmp_path / "bad.tar.gz")
+    with pytest.raises(BundleError, match=r"it holds onnxruntime\.py"):
+        board.run(bad)
+    assert not sent.exists()

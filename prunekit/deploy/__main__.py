@@ -10,10 +10,11 @@ from pathlib import Path
 
 from prunekit import storage
 from prunekit.data import load_dataset
-from prunekit.deploy.bundles import BundleError, bundle, some_images, unpack
+from prunekit.deploy.bundles import BundleError, TargetError, bundle, some_images, unpack
 from prunekit.deploy.emulation import CORES, count_instructions
 from prunekit.deploy.export import ExportError
-from prunekit.deploy.targets import RUNNERS, Settings, TargetError, run
+from prunekit.deploy.processes import TIME_LIMIT
+from prunekit.deploy.targets import RUNNERS, Settings, run
 from prunekit.deploy.toolchain import ToolError, install_tools
 
 
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("--identity", type=Path, help="key file for ssh")
     two.add_argument("--known-hosts", type=Path, help="known hosts for ssh")
     two.add_argument("--folder", default="/tmp", help="where the board has room")
+    two.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="seconds for a step")
     two.set_defaults(do=_run)
 
     three = commands.add_parser("count", help="count the ARM instructions of one inference")
@@ -56,13 +58,24 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.do(options)
-    except (BundleError, ExportError, TargetError, ToolError, OSError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+    except (BundleError, ExportError, ToolError, ImportError, OSError, ValueError) as error:
+        print(f"{parser.prog}: {_one_line(str(error))}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
+def _one_line(message: str) -> str:
+    """A message without what would move the cursor: some of it are words of a board."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+
+
 def _bundle(options: argparse.Namespace) -> None:
+    for name in ("size", "images", "calibration"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, not {getattr(options, name)}")
     models = {}
     for given in options.model:
         name, equals, file = given.partition("=")
@@ -96,6 +109,7 @@ def _run(options: argparse.Namespace) -> None:
         identity=options.identity,
         known_hosts=options.known_hosts,
         folder=options.folder,
+        time_limit=options.time_limit,
     )
     print(json.dumps(result, indent=1))
     wrong = [model["name"] for model in result["models"] if not model["correct"]]

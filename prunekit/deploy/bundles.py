@@ -98,14 +98,15 @@ def bundle(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / ROOT
         folder.mkdir()
+        # First: a compiler that is missing shows in seconds, an export takes minutes.
+        for machine in machines:
+            shutil.copytree(build_runner(machine), folder / "bin" / machine)
         entries = [
             _write_model(folder, name, precision, model, x, calibration)
             for name, model in models.items()
             for precision in PRECISIONS
         ]
         x.numpy().astype("<f4").tofile(folder / "images.f32")
-        for machine in machines:
-            shutil.copytree(build_runner(machine), folder / "bin" / machine)
         manifest = {
             "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -107,7 +107,7 @@ class Board:
         """A new folder on the board, quoted for its shell, and removed at the end."""
         pattern = f"{folder}/prunekit."
         made = self.run(f"mktemp -d {shlex.quote(pattern + 'XXXXXX')}", "making a folder")
-        self._expect(made, folder)
+        self._expect(made, folder, "making a folder")
         name = _words(made.stdout).strip()
         if not re.fullmatch(re.escape(pattern) + r"\w+", name):
             raise TargetError(f"{self.name}: `mktemp` made no folder there: {_end(made.stdout)}")
@@ -125,7 +125,7 @@ class Board:
     def send(self, parcel: Path, scratch: str) -> None:
         """Copy a bundle there, unpack it, and have the board check every file."""
         sent = self.run(f"cd {scratch} && gzip -dc | tar -xf -", "copying", parcel)
-        self._expect(sent, scratch)
+        self._expect(sent, scratch, "copying")
         checked = self.run(f"cd {scratch}/{ROOT} && sha256sum -c {SUMS}", "verifying")
         bad = re.findall(r"^(.+): FAILED", _words(checked.stdout), re.MULTILINE)
         if bad:
@@ -134,11 +134,12 @@ class Board:
         if checked.returncode:
             raise TargetError(f"{self.name}: cannot verify the bundle: {_end(checked.stderr)}")
 
-    def _expect(self, done: subprocess.CompletedProcess[bytes], folder: str) -> None:
+    def _expect(self, done: subprocess.CompletedProcess[bytes], folder: str, step: str) -> None:
+        if b"No space left" in done.stderr:
+            raise TargetError(self.full(folder))
         if done.returncode:
-            full = b"No space left" in done.stderr
-            told = self.full(folder) if full else f"{self.name}: {_end(done.stderr)}"
-            raise TargetError(told)
+            told = _end(done.stderr)
+            raise TargetError(f"{self.name}: {step} failed ({done.returncode}): {told}")
 
 
 def _unreachable(host: str, told: str) -> str:
