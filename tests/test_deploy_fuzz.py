@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import sys
@@ -103,12 +104,23 @@ def test_what_is_no_manifest_is_refused(text, files, tmp_path):
 def test_flipped_and_lost_bytes_are_found(archive, manifest, tmp_path):
     chance = random.Random(0)
     whole = archive.read_bytes()
+    inside = gzip.decompress(whole)
+    headers = [at for at in range(0, len(inside), 512) if inside[at + 257 : at + 262] == b"ustar"]
     path = tmp_path / "flipped.tar.gz"
     refused = 0
-    for _ in range(300):
-        damaged = bytearray(whole)
-        place = chance.randrange(len(whole))
-        if chance.random() < 0.2:
+    for number in range(600):
+        damaged = bytearray(inside if number % 2 else whole)
+        place = chance.randrange(len(damaged))
+        if number % 2:
+            # In a header, whose checksum is made to agree.
+            start = chance.choice(headers)
+            place = start + chance.choice((chance.randrange(257), chance.randrange(124, 136), 156))
+            damaged[place] = chance.randrange(256)
+            header = damaged[start : start + 512]
+            total = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
+            damaged[start + 148 : start + 156] = b"%06o\0 " % total
+            damaged = gzip.compress(damaged, 1)
+        elif chance.random() < 0.2:
             del damaged[place:]
         else:
             damaged[place] ^= 1 << chance.randrange(8)
@@ -118,7 +130,7 @@ def test_flipped_and_lost_bytes_are_found(archive, manifest, tmp_path):
         except BundleError as error:
             assert str(path) in str(error)
             refused += 1
-    assert refused > 200
+    assert refused > 300
 
 
 @pytest.fixture

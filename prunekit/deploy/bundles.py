@@ -89,6 +89,8 @@ def bundle(
         raise ValueError("a bundle needs at least one model and one image")
     if len(x) != len(y):
         raise ValueError(f"{len(x)} images have {len(y)} labels")
+    if y.min() < 0:
+        raise ValueError(f"labels are classes from 0, not {int(y.min())}")
     for name in models:
         if not re.fullmatch(NAME, name) or len(name) > NAME_LENGTH:
             raise ValueError(
