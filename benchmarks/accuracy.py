@@ -27,10 +27,10 @@ from torch import nn
 from torch_pruning import importance, pruner
 
 from prunekit import load, profile, prune, trace
+from prunekit.book import BOOK
 from prunekit.data import Loader, load_dataset
 from prunekit.models import CIFAR_MODELS, squeezenet
 from prunekit.provenance import machine
-from prunekit.study.declaration import BOOK
 from prunekit.training import evaluate, fit
 
 

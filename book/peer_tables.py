@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunekit.study.differences import in_words, paired_differences
+from prunekit.book.differences import in_words, paired_differences
 
 BOOK = Path(__file__).resolve().parent
 RESULTS = BOOK.parent / "benchmarks" / "results"

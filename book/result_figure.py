@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.style import PALETTE, use_style
+from prunekit.book.plots.style import PALETTE, use_style
 
 BOOK = Path(__file__).parent
 SHARES = {"filters": "filters", "parameters": "parameters", "macs": "MACs"}

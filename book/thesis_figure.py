@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from prunekit.plots.style import CRITERION_COLOURS, use_style
+from prunekit.book.plots.style import CRITERION_COLOURS, use_style
 
 BOOK = Path(__file__).parent
 

@@ -16,6 +16,7 @@ import platform
 from boards import contents, forged
 
 import prunekit
+from prunekit.book.deployment import RESULTS, SIZE, pruned_checkpoint
 from prunekit.data import load_dataset
 from prunekit.deploy import (
     Settings,
@@ -29,7 +30,6 @@ from prunekit.deploy import (
 )
 from prunekit.deploy.bundles import some_images
 from prunekit.deploy.emulation import CORES
-from prunekit.deploy.record import RESULTS, SIZE, pruned_checkpoint
 from prunekit.deploy.toolchain import GLIBC, missing_tools, needed_glibc
 
 NAMES = {

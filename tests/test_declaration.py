@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from loops import SMALL_STUDY
 
+from prunekit.book import BOOK
 from prunekit.study import read_study
 
 
@@ -47,9 +48,9 @@ def test_a_file_that_says_something_else_is_refused(tmp_path, change, message):
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(FileNotFoundError, match=r"nonesuch.*smoke"):
-        read_study("nonesuch")
+        read_study("nonesuch", BOOK / "studies")
 
 
 def test_every_study_of_the_book_can_be_read(root):
     for path in (root / "book" / "studies").glob("*.toml"):
-        assert read_study(path.stem).runs
+        assert read_study(path.stem, BOOK / "studies").runs

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prunekit.chapters import Chapter
+from prunekit.book import BOOK
+from prunekit.book.chapter import Chapter
+from prunekit.book.claims import MEASURES
+from prunekit.book.findings import RUN, layers_of
 from prunekit.fingerprints import digest_of
 from prunekit.study import read_study
-from prunekit.study.claims import MEASURES
-from prunekit.study.declaration import BOOK
-from prunekit.study.findings import RUN, layers_of
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import FRESH, MODEL, start
 
@@ -36,7 +36,7 @@ RESULT = re.compile(r"\d[\d,]*(?:\.\d+)?(?=\s?%)|\d+\.\d+")
 
 @pytest.fixture(params=STUDIES)
 def recorded(request):
-    return Recorded(RESULTS / request.param, read_study(request.param))
+    return Recorded(RESULTS / request.param, read_study(request.param, BOOK / "studies"))
 
 
 def test_every_folder_of_results_is_of_a_declared_study():
@@ -139,7 +139,9 @@ def test_claims_name_what_exists():
     for row in measured.itertuples():
         action, study = row.command.split()
         assert action in ("run", "latency") and study == row.study in DECLARED
-        variants = {settings["variant"] for settings in read_study(study).runs.values()}
+        variants = {
+            settings["variant"] for settings in read_study(study, BOOK / "studies").runs.values()
+        }
         assert row.variant in variants
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from loops import SMALL_STUDY
 
+from prunekit.book import BOOK
 from prunekit.models import TinySqueezeNet
 from prunekit.storage import load, save
 from prunekit.study import read_study
@@ -244,7 +245,7 @@ def test_two_workers_of_a_scheduler_one_of_them_killed(tmp_path, small, unbroken
 
 
 def test_make_study_runs_the_whole_path_in_small(tmp_path):
-    study = read_study("smoke")
+    study = read_study("smoke", BOOK / "studies")
     recorded = run_study(study, tmp_path / "results", tmp_path / "unfinished", command="make study")
     networks = recorded.table("networks")
     assert len(networks) == 2 * 2 * 3

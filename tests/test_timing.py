@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
+from prunekit.book import BOOK
 from prunekit.study import read_study
-from prunekit.study.declaration import BOOK
 from prunekit.study.recorded import Recorded
 from prunekit.study.timing import KEYS, time_networks
 
@@ -21,7 +21,7 @@ def two_networks(tmp_path):
     for name in ("networks", "networks_pattern"):
         table = pd.read_csv(RESULTS / "ratios" / f"{name}.csv").head(2)
         table.to_csv(tmp_path / f"{name}.csv", index=False)
-    return Recorded(tmp_path, read_study("ratios"))
+    return Recorded(tmp_path, read_study("ratios", BOOK / "studies"))
 
 
 def test_a_row_a_network(two_networks):
@@ -45,4 +45,6 @@ def test_another_network_is_never_timed_in_its_place(two_networks):
 
 def test_nothing_to_time(tmp_path):
     with pytest.raises(FileNotFoundError, match="run the study first"):
-        time_networks(Recorded(tmp_path, read_study("ratios")), RESULTS, command="latency")
+        time_networks(
+            Recorded(tmp_path, read_study("ratios", BOOK / "studies")), RESULTS, command="latency"
+        )

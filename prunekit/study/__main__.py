@@ -6,7 +6,8 @@
     python -m prunekit.study run my_study.toml --results my_results --workers 4
     python -m prunekit.study run ratios --scheduler tcp://10.0.0.1:8786
 
-A study is a TOML file; ``book/studies`` holds the book's, which go by name.
+A study is a TOML file; one in ``book/studies`` under this folder goes by its
+name.
 Runs that are recorded are not run again, and one that was stopped goes on
 from its last iteration. ``latency`` measures the networks that a study
 reports: do it on a machine that does nothing else.
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunekit.study.declaration import BOOK, read_study
+from prunekit.study.declaration import STUDIES, read_study
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.timing import time_networks
@@ -74,11 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("action", choices=["run", "status", "latency"])
     parser.add_argument("study", help="a file *.toml, or the name of one in book/studies")
-    parser.add_argument("--results", type=Path, default=BOOK / "results", help="%(default)s")
+    results = STUDIES.parent / "results"
+    parser.add_argument("--results", type=Path, default=results, help="%(default)s")
     parser.add_argument(
         "--unfinished",
         type=Path,
-        default=BOOK.parent / "_build" / "studies",
+        default=Path("_build/studies"),
         help="folder for the state between iterations: %(default)s",
     )
     parser.add_argument("--workers", type=int, help="local processes; by default as many as fit")

@@ -13,7 +13,7 @@ from typing import Any
 from prunekit.pruning import prune
 from prunekit.training import fit
 
-BOOK = Path(__file__).parents[2] / "book"
+STUDIES = Path("book/studies")
 SETTINGS = {
     "dataset": "cifar10",
     "input_size": 32,
@@ -61,7 +61,7 @@ class Study:
     keep_model: bool | str = False
 
 
-def read_study(name: str | Path, folder: str | Path = BOOK / "studies") -> Study:
+def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     """Read a study file.
 
     The file holds any of the settings ``dataset``, ``input_size`` (pixels),

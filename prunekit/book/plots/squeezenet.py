@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 
 def fire_module(fire: nn.Module, inputs: int) -> Figure:

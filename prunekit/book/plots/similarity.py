@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.activations import map_grid
-from prunekit.plots.ranking import CRITERION_LABELS
-from prunekit.plots.study import PERCENT
-from prunekit.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
+from prunekit.book.plots.activations import map_grid
+from prunekit.book.plots.ranking import CRITERION_LABELS
+from prunekit.book.plots.study import PERCENT
+from prunekit.book.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
 from prunekit.schedule import Criteria, is_schedule, stages
 
 SIMILARITY = PALETTE[2]

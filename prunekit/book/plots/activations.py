@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
+from prunekit.book.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
 
 ORDERS = {"strongest first": PALETTE[1], "random": NEUTRAL, "weakest first": PALETTE[0]}
 

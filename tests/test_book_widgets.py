@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from prunekit.widgets.convolution import convolution_explorer
+from prunekit.book.widgets.convolution import convolution_explorer
 
 CELLS = """() => {
     const all = [...document.querySelectorAll("svg text")].map((t) => t.textContent);

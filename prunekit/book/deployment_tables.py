@@ -142,6 +142,6 @@ def _recorded(name: str) -> Path:
     if not path.is_file():
         step = name.partition(".")[0]
         raise FileNotFoundError(
-            f"{path} is not recorded: run `python -m prunekit.deploy.record {step}`"
+            f"{path} is not recorded: run `python -m prunekit.book.deployment {step}`"
         )
     return path

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 MARK, PADDING, OUTPUT, WINDOW = PALETTE[5], "0.88", PALETTE[2], PALETTE[1]
 

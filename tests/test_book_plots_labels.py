@@ -14,9 +14,9 @@ from networks import Shuffle
 from torch import nn
 
 import prunekit
+from prunekit.book.plots.labels import colour_of, flow_figure, slices_figure
 from prunekit.channels.steps import channel_steps
 from prunekit.models import BasicBlock, Fire, InvertedResidual
-from prunekit.plots.labels import colour_of, flow_figure, slices_figure
 
 X = torch.zeros(1, 3, 8, 8)
 

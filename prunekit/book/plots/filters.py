@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from prunekit.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.style import NEUTRAL, PALETTE
 
 KEPT, GONE, EMPTY = PALETTE[5], PALETTE[1], "#f4f4f4"
 VERSIONS = {"original": NEUTRAL, "masked": PALETTE[1], "rebuilt": PALETTE[0]}

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 CONV, LINEAR = PALETTE[0], PALETTE[1]
 COSTS = {

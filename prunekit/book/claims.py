@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunekit.study.differences import mean_interval
-from prunekit.study.findings import (
+from prunekit.book.differences import mean_interval
+from prunekit.book.findings import (
     knees,
     layers_of,
     on_axis,

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from prunekit.plots.pruning import by_block
-from prunekit.plots.ranking import CRITERION_LABELS
-from prunekit.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
-from prunekit.study.findings import over_seeds
+from prunekit.book.findings import over_seeds
+from prunekit.book.plots.pruning import by_block
+from prunekit.book.plots.ranking import CRITERION_LABELS
+from prunekit.book.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
 
 MARKERS = dict(zip(CRITERION_COLOURS, "osD^vPX", strict=True))
 AXIS_LABELS = {
@@ -191,7 +191,7 @@ def on_axes(networks: pd.DataFrame, axes: Sequence[str], floor: float | None = N
     Parameters
     ----------
     networks
-        As :func:`prunekit.study.findings.relative` returns them.
+        As :func:`prunekit.book.findings.relative` returns them.
     axes
         Columns of it, such as ``macs_removed``.
     floor
@@ -240,7 +240,7 @@ def two_knees(curve: pd.Series, within: float, chord: float, drop: float = 0.01)
 def difference_panels(differences: Mapping[str, pd.DataFrame], x: str) -> Figure:
     """Paired differences with their confidence intervals, a panel each, in points of accuracy.
 
-    Each table is one of :func:`prunekit.study.differences.paired_differences`.
+    Each table is one of :func:`prunekit.book.differences.paired_differences`.
     """
     fig, axes = plt.subplots(
         1, len(differences), figsize=(4.6 * len(differences), 3.3), sharey=True, squeeze=False,
@@ -263,7 +263,7 @@ def difference_panels(differences: Mapping[str, pd.DataFrame], x: str) -> Figure
 def budget_dots(spread: pd.DataFrame, epochs: pd.Series) -> Figure:
     """Accuracy of each variant, mean and range over seeds, against its epochs of fine-tuning.
 
-    ``spread`` is :func:`prunekit.study.findings.over_seeds` by variant.
+    ``spread`` is :func:`prunekit.book.findings.over_seeds` by variant.
     """
     fig, ax = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(spread)), layout="constrained")
     places = np.arange(len(spread))

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 WIDTH = 10.0  # of a drawing, in the units in which an array cell is 1 wide
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from prunekit.plots import similarity as plots
-from prunekit.plots.study import budget_curves
-from prunekit.plots.style import CRITERION_COLOURS
+from prunekit.book.plots import similarity as plots
+from prunekit.book.plots.study import budget_curves
+from prunekit.book.plots.style import CRITERION_COLOURS
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out

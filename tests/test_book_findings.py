@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from prunekit.plots import study as plots
-from prunekit.study import findings
-from prunekit.study.claims import MEASURES, VERDICTS, scorecard, verdict
-from prunekit.study.declaration import BOOK, Study
-from prunekit.study.differences import mean_interval, paired_differences
+from prunekit.book import BOOK, findings
+from prunekit.book.claims import MEASURES, VERDICTS, scorecard, verdict
+from prunekit.book.differences import mean_interval, paired_differences
+from prunekit.book.plots import study as plots
+from prunekit.book.widgets.ratio import ratio_explorer
+from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
-from prunekit.widgets.ratio import ratio_explorer
 
 LAYERS = ["features.0", "features.3.squeeze", "features.9.squeeze"]
 FILTERS = pd.Series([10, 20, 70], index=LAYERS)

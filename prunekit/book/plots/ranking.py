@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.pruning import short_name
-from prunekit.plots.style import CRITERION_COLOURS, PALETTE
+from prunekit.book.plots.pruning import short_name
+from prunekit.book.plots.style import CRITERION_COLOURS, PALETTE
 
 CRITERION_LABELS = {
     "activation_l2": "L2 of maps",

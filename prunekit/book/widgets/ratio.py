@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML
 
-from prunekit.plots.pruning import short_name
-from prunekit.plots.study import label
-from prunekit.plots.style import CRITERION_COLOURS, PALETTE
-from prunekit.study.findings import PARTS, shares_by_part
+from prunekit.book.findings import PARTS, shares_by_part
+from prunekit.book.plots.pruning import short_name
+from prunekit.book.plots.study import label
+from prunekit.book.plots.style import CRITERION_COLOURS, PALETTE
 
 SCRIPT = Path(__file__).with_suffix(".js")
 

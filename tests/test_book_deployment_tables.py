@@ -5,8 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from prunekit.deploy import tables
-from prunekit.plots.deployment import before_and_after, rounding_costs, savings, size_and_accuracy
+from prunekit.book import deployment_tables as tables
+from prunekit.book.plots.deployment import (
+    before_and_after,
+    rounding_costs,
+    savings,
+    size_and_accuracy,
+)
 
 COST = {"original": 100, "pruned": 10, "cut-67": 40, "round-4": 36, "round-8": 32}
 
@@ -87,5 +92,5 @@ def test_figures_show_every_row(recorded):
 
 def test_missing_table_says_how_to_record_it(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "FOLDER", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"prunekit\.deploy\.record latency"):
+    with pytest.raises(FileNotFoundError, match=r"prunekit\.book\.deployment latency"):
         tables.table("latency")

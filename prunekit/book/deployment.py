@@ -1,10 +1,10 @@
 """Measure the book's networks on their way to a board and record it under book/results/deployment.
 
-    python -m prunekit.deploy.record files         # export; bytes and validation accuracy
-    python -m prunekit.deploy.record instructions  # ARM instructions under emulation
-    python -m prunekit.deploy.record latency       # this machine, single thread: keep it quiet
-    python -m prunekit.deploy.record layers        # the same, layer by layer
-    python -m prunekit.deploy.record               # all of it, in this order
+    python -m prunekit.book.deployment files         # export; bytes and validation accuracy
+    python -m prunekit.book.deployment instructions  # ARM instructions under emulation
+    python -m prunekit.book.deployment latency       # this machine, single thread: keep it quiet
+    python -m prunekit.book.deployment layers        # the same, layer by layer
+    python -m prunekit.book.deployment               # all of it, in this order
 
 The exported files stay under ``_build/deployment``, so that a step can be
 repeated without the ones before it.
@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 import prunekit
+from prunekit.book import BOOK
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.deploy.bundles import TOLERANCE, some_images
 from prunekit.deploy.emulation import CORES, count_instructions
@@ -47,10 +48,9 @@ from prunekit.fingerprints import digest_of
 from prunekit.measure import profile
 from prunekit.provenance import current_commit, provenance
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "book" / "results"
+RESULTS = BOOK / "results"
 DEPLOYMENT = RESULTS / "deployment"
-FILES = ROOT / "_build" / "deployment"
+FILES = BOOK.parent / "_build" / "deployment"
 SIZE = 96
 SEED = 0
 CALIBRATION = 64
@@ -241,7 +241,7 @@ class Recording:
             seed=SEED,
             data=self.dataset.name,
             data_sha256=self.dataset.fingerprint(),
-            command=shlex.join(["python", "-m", "prunekit.deploy.record", *sys.argv[1:]]),
+            command=shlex.join(["python", "-m", "prunekit.book.deployment", *sys.argv[1:]]),
             seconds=time.perf_counter() - self.start,
             commit=self.commit,
         )

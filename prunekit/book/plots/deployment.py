@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.pruning import short_name
-from prunekit.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.pruning import short_name
+from prunekit.book.plots.style import NEUTRAL, PALETTE
 
 ENGINE_LABELS = {
     "pytorch": "PyTorch",

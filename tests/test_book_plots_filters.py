@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
-from prunekit.plots import activations, filters, training
+from prunekit.book.plots import activations, filters, training
 
 
 @pytest.fixture(autouse=True)

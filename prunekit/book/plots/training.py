@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.style import NEUTRAL, PALETTE
 
 WAYS = {"scratch": "from scratch", "frozen": "frozen features", "fine_tuned": "fine-tuned"}
 WAY_COLOURS = {"scratch": PALETTE[1], "frozen": PALETTE[2], "fine_tuned": PALETTE[0]}

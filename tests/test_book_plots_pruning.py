@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from prunekit.plots import heap, pruning, ranking
+from prunekit.book.plots import heap, pruning, ranking
+from prunekit.book.widgets.pruning import stepper
 from prunekit.selection import select
-from prunekit.widgets.pruning import stepper
 
 TOY = pd.DataFrame(
     {

@@ -14,9 +14,10 @@ from IPython.display import Markdown, display
 from torch import Tensor, nn
 
 from prunekit import storage
+from prunekit.book import BOOK
+from prunekit.book.plots.style import use_style
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.models import TinySqueezeNet
-from prunekit.plots.style import use_style
 from prunekit.provenance import current_commit
 from prunekit.study.declaration import read_study
 from prunekit.study.recorded import Recorded
@@ -24,7 +25,7 @@ from prunekit.study.work import carry_out
 from prunekit.training import fit
 
 PROFILES = ("smoke", "quick", "full")
-RESULTS = Path(__file__).parent.parent / "book" / "results" / "squeezenet_cifar10"
+RESULTS = BOOK / "results" / "squeezenet_cifar10"
 SEED = 0
 
 
@@ -152,7 +153,7 @@ class Chapter:
         ValueError
             A recorded run is of other settings than the study declares.
         """
-        recorded = Recorded(self.results.parent / name, read_study(name))
+        recorded = Recorded(self.results.parent / name, read_study(name, BOOK / "studies"))
         if len(recorded.missing()) == len(recorded.study.runs):
             raise FileNotFoundError(
                 f"Nothing of the study {name} is recorded: "
@@ -185,7 +186,7 @@ class Chapter:
 
     def live_study(self, name: str, runs: int) -> Recorded:
         """Do the first runs of a study here and now, one by one, into a temporary folder."""
-        study = read_study(name)
+        study = read_study(name, BOOK / "studies")
         self._live = tempfile.TemporaryDirectory()
         recorded = Recorded(Path(self._live.name) / name, study)
         threads = torch.get_num_threads()

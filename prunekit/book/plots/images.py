@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 
 def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], each: int) -> Figure:

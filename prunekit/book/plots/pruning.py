@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon
 from matplotlib.ticker import PercentFormatter
 
-from prunekit.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE
 
 LEFT_LABELS = {
     "filters": "filters",

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from matplotlib.patches import Rectangle
 from torch import nn
 
+from prunekit.book.plots import convolution, images, networks
+from prunekit.book.plots import squeezenet as drawings
 from prunekit.models import squeezenet
-from prunekit.plots import convolution, images, networks
-from prunekit.plots import squeezenet as drawings
 
 
 def texts(figure) -> str:
