@@ -1,0 +1,171 @@
+"""A model in one file: safetensors plus a JSON description, no pickle.
+
+The description is the model's inference graph: its layers with their sizes,
+and the operations between them. Loading needs ``prunekit`` alone, not the
+class the model was built from, and runs no code from the file: layers,
+functions and methods are looked up in tables, and names must be names. What a
+network computes, and how long that takes, is up to who wrote the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from prunekit.channels.capture import TraceError, capture, meta_copy
+from prunekit.files import write_tensors
+from prunekit.storage.graph import build, describe
+from prunekit.storage.values import DEPTH
+
+# Version 1 had neither the digest nor tied tensors.
+VERSION = 2
+_DESCRIPTION, _DIGEST = "prunekit", "sha256"
+
+
+def save(model: nn.Module, path: str | Path, metadata: Any = None) -> None:
+    """Write ``model`` to one safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    metadata
+        Anything JSON can hold, such as class names; :func:`load` puts it on
+        the loaded model as ``.metadata``.
+
+    Raises
+    ------
+    TraceError
+        The model cannot be traced.
+    ValueError
+        Naming the layer or operation that a file cannot hold, or what in the
+        metadata JSON cannot hold.
+    TypeError
+        The metadata holds an object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from prunekit.models import TinySqueezeNet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(TinySqueezeNet(), Path(folder) / "tiny.safetensors")
+    ...     loaded = load(Path(folder) / "tiny.safetensors")
+    >>> loaded(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
+    """
+    path = Path(path)
+    metadata = {} if metadata is None else metadata
+    _check_metadata(metadata)
+    remedy = ". Change that, or keep its state_dict with its class"
+    with _one_error(f"{type(model).__name__} cannot be saved", remedy):
+        traced = meta_copy(model).eval()
+        words, tensors = describe(model, capture(traced), traced)
+        text = json.dumps({"prunekit": VERSION, **words, "metadata": metadata}, allow_nan=False)
+        _check_data(tensors)
+        build(json.loads(text), {key: t.detach().to("meta") for key, t in tensors.items()})
+    # safetensors refuses tensors that share memory.
+    tensors = {
+        key: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, t in tensors.items()
+    }
+    write_tensors(tensors, path, {_DESCRIPTION: text, _DIGEST: digest(text, tensors)})
+
+
+def load(path: str | Path) -> nn.Module:
+    """Read a model that :func:`save` wrote. It comes in evaluation mode, on the CPU.
+
+    No code from the file is run, neither now nor when the model is.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is damaged, or was not written by :func:`save`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is no file but a folder or device: name the model file in it")
+    with _one_error(f"{path} is damaged or not a safetensors file"), safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _DESCRIPTION not in header:
+        raise ValueError(f"{path} holds tensors but no prunekit description: use prunekit.save")
+    with _one_error(f"{path} cannot be loaded"):
+        words = json.loads(header[_DESCRIPTION])
+        version = words["prunekit"]
+        if version not in (1, VERSION):
+            raise ValueError(f"it has format version {version}, this prunekit reads 1 to {VERSION}")
+        module = build(words, tensors)
+        module.metadata = words["metadata"]
+        signed = version > 1 or _DIGEST in header
+        if signed and header.get(_DIGEST) != digest(header[_DESCRIPTION], tensors):
+            raise ValueError("it is damaged, as its digest is that of other contents")
+    return module
+
+
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a description, and of every tensor's name, type, shape and numbers."""
+    found = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _check_metadata(metadata: Any) -> None:
+    """Refuse what JSON cannot hold, or would bring back as something else."""
+    inside = [(metadata, 0)]
+    while inside:
+        value, depth = inside.pop()
+        if depth > DEPTH:
+            raise ValueError(f"metadata is nested more than {DEPTH} deep, or holds itself")
+        if isinstance(value, dict):
+            odd = [key for key in value if not isinstance(key, str)]
+            if odd:
+                raise TypeError(f"metadata has the key {odd[0]!r}: keys in JSON are strings")
+            inside += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, (list, tuple)):
+            inside += [(item, depth + 1) for item in value]
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"metadata must be what JSON can hold: {error}") from error
+
+
+def _check_data(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no plain arrays of numbers, or of numbers that no file can hold."""
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
+            kind = "without data" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}"
+            raise ValueError(f"the tensor {name!r} is no plain array of numbers ({kind})")
+    for dtype in {tensor.dtype for tensor in tensors.values()}:
+        try:
+            safetensors.torch.save({"": torch.empty(0, dtype=dtype)})
+        except KeyError:
+            raise ValueError(f"safetensors cannot hold numbers of {dtype}") from None
+
+
+@contextmanager
+def _one_error(said: str, remedy: str = "") -> Iterator[None]:
+    """Whatever goes wrong in the block, as one ``ValueError``.
+
+    torch, torch.fx and safetensors refuse what makes no sense to them with
+    exceptions of many types, and a file can hold any nonsense.
+    """
+    try:
+        yield
+    except TraceError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{said}: {reason[:500]}{remedy}") from error

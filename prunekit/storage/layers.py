@@ -1,0 +1,97 @@
+"""The layers of a model in words, and back: a type of ``torch.nn`` and its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.storage.known import LAYERS
+from prunekit.storage.values import decode, encode
+
+
+def describe_layer(name: str, layer: nn.Module) -> dict[str, Any]:
+    """Type and arguments of one layer.
+
+    Raises
+    ------
+    ValueError
+        It is of a class outside ``torch.nn``, or its arguments do not say all.
+    """
+    kind = type(layer)
+    if LAYERS.get(kind.__name__) is not kind:
+        raise ValueError(
+            f"layer {name!r} is a {kind.__module__}.{kind.__qualname__}, which a model file cannot "
+            "hold: only layers of torch.nn (prunekit/storage/known.py lists them)"
+        )
+    arguments = {}
+    for argument in _arguments(kind):
+        if argument == "bias":
+            holder = layer.in_proj_bias if kind is nn.MultiheadAttention else layer.bias
+            # Said only where it must be: not every version of torch has it for norms.
+            if holder is None and getattr(layer, "weight", kind) is not None:
+                arguments["bias"] = False
+        elif argument == "add_bias_kv":
+            arguments[argument] = layer.bias_k is not None
+        elif hasattr(layer, argument):
+            try:
+                arguments[argument] = encode(getattr(layer, argument))
+            except ValueError as error:
+                raise ValueError(f"{argument} of layer {name!r}: {error}") from None
+    described = {"type": kind.__name__, "arguments": arguments}
+    own, again = layer.state_dict(), build_layer(name, described).state_dict()
+    if own.keys() != again.keys():
+        odd = ", ".join(sorted(own.keys() ^ again.keys()))
+        raise ValueError(
+            f"layer {name!r} has other tensors than a plain {kind.__name__} ({odd}): undo what "
+            "was put on it, such as torch.nn.utils.weight_norm or torch.nn.utils.prune"
+        )
+    check_tensors(name, again, own)
+    return described
+
+
+def build_layer(name: str, described: Mapping[str, Any]) -> nn.Module:
+    """The layer that was described, its tensors without data."""
+    kind = LAYERS.get(described["type"])
+    if kind is None:
+        raise ValueError(
+            f"layer {name!r} is a {described['type']!r}, not a layer that prunekit knows"
+        )
+    arguments = {key: decode(value, {}) for key, value in described["arguments"].items()}
+    unknown = arguments.keys() - set(_arguments(kind))
+    if unknown:
+        raise ValueError(f"layer {name!r}, a {kind.__name__}, has no argument {min(unknown)!r}")
+    if _takes_device(kind):
+        arguments["device"] = "meta"
+    return kind(**arguments)
+
+
+def check_tensors(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that do not fit a layer, by shape or kind of number."""
+    for key, tensor in wanted.items():
+        other = found[key]
+        if other.shape != tensor.shape or _kind(other.dtype) != _kind(tensor.dtype):
+            raise ValueError(
+                f"{name}.{key} is of shape {tuple(other.shape)} and {other.dtype}, but the layer "
+                f"is described with {tuple(tensor.shape)} and {tensor.dtype}"
+            )
+
+
+def _kind(dtype: torch.dtype) -> object:
+    """Floating-point numbers of any size can stand for one another, integers cannot."""
+    return "floating" if dtype.is_floating_point or dtype.is_complex else dtype
+
+
+@lru_cache
+def _arguments(kind: type[nn.Module]) -> tuple[str, ...]:
+    names = inspect.signature(kind).parameters
+    return tuple(name for name in names if name not in ("device", "dtype", "args", "kwargs"))
+
+
+@lru_cache
+def _takes_device(kind: type[nn.Module]) -> bool:
+    return "device" in inspect.signature(kind).parameters
