@@ -86,6 +86,14 @@ def test_classes_that_differ_between_train_and_test_are_named(image_folder):
         data.load_dataset(image_folder, size=8)
 
 
+def test_a_damaged_download_of_cifar10_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"half")
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cifar-10-batches-py is damaged .*: delete it"):
+        data.load_dataset("cifar10")
+
+
 def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
@@ -158,3 +166,69 @@ def test_normalised_images_have_imagenets_mean_at_zero():
     x = data.normalise(mean.view(1, 3, 1, 1).expand(1, 3, 4, 4), size=8)
     assert x.shape == (1, 3, 8, 8)
     assert x.abs().max() < 0.01
+
+
+def test_images_that_are_narrow_or_low_are_smoothed_when_they_shrink():
+    """Without, a pattern finer than the new pixels shows as one that is not there."""
+    stripes = (torch.arange(64) % 2 * 255).to(torch.uint8).view(1, 1, 64, 1)
+    x = data.normalise(stripes.expand(1, 3, 64, 16), size=24)
+    inner = x[0, 0, 4:-4]
+    assert inner.max() - inner.min() < 0.5 / data.IMAGENET_STD[0]
+
+
+def counted(start: int, count: int) -> data.ImageSet:
+    pixels = (torch.arange(count * 48) + start).to(torch.uint8).view(count, 3, 4, 4)
+    return data.ImageSet(pixels, torch.arange(count) % 2)
+
+
+def test_a_fingerprint_is_that_of_earlier_records_and_of_other_machines():
+    dataset = data.Dataset("n", ("a", "b"), counted(0, 4), counted(9, 2), counted(5, 3), "")
+    assert dataset.fingerprint() == (
+        "2733cde15c88baf70d2e552a8036b5e60d188e37e886247ff6e2966b96d0e056"
+    )
+    assert data.Loader(dataset.train, 2, size=8, shuffle=True).fingerprint() == (
+        "1f86c60873978c9d8fdf0976ee2ed6e75d7c3a4885b3d6e6dbbecd400cf0944e"
+    )
+
+
+def test_a_fingerprint_covers_images_and_labels_of_every_part():
+    parts = {"train": counted(0, 4), "val": counted(9, 2), "test": counted(5, 3)}
+    known = {data.Dataset("n", ("a", "b"), **parts, source="").fingerprint()}
+    for name, part in parts.items():
+        pixels, labels = part.images.clone(), part.labels.clone()
+        pixels[-1, -1, -1, -1] += 1
+        labels[-1] = 1 - labels[-1]
+        for other in (
+            data.ImageSet(pixels, part.labels),
+            data.ImageSet(part.images, labels),
+            part[:-1],
+            part[torch.arange(len(part)).flip(0)],
+        ):
+            known.add(
+                data.Dataset("n", ("a", "b"), **parts | {name: other}, source="").fingerprint()
+            )
+    assert len(known) == 1 + 3 * 4
+
+
+def test_the_fingerprint_of_a_loader_changes_with_all_that_changes_its_batches():
+    images = counted(0, 6)
+    usual = {"batch_size": 2, "size": 8, "shuffle": True, "augment": True, "flip": True}
+    others = (("batch_size", 3), ("size", None), ("shuffle", False), ("augment", False))
+    known = {data.Loader(images, **usual).fingerprint()}
+    for name, value in (*others, ("flip", False)):
+        known.add(data.Loader(images, **usual | {name: value}).fingerprint())
+    for other in (images[:-1], images[[1, 0, 2, 3, 4, 5]], counted(1, 6)):
+        known.add(data.Loader(other, **usual).fingerprint())
+    wider = data.ImageSet(images.images.reshape(6, 3, 2, 8), images.labels)
+    known.add(data.Loader(wider, **usual).fingerprint())
+    assert len(known) == 10
+
+
+def test_the_fingerprint_of_a_loader_does_not_change_with_what_leaves_its_batches_alone():
+    images = counted(0, 6)
+    strided = data.ImageSet(
+        images.images.contiguous(memory_format=torch.channels_last), images.labels
+    )
+    one, same = data.Loader(images, 2), data.Loader(strided, 2, flip=False)
+    list(one)
+    assert one.fingerprint() == same.fingerprint()

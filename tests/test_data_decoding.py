@@ -178,7 +178,7 @@ def test_a_truncated_file_is_named(tmp_path, suffix):
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_damaged_file_is_named_or_still_a_picture(tmp_path, suffix, capfd):
+def test_a_damaged_file_is_named_or_still_a_picture(tmp_path, suffix):
     generator = random.Random(0)
     path = tmp_path / f"damaged.{suffix}"
     upright().save(path)

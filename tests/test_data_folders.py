@@ -95,15 +95,6 @@ def test_a_single_image_of_a_class_needs_a_folder_val(tmp_path):
     assert counts(load_dataset(folder, size=8).train) == [3, 1]
 
 
-def remove(path: Path) -> None:
-    shutil.rmtree(path)
-
-
-def into_a_file(path: Path) -> None:
-    shutil.rmtree(path)
-    path.write_bytes(b"PK")
-
-
 SPOILS = {
     "an empty class": (
         lambda pets: (pets / "train/fox").mkdir(),
@@ -235,3 +226,10 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
 def test_the_current_folder_lends_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(pets(tmp_path / "pets"))
     assert load_dataset(".", size=8).name == "pets"
+
+
+def test_a_link_lends_its_name(tmp_path):
+    """Chapters ask by name whether they run on CIFAR-10."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar10").symlink_to(pets(tmp_path / "somewhere"))
+    assert load_dataset("cifar10", download=False, stand_in=False).name == "cifar10"

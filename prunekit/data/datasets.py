@@ -179,7 +179,7 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
     _refuse_unless_splits(val_fraction, seed)
     if not len(images):
         raise ValueError("there are no images to split")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     labels = images.labels.cpu()
     held_out = []
     for label in labels.unique():
@@ -283,4 +283,4 @@ def _folder(folder: Path, size: int, val_fraction: float, seed: int) -> Dataset:
         parts[part] = ImageSet(decode_once(entries, folder / part, size), torch.tensor(labels))
     if "val" not in parts:
         parts["train"], parts["val"] = split(parts["train"], val_fraction, seed)
-    return Dataset(folder.resolve().name, classes, source=str(folder), **parts)
+    return Dataset(folder.absolute().name, classes, source=str(folder), **parts)
