@@ -50,6 +50,13 @@ IMAGE_SETS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _nothing_of_the_users(tmp_path, monkeypatch):
+    """What is wrongly accepted must not reach their data or their cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path / "data"))
+
+
 @pytest.mark.parametrize(("images", "labels", "message"), IMAGE_SETS.values(), ids=IMAGE_SETS)
 def test_an_image_set_of_another_kind_is_refused(images, labels, message):
     with pytest.raises((TypeError, ValueError), match=message):
