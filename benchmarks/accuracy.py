@@ -30,7 +30,7 @@ from prunekit import load, profile, prune, trace
 from prunekit.book import BOOK
 from prunekit.data import Loader, load_dataset
 from prunekit.models import CIFAR_MODELS, squeezenet
-from prunekit.provenance import machine
+from prunekit.storage.provenance import machine
 from prunekit.training import evaluate, fit
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pandas as pd
 
-from prunekit.files import replacing, write_json
-from prunekit.provenance import current_commit, machine
+from prunekit.storage.files import replacing, write_json
+from prunekit.storage.provenance import current_commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 STATUS = Path("/proc/self/status")

@@ -24,9 +24,9 @@ import torch
 
 import prunekit
 from prunekit.data import Dataset, Loader, load_dataset
-from prunekit.files import replacing, write_json
 from prunekit.models import freeze_features, squeezenet
-from prunekit.provenance import current_commit, provenance
+from prunekit.storage.files import replacing, write_json
+from prunekit.storage.provenance import current_commit, provenance
 from prunekit.training import evaluate, fit
 
 RESULTS = Path(__file__).parent / "results" / "squeezenet_cifar10"

@@ -27,6 +27,14 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
+def on_device(model: nn.Module, example_inputs: tuple) -> tuple:
+    """Example inputs, moved to where the model is."""
+    device = device_of(model)
+    if device.type != "meta" and any(isinstance(x, Tensor) and x.is_meta for x in example_inputs):
+        raise ValueError("example_inputs lies on the meta device, and the model does not")
+    return tuple(x.to(device) if isinstance(x, Tensor) else x for x in example_inputs)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for the time being; afterwards every module is in the mode it had."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from prunekit.checks import checked, shown, whole
-from prunekit.settings import LIMITS
+from prunekit.checks.settings import LIMITS
 
 
 def table(name: str, value: object) -> pd.DataFrame:

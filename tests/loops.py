@@ -14,7 +14,7 @@ import prunekit
 from prunekit import prune
 from prunekit.data import Loader, load_dataset
 from prunekit.models import TinySqueezeNet
-from prunekit.pruning import CHECKPOINT
+from prunekit.pruning.loop import CHECKPOINT
 
 FILTERS = 184  # of TinySqueezeNet, the classifier's outputs left out
 SMALL_STUDY = """
@@ -76,7 +76,7 @@ def assert_same_run(history, expected):
 def run_until_killed(folder):
     """What the child does: it dies while the second iteration is being written."""
     torch.set_num_threads(1)
-    write, path = prunekit.runs.write_tensors, Path(folder) / CHECKPOINT
+    write, path = prunekit.pruning.checkpoint.write_tensors, Path(folder) / CHECKPOINT
 
     def write_or_die(tensors, target, metadata):
         if path.is_file():
@@ -84,5 +84,5 @@ def run_until_killed(folder):
             os.kill(os.getpid(), signal.SIGKILL)
         write(tensors, target, metadata)
 
-    prunekit.runs.write_tensors = write_or_die
+    prunekit.pruning.checkpoint.write_tensors = write_or_die
     on_digits(digits_loaders(), folder)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import prunekit
-from prunekit import budgets, criteria, measure, schedule, selection, training, twins
+from prunekit import criteria, measure, selection, training
+from prunekit.criteria import twins
+from prunekit.pruning import budgets, schedule
 
 NAN, INF = float("nan"), float("inf")
 X = torch.linspace(-1, 1, 4 * 3 * 8 * 8).view(4, 3, 8, 8)

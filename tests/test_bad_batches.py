@@ -17,8 +17,8 @@ from prunekit.criteria import (
     Taylor,
     WeightNorm,
 )
+from prunekit.criteria.twins import activation_maps, map_similarities
 from prunekit.training import evaluate, fit
-from prunekit.twins import activation_maps, map_similarities
 
 POSITIONS = torch.zeros(4, 8, 8, dtype=torch.long)
 LATER = torch.cat([X[:3], torch.full((1, 3, 8, 8), NAN)])

@@ -21,13 +21,19 @@ from refusals import (
 from torch import nn
 
 from prunekit import compare, latency, mask, peak_memory, profile, prune, rebuild, select, trace
-from prunekit.budgets import left_after, per_saving
 from prunekit.criteria import MapSimilarity, WeightNorm, normalise
+from prunekit.criteria.twins import (
+    activation_maps,
+    closest_pairs,
+    map_similarities,
+    nearest,
+    twins_left,
+)
 from prunekit.measure import latencies
-from prunekit.schedule import criterion_at
+from prunekit.pruning.budgets import left_after, per_saving
+from prunekit.pruning.schedule import criterion_at
 from prunekit.selection import removable
 from prunekit.training import fit
-from prunekit.twins import activation_maps, closest_pairs, map_similarities, nearest, twins_left
 
 MASK = [True, False, True, False]
 NO_NUMBER = "must be a number, not"

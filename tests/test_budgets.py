@@ -10,8 +10,8 @@ from loops import FILTERS, assert_same_run, quickly
 from networks import random_networks, some_of_every_layer
 
 from prunekit import profile, rank, rebuild, select, trace
-from prunekit.budgets import left_after, per_saving
 from prunekit.criteria import Criterion
+from prunekit.pruning.budgets import left_after, per_saving
 
 
 @pytest.mark.parametrize("budget", ["parameters", "macs"])
@@ -87,7 +87,7 @@ def test_latency_as_a_budget_ends_with_the_iteration_that_reaches_it(noise, monk
         assert profile(unpruned, image).layers["filters"].sum() == FILTERS + 10
         return (profile(model, image).layers["filters"].sum() - 10) / FILTERS
 
-    monkeypatch.setattr("prunekit.pruning.relative_latency", by_filters)
+    monkeypatch.setattr("prunekit.pruning.loop.relative_latency", by_filters)
     history = quickly(noise, budget="latency", per_iteration=50, ratio=0.4, folder=tmp_path)
     assert history.table["removed"].tolist() == [0, 50, 50]
     assert history.table["latency"].tolist() == pytest.approx([1, 134 / FILTERS, 84 / FILTERS])

@@ -57,7 +57,7 @@ def test_a_second_load_reads_the_cache_and_a_changed_file_renews_it(image_folder
 
 def test_a_run_killed_while_it_writes_the_cache_leaves_no_half_file(image_folder, tmp_path):
     program = (
-        "import os, signal; from prunekit import data, files\n"
+        "import os, signal; from prunekit import data; from prunekit.storage import files\n"
         "def killed(tensors, path, metadata):\n"
         "    open(path, 'wb').write(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
         "files.save_file = killed\n"

@@ -15,7 +15,7 @@ from torch import nn
 from prunekit import trace
 from prunekit.criteria import FPGM, MapSimilarity, WeightNorm
 from prunekit.data import Loader, load_dataset
-from prunekit.fingerprints import describe, digest_of_data
+from prunekit.storage.fingerprints import describe, digest_of_data
 
 FACTOR = 2
 
@@ -108,7 +108,7 @@ def test_descriptions_are_the_same_in_another_process():
     """Sets of strings, for one, are in another order there."""
     script = """
 import json
-from prunekit.fingerprints import describe
+from prunekit.storage.fingerprints import describe
 class Mine:
     kinds = {"a", "b", "c", "d"}
     def __call__(self, x):

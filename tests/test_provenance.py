@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from prunekit import provenance
+from prunekit.storage import provenance
 
 
 def test_the_commit_is_marked_when_code_changed_but_not_when_results_did(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from torch import nn
 
 import prunekit
 from prunekit import profile, prune
-from prunekit.pruning import CHECKPOINT
+from prunekit.pruning.loop import CHECKPOINT
 
 
 def test_the_table_tells_what_is_left(noise):

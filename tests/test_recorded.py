@@ -13,7 +13,7 @@ from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
 from prunekit.book.claims import MEASURES
 from prunekit.book.findings import RUN, layers_of
-from prunekit.fingerprints import digest_of
+from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import FRESH, MODEL, start

@@ -16,7 +16,7 @@ import prunekit
 from prunekit import prune
 from prunekit.criteria import WeightNorm
 from prunekit.models import TinySqueezeNet
-from prunekit.pruning import CHECKPOINT
+from prunekit.pruning.loop import CHECKPOINT
 from prunekit.training import Interrupted, fit
 
 

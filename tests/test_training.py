@@ -8,8 +8,8 @@ from torch import nn
 
 from prunekit import prune
 from prunekit.data import Loader, load_dataset
-from prunekit.fingerprints import digest_of
 from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
+from prunekit.storage.fingerprints import digest_of
 from prunekit.training import Interrupted, evaluate, fit
 
 

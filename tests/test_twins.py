@@ -14,7 +14,13 @@ from torch import nn
 from prunekit import rank
 from prunekit.criteria import MapSimilarity
 from prunekit.criteria.ranking import rank_all
-from prunekit.twins import activation_maps, closest_pairs, map_similarities, nearest, twins_left
+from prunekit.criteria.twins import (
+    activation_maps,
+    closest_pairs,
+    map_similarities,
+    nearest,
+    twins_left,
+)
 
 IMAGES = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 # Batches of unequal size: a mean of means would be another number.

@@ -18,7 +18,7 @@ from prunekit.book import BOOK
 from prunekit.book.plots.style import use_style
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.models import TinySqueezeNet
-from prunekit.provenance import current_commit
+from prunekit.storage.provenance import current_commit
 from prunekit.study.declaration import read_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out

@@ -43,10 +43,10 @@ from prunekit.deploy.latency import compare
 from prunekit.deploy.layers import layer_times
 from prunekit.deploy.manifest import PRECISIONS, plan
 from prunekit.deploy.targets import Settings, run_emulated
-from prunekit.files import replacing, write_json
-from prunekit.fingerprints import digest_of
 from prunekit.measure import profile
-from prunekit.provenance import current_commit, provenance
+from prunekit.storage.files import replacing, write_json
+from prunekit.storage.fingerprints import digest_of
+from prunekit.storage.provenance import current_commit, provenance
 
 RESULTS = BOOK / "results"
 DEPLOYMENT = RESULTS / "deployment"

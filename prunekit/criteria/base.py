@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.checks import shown
-from prunekit.settings import Normalizer, normalizer
+from prunekit.checks.settings import Normalizer, normalizer
 
 Needs = Literal["weights", "activations", "gradients"]
 

@@ -10,10 +10,10 @@ from typing import get_args
 import torch
 from torch import Tensor, fx, nn
 
-from prunekit.batch_checks import Batches, class_scores, refuse_mean, total
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.checks import shown
+from prunekit.checks.batches import Batches, class_scores, refuse_mean, total
 from prunekit.criteria.base import Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout

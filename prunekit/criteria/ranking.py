@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.batch_checks import Batches, no_batch, one_pass, pairs
 from prunekit.channels import ChannelGraph, trace
 from prunekit.checks import checked, choice, function, module, optional, shown, whole
+from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
+from prunekit.checks.settings import normalizer
 from prunekit.criteria.activation import ActivationL2
 from prunekit.criteria.apoz import APoZ
 from prunekit.criteria.base import Criterion, Needs, Normalizer, normalise
@@ -29,7 +30,6 @@ from prunekit.criteria.weight import WeightNorm
 from prunekit.execution import device_of
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import bar
-from prunekit.settings import normalizer
 
 AnyCriterion = str | Criterion | Combined | CombinedRanks
 

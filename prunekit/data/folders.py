@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prunekit.data.decoding import SUFFIXES, decode
 from prunekit.data.images import sha256_of
-from prunekit.files import write_tensors
+from prunekit.storage.files import write_tensors
 
 # Pictures that would silently be missing; files that are no pictures are left alone.
 NOT_READ = (".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", ".tga")

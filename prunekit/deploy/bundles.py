@@ -23,7 +23,7 @@ from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
 from prunekit.deploy.toolchain import build_runner, needed_glibc
-from prunekit.files import replacing, write_json
+from prunekit.storage.files import replacing, write_json
 
 #: Largest difference of a score allowed on another machine, where it is not by size of the scores.
 TOLERANCE = {"onnx": {"fp32": 1e-4}, "executorch": {"fp32": 1e-4, "int8": 0.0}}

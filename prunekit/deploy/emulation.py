@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prunekit.deploy.processes import TIME_LIMIT, Stopped, finish
 from prunekit.deploy.toolchain import SOURCES, ToolError, build_runner, cache, sysroot, tool
-from prunekit.files import replacing
+from prunekit.storage.files import replacing
 
 #: Core types, and the part number by which each names itself (Arm, MIDR_EL1).
 CORES = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from prunekit.checks.batches import Batches
 from prunekit.deploy.extras import need
-from prunekit.training import Batches
 
 #: float32 images of shape (batch, 3, height, width) to float32 scores of shape (batch, classes)
 Engine = Callable[[np.ndarray], np.ndarray]

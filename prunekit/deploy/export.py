@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prunekit.deploy.engines import Engine, executorch_engine, onnx_engine
 from prunekit.deploy.extras import need
 from prunekit.execution import evaluation_mode
-from prunekit.files import replacing
+from prunekit.storage.files import replacing
 
 TOLERANCE = {None: 1e-4, "int8": 0.25}
 INPUT, OUTPUT = "image", "scores"

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from prunekit.deploy.extras import need
-from prunekit.files import replacing
+from prunekit.storage.files import replacing
 
 SOURCES = Path(__file__).parent / "board"
 LIBRARIES = ("executorch", "executorch_backend_xnnpack", "executorch_threadpool")

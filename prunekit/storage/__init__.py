@@ -22,7 +22,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from prunekit.channels.capture import TraceError, capture, meta_copy
-from prunekit.files import write_tensors
+from prunekit.storage.files import write_tensors
 from prunekit.storage.graph import build, describe
 from prunekit.storage.values import DEPTH
 

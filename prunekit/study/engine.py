@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prunekit.progress import bar
-from prunekit.provenance import current_commit
+from prunekit.storage.provenance import current_commit
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out, refuse_missing_start

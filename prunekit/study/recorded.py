@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from prunekit.files import replacing, write_json
 from prunekit.storage import load, save
+from prunekit.storage.files import replacing, write_json
 from prunekit.study.declaration import Study
 from prunekit.study.work import DONE, FRESH, MODEL
 

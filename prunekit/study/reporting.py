@@ -15,17 +15,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.budgets import left
 from prunekit.channels import trace
+from prunekit.checks.batches import Batches
 from prunekit.criteria.ranking import ranked_layers
 from prunekit.data import Dataset, Loader
-from prunekit.files import replacing, write_json
+from prunekit.execution import device_of
 from prunekit.measure import profile
-from prunekit.pruning import FineTune, prune
-from prunekit.runs import mixed_seed
-from prunekit.schedule import criterion_at
+from prunekit.pruning import prune
+from prunekit.pruning.budgets import left
+from prunekit.pruning.checkpoint import mixed_seed
+from prunekit.pruning.loop import FineTune
+from prunekit.pruning.schedule import criterion_at
 from prunekit.storage import load, save
-from prunekit.training import Batches, device_of, evaluate, fit
+from prunekit.storage.files import replacing, write_json
+from prunekit.training import evaluate, fit
 
 Progress = Callable[[float], None]
 

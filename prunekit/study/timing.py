@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.files import replacing, write_json
 from prunekit.measure import latency
 from prunekit.progress import bar
-from prunekit.provenance import current_commit, provenance
 from prunekit.selection import Selection
 from prunekit.storage import load
+from prunekit.storage.files import replacing, write_json
+from prunekit.storage.provenance import current_commit, provenance
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import MODEL, start
 from prunekit.surgery import rebuild

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from prunekit.data import load_dataset
-from prunekit.files import write_json
-from prunekit.fingerprints import digest_of
 from prunekit.models import CIFAR_MODELS, TinySqueezeNet, freeze_features, squeezenet
-from prunekit.provenance import provenance
 from prunekit.pruning import prune
 from prunekit.storage import load, save
+from prunekit.storage.files import write_json
+from prunekit.storage.fingerprints import digest_of
+from prunekit.storage.provenance import provenance
 from prunekit.study.reporting import Loaders, Progress, Reporter, fine_tuning, write_table
 from prunekit.training import fit
 

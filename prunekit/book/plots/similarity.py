@@ -14,7 +14,7 @@ from prunekit.book.plots.activations import map_grid
 from prunekit.book.plots.ranking import CRITERION_LABELS
 from prunekit.book.plots.study import PERCENT
 from prunekit.book.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
-from prunekit.schedule import Criteria, is_schedule, stages
+from prunekit.pruning.schedule import Criteria, is_schedule, stages
 
 SIMILARITY = PALETTE[2]
 LABELS = CRITERION_LABELS | {
@@ -50,7 +50,7 @@ def twin_maps(images: np.ndarray, maps: np.ndarray, pairs: pd.DataFrame) -> Figu
 def twin_curves(tables: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
     """Share of the kept filters that have a twin, against the share removed: a line a criterion.
 
-    The tables are those of :func:`prunekit.twins.twins_left`.
+    The tables are those of :func:`prunekit.criteria.twins.twins_left`.
     """
     figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
     for place, (name, table) in enumerate(tables.items()):

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
 from prunekit.checks import checked, choice, inputs, module
+from prunekit.checks.settings import Budget
 from prunekit.measure import latencies, profile
-from prunekit.runs import Run
+from prunekit.pruning.checkpoint import Run
 from prunekit.selection import select, table
-from prunekit.settings import Budget
 from prunekit.surgery import Removal, carrier
 
 #: Those whose units have a price in tensors.

@@ -10,7 +10,7 @@ from typing import Any
 
 from prunekit.checks import checked, number
 from prunekit.criteria.ranking import AnyCriterion, lookup
-from prunekit.fingerprints import describe
+from prunekit.storage.fingerprints import describe
 
 #: One criterion; or several, each with the share removed of the budget from which on it ranks.
 Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]

@@ -15,21 +15,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.batch_checks import Batches, first_batch
-from prunekit.budgets import Budget, check_plan, enough, left, per_saving, relative_latency
 from prunekit.channels import trace
 from prunekit.checks import checked
+from prunekit.checks.batches import Batches, first_batch
+from prunekit.checks.settings import PRUNING
 from prunekit.criteria.base import Normalizer
 from prunekit.criteria.ranking import lookup, rank, ranked_layers
 from prunekit.execution import device_of
-from prunekit.files import replacing
-from prunekit.fingerprints import describe, digest_of, digest_of_data
 from prunekit.progress import say
-from prunekit.runs import Run, mixed_seed, plain_layout, resume
-from prunekit.schedule import Criteria, criterion_at, described, ranked_by
+from prunekit.pruning.budgets import Budget, check_plan, enough, left, per_saving, relative_latency
+from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, resume
+from prunekit.pruning.schedule import Criteria, criterion_at, described, ranked_by
 from prunekit.selection import Selection, excluded, removable, select
-from prunekit.settings import PRUNING
 from prunekit.storage import save
+from prunekit.storage.files import replacing
+from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate, fit
 
@@ -135,12 +135,12 @@ def prune(
         ``"parameters"`` or ``"macs"``: the last iteration takes the fewest
         groups that reach the ratio. ``"latency"``: the time of a forward
         pass on one image as a share of the unpruned network's, measured
-        after each iteration (see :func:`prunekit.budgets.relative_latency`);
+        after each iteration (see :func:`prunekit.pruning.budgets.relative_latency`);
         the run ends with the whole iteration that reaches the ratio, and
         another run may end an iteration sooner or later.
     cost_aware
         Select by score for each parameter or MAC that the removal of a group
-        saves, not by score alone (see :func:`prunekit.budgets.per_saving`).
+        saves, not by score alone (see :func:`prunekit.pruning.budgets.per_saving`).
     min_filters, exclude, round_to
         As for :func:`prunekit.select`.
     rank_batches

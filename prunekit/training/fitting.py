@@ -1,10 +1,9 @@
-"""Training and evaluation of a classifier, fast on whatever machine runs it."""
+"""Training of a classifier, fast on whatever machine runs it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -15,36 +14,27 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from prunekit.batch_checks import (
+from prunekit.checks import checked, run
+from prunekit.checks.batches import (
     Batches,
     class_scores,
     no_batch,
     number_of,
-    one_pass,
     pairs,
     refuse_nan,
 )
-from prunekit.checks import checked, flag, module, run
-from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
-from prunekit.fingerprints import describe, digest_of, digest_of_data
-from prunekit.losses import summed_cross_entropy, training_loss
+from prunekit.checks.settings import TRAINING
+from prunekit.execution import autocast, device_of, fastest_layout, laid_out
+from prunekit.losses import training_loss
 from prunekit.progress import bar, say
-from prunekit.settings import TRAINING
-from prunekit.training_state import TrainingState
+from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
+from prunekit.training.checkpoint import TrainingState
+from prunekit.training.evaluation import evaluate
 
 HISTORY_COLUMNS = (
     *("epoch", "steps", "lr", "loss", "accuracy"),
     *("val_loss", "val_accuracy", "seconds"),
 )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss and accuracy (a fraction, not a percentage) over ``examples``."""
-
-    loss: float
-    accuracy: float
-    examples: int
 
 
 class Interrupted(KeyboardInterrupt):
@@ -69,46 +59,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, history: Any) -> None:
         super().__init__(message)
         self.history = history
-
-
-@checked(model=module, loader=one_pass, progress=flag)
-def evaluate(model: nn.Module, loader: Batches, *, progress: bool = False) -> Evaluation:
-    """Mean cross-entropy and accuracy of ``model`` over all of ``loader``.
-
-    Every module is in the mode it had afterwards.
-
-    Parameters
-    ----------
-    progress
-        Whether to show a bar, where there is a terminal or a notebook.
-
-    Raises
-    ------
-    ValueError
-        The loader is empty, an output is NaN or infinite, the outputs are not
-        of shape (examples, classes), or the labels are not the whole numbers
-        of classes.
-    TypeError
-        The model's output is no tensor, or a batch no pair of tensors.
-    """
-    device, layout = device_of(model), None
-    loss, correct, examples = 0.0, 0, 0
-    with evaluation_mode(model), torch.inference_mode():
-        shown = bar(pairs(loader), show=progress, desc="evaluating", delay=1, leave=False)
-        for index, (x, y) in enumerate(shown):
-            layout = layout or fastest_layout(model, x)
-            where = f"batch {index} of the loader"
-            output = run(model, (x.to(device).to(memory_format=layout),), where)
-            output = class_scores(output, y, "accuracy", first=not index)
-            y = y.to(device)
-            of_batch = summed_cross_entropy(output, y).item()
-            refuse_nan(of_batch, x, where, "the model's outputs are NaN or infinite")
-            loss += of_batch
-            correct += (output.argmax(1) == y).sum().item()
-            examples += len(y)
-    if not examples:
-        raise no_batch("the loader", "evaluate on")
-    return Evaluation(loss / examples, correct / examples, examples)
 
 
 @checked(**TRAINING)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunekit.files import read_state, write_tensors
+from prunekit.storage.files import read_state, write_tensors
 
 
 @dataclass

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.files import read_state, write_tensors
 from prunekit.selection import Selection
+from prunekit.storage.files import read_state, write_tensors
 from prunekit.surgery import rebuild
 
 

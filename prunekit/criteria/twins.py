@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit.batch_checks import Batches
 from prunekit.checks import checked, number, shown, whole
+from prunekit.checks.batches import Batches
 from prunekit.criteria.base import Criterion, Observation
 from prunekit.criteria.ranking import rank
 from prunekit.criteria.similarity import MapSimilarity

@@ -27,7 +27,7 @@ from torch import Tensor, fx, nn
 
 _PLAIN = (type(None), bool, int, float, str)
 _INSTALLED = (
-    f"{Path(__file__).parent}{os.sep}",
+    f"{Path(__file__).parents[1]}{os.sep}",
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
 )
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, get_args
 
-from prunekit.batch_checks import repeatable
 from prunekit.checks import (
     Check,
     choice,
@@ -22,6 +21,7 @@ from prunekit.checks import (
     shown,
     whole,
 )
+from prunekit.checks.batches import repeatable
 
 Budget = Literal["filters", "parameters", "macs", "latency"]
 Normalizer = Literal["l2", "mean", False]

@@ -1,0 +1,129 @@
+"""What a network costs by counting: parameters, multiply-accumulates and bytes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from prunekit.checks import checked, inputs, module, run
+from prunekit.execution import evaluation_mode, on_device
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+COLUMNS = ["layer", "type", "input_shape", "output_shape", "filters", "parameters", "macs"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The cost of one model for one example.
+
+    Attributes
+    ----------
+    parameters : int
+        Numbers that training changes; a tensor shared by two layers counts once.
+    macs : int
+        Multiply-accumulates of the convolution and linear layers for one
+        example. Additions of biases and everything else are left out, as is
+        usual in the literature; a MAC is two floating-point operations.
+    bytes : int
+        Size of parameters and buffers in the precision they have now.
+    layers : DataFrame
+        A row for each layer that holds parameters, in order of execution:
+        ``layer``, ``type``, ``input_shape`` and ``output_shape`` (of one
+        example, without the batch), ``filters`` (0 where a layer has none),
+        ``parameters`` and ``macs`` (of all its uses).
+    """
+
+    parameters: int
+    macs: int
+    bytes: int
+    layers: pd.DataFrame
+
+
+@checked(model=partial(module, numbers=False), example_inputs=inputs)
+def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
+    """Count parameters, MACs and bytes by one forward pass in evaluation mode.
+
+    Parameters
+    ----------
+    example_inputs
+        A batch of shape (examples, ...), or a tuple of such. It may lie on
+        the ``meta`` device if the model does: then nothing is computed.
+
+    Raises
+    ------
+    ValueError
+        The batch is empty.
+
+    Notes
+    -----
+    Convolutions and linear layers that are modules are counted. A product
+    written with ``torch.matmul`` or ``F.linear`` inside a forward method is
+    not seen.
+
+    Examples
+    --------
+    >>> one = nn.Conv2d(3, 8, kernel_size=3, padding=1)
+    >>> cost = profile(one, torch.zeros(1, 3, 10, 10))
+    >>> cost.parameters, cost.macs, cost.bytes
+    (224, 21600, 896)
+    """
+    given = on_device(model, example_inputs)
+    examples = next(len(x) for x in given if isinstance(x, Tensor))
+    rows: dict[nn.Module, dict] = {}
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            own = sum(p.numel() for p in module.parameters(recurse=False))
+            if own:
+                row = {"layer": name, "type": type(module).__name__, "parameters": own, "macs": 0}
+                counter = _counter(rows, row, examples)
+                hook = module.register_forward_hook(counter, with_kwargs=True)
+                stack.callback(hook.remove)
+        stack.enter_context(evaluation_mode(model))
+        stack.enter_context(torch.inference_mode())
+        run(model, given, "example_inputs")
+    tensors = list(chain(model.parameters(), model.buffers()))
+    return Profile(
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=sum(row["macs"] for row in rows.values()),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        layers=pd.DataFrame(list(rows.values()), columns=COLUMNS),
+    )
+
+
+def _counter(rows: dict[nn.Module, dict], row: dict, examples: int):
+    def count(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
+        x = next(iter((*inputs, *named.values())), None)
+        entry = rows.setdefault(module, row)
+        entry["macs"] += _macs(module, x, output) // examples
+        entry["filters"] = _filters(module)
+        entry["input_shape"], entry["output_shape"] = _shape(x), _shape(output)
+
+    return count
+
+
+def _macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
+    """Each weight is used once at each position: of the input if transposed, else of the output."""
+    if isinstance(module, TRANSPOSED):
+        return module.weight.numel() * x.numel() // module.in_channels
+    if isinstance(module, CONVOLUTIONS):
+        return module.weight.numel() * output.numel() // module.out_channels
+    if isinstance(module, nn.Linear):
+        return module.weight.numel() * output.numel() // module.out_features
+    return 0
+
+
+def _filters(module: nn.Module) -> int:
+    if isinstance(module, CONVOLUTIONS):
+        return module.out_channels
+    return module.out_features if isinstance(module, nn.Linear) else 0
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    return tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
