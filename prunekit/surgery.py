@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, rules, trace
 from prunekit.channels.capture import ShapesOnly, quick_deepcopy
+from prunekit.channels.capture import attribute as carrier
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -89,19 +90,6 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
                 indices = torch.from_numpy(np.flatnonzero(gone[groups]))
                 tensor.index_fill_(dim, indices.to(tensor.device), 0)
     return masked
-
-
-def carrier(model: nn.Module, name: str) -> Tensor:
-    """The parameter or buffer at ``name``."""
-    place, _, leaf = name.rpartition(".")
-    owner = model.get_submodule(place)
-    own = {**owner._parameters, **owner._buffers}
-    if leaf not in own:
-        raise TraceError(
-            f"{name} is computed from other tensors (a parametrization): remove it first, for "
-            "example with torch.nn.utils.parametrize.remove_parametrizations"
-        )
-    return own[leaf]
 
 
 def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:

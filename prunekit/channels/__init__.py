@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from prunekit import checks
 from prunekit.channels import rules
 from prunekit.channels.capture import TraceError, attribute, bind, capture, leaf, meta_copy
+from prunekit.channels.counts import watched_layers
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.labels import LabelBook
 
@@ -169,14 +170,18 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
     copy = meta_copy(model).eval()
     book = LabelBook()
-    graph = capture(copy)
+    with watched_layers(copy, book):
+        graph = capture(copy)
     LabelInterpreter(copy, graph, book).run(*inputs)
     evaluated = list(book.outputs)
     if _unreached(copy, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
-        training_graph = capture(copy.train())
+        with watched_layers(copy, book):
+            training_graph = capture(copy.train())
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run(*inputs)
+    for name in book.held_layers:
+        book.freeze(*(labels[name] for labels in (book.inputs, book.outputs) if name in labels))
     _unite_tied_weights(copy, book)
     groups = book.groups()
     layers = {
@@ -209,10 +214,7 @@ def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
     """One tensor under two names loses the same slices under both."""
     first: dict[int, dict[int, Tensor]] = {}
     for name, dims in book.slices.items():
-        tied = first.setdefault(id(attribute(model, name)), dims)
-        if tied is not dims:
-            for dim, labels in dims.items():
-                book.unite(labels, tied[dim])
+        book.tie(first.setdefault(id(attribute(model, name)), dims), dims)
 
 
 def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from prunekit.channels import rules
+from prunekit.channels.refusals import TraceError, refuse_unreadable
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
@@ -21,12 +22,9 @@ _CONTAINERS = {OrderedDict, dict, set}
 _VALUES = {type(None), bool, int, float, str}
 
 
-class TraceError(ValueError):
-    """The network cannot be traced; the message names the module and what to do."""
-
-
 def meta_copy(model: nn.Module) -> nn.Module:
     """A copy with the same structure whose tensors have shapes but no data, and no hooks."""
+    refuse_unreadable(model)
     memo: dict[int, object] = {}
     for module in model.modules():
         memo |= {id(getattr(module, name)): OrderedDict() for name in _HOOKS}

@@ -9,14 +9,16 @@ which land where the channels land.
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from prunekit.channels import rules
+from prunekit.channels import moves, rules
 from prunekit.channels.capture import RunsOnData, ShapesOnly, TraceError, attribute
+from prunekit.channels.counts import hold, shape
 from prunekit.channels.labels import LabelBook, fixed, tensors_in
 
 _REMEDY = (
@@ -45,7 +47,12 @@ class LabelInterpreter(fx.Interpreter):
                 value = getattr(self, node.op)(node.target, args, kwargs)
         except Exception as error:
             raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
-        self.labels[node] = self._label(node, value)
+        try:
+            self.labels[node] = self._label(node, value)
+        except TraceError:
+            raise
+        except Exception as error:  # a rule met arguments that it was not written for
+            raise _unknown(node, f"calls {_called(node)} in a way") from error
         return value
 
     def get_attr(self, target: str, args: tuple, kwargs: dict) -> Any:
@@ -54,6 +61,11 @@ class LabelInterpreter(fx.Interpreter):
 
     def call_module(self, target: str, args: tuple, kwargs: dict) -> Any:
         return self.submodules[target](*args, **kwargs)
+
+    def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
+        value = target(*args, **kwargs)
+        made = isinstance(value, Tensor) and not value.is_meta  # such as torch.ones(x.shape[1])
+        return value.to("meta") if made else value
 
     def _label(self, node: fx.Node, value: Any) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.labels[n])
@@ -64,13 +76,18 @@ class LabelInterpreter(fx.Interpreter):
                 return fixed(value)  # made in the forward pass, of a size written there
             return self.book.parameter(node.target, value)
         if node.op == "output":
-            self.book.freeze(*tensors_in(args))
+            self.book.freeze(*tensors_in(hold(args)))
             return None
         if not tensors_in((args, kwargs)):
-            return fx.node.map_aggregate(value, fixed)
+            return _of_sizes(node, args, kwargs, value)
         if node.op == "call_module":
             module = self.submodules[node.target]
-            return self._module(node, module, tensors_in((args, kwargs)), value)
+            return self._module(node, module, tensors_in(hold((args, kwargs))), value)
+        if not args:
+            first = next(name for name in ("input", "tensors", "tensor") if name in kwargs)
+            args, kwargs = (kwargs[first],), {k: v for k, v in kwargs.items() if k != first}
+        if "axis" in kwargs:
+            kwargs = {"dim" if name == "axis" else name: v for name, v in kwargs.items()}
         return self._function(node, args, kwargs, value)
 
     def _module(self, node: fx.Node, module: nn.Module, inputs: list[Tensor], value: Any) -> Any:
@@ -90,10 +107,17 @@ class LabelInterpreter(fx.Interpreter):
             return book.group_norm(name, module, x)
         if isinstance(module, rules.ELEMENTWISE_MODULES):
             return x
-        if isinstance(module, rules.MAPWISE_MODULES):
-            return book.same_maps(x, value)
-        if isinstance(module, rules.MOVING_MODULES):
-            return module(x.float()).long()
+        if type(module) in rules.POOLS:
+            return moves.same_maps(book, value, x, rules.POOLS[type(module)])
+        if isinstance(module, rules.UPSAMPLES):
+            return moves.same_maps(book, value, x, x.dim() - 2)
+        if isinstance(module, rules.CONSTANT_PADS + rules.COPYING_PADS):
+            mode = "constant" if isinstance(module, rules.CONSTANT_PADS) else "copies"
+            return moves.pad(book, value, x, module.padding, mode)
+        if isinstance(module, nn.PixelShuffle):
+            return moves.shuffle_pixels(book, value, x, module.upscale_factor)
+        if isinstance(module, nn.PixelUnshuffle):
+            return moves.unshuffle_pixels(book, value, x, module.downscale_factor)
         if isinstance(module, nn.Flatten):
             return module(x)
         if isinstance(module, nn.LayerNorm):
@@ -102,44 +126,53 @@ class LabelInterpreter(fx.Interpreter):
             # A transformer's attention reads queries, keys and values.
             book.freeze(*inputs)
             return fx.node.map_aggregate(value, fixed)
-        raise TraceError(
-            f"{_place(node)} is a {type(module).__name__}, which prunekit has no rule for: "
-            f"what it does to channels is not known. {_REMEDY}"
-        )
+        raise _unknown(node, f"is a {type(module).__name__},")
 
     def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
-        book, target = self.book, node.target
-        x = args[0] if args else next(iter(kwargs.values()))
-        if target in rules.SIZES or target is getattr:
+        book, target, x = self.book, node.target, args[0]
+        if target in ("size", "numel") or (target is getattr and args[1] == "shape"):
+            return _read_sizes(target, shape(x, book), *args[1:], **kwargs)
+        if target in moves.SIZED:
+            return moves.SIZED[target](book, value, *args, **kwargs)
+        args, kwargs = hold((args, kwargs))
+        if target in rules.SIZES:
             return value
-        if target in rules.ELEMENTWISE_FUNCTIONS:
+        if target is getattr and (args[1] in rules.ATTRIBUTES or not isinstance(x, Tensor)):
+            return value if isinstance(x, Tensor) else getattr(x, args[1])
+        if target in rules.ELEMENTWISE_FUNCTIONS or target == "expand_as":
             return book.combine(tensors_in((args, kwargs)), value.shape)
         if target in rules.MAPWISE_FUNCTIONS:
-            return book.same_maps(x, value)
+            return moves.same_maps(book, value, x, rules.POOL_FUNCTIONS.get(target, x.dim() - 2))
         if target in rules.REDUCTIONS:
-            return book.reduce(x, value, *args[1:], **kwargs)
-        if target in (torch.cat, torch.concat):
-            return book.concatenate(*args, **kwargs)
-        if target in rules.CHUNKS:
-            return book.chunk(*args, **kwargs)
-        if target in rules.SLICES:
-            return book.cut(x, _execute(target, args, kwargs))
-        if target in rules.RESHAPES:
-            return book.reshape(node, x, value.shape)
-        if target in rules.MOVING_FUNCTIONS:
+            return moves.reduce(book, value, *args, **kwargs)
+        if target in moves.MOVES:
+            return moves.MOVES[target](book, value, *args, **kwargs)
+        if target in rules.MOVING_FUNCTIONS or target in (torch.flatten, "flatten"):
             return _execute(target, args, kwargs)
-        if target is F.pad:
-            return F.pad(*args[:2])
         if _is_named_tuple(target):
             return target(*args, **kwargs)
         if target in rules.MIXING_FUNCTIONS:
             book.freeze(*tensors_in((args, kwargs)))
             return fx.node.map_aggregate(value, fixed)
-        called = target if isinstance(target, str) else getattr(target, "__name__", target)
-        raise TraceError(
-            f"{_place(node)} calls {called}, which prunekit has no rule for: what it does to "
-            f"channels is not known. {_REMEDY}"
-        )
+        raise _unknown(node, f"calls {_called(node)},")
+
+
+def _of_sizes(node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
+    """What sizes give, without a tensor: another size, or a value."""
+    if node.target == "numel":
+        return math.prod(*args)
+    if getattr(node.target, "__module__", None) == operator.add.__module__:
+        args = (args[0], hold(args[1])) if node.target is operator.getitem else args
+        return node.target(*args, **kwargs)
+    hold((args, kwargs))
+    return fx.node.map_aggregate(value, fixed)
+
+
+def _read_sizes(target: Any, sizes: tuple[int, ...], *args: Any, dim: int | None = None) -> Any:
+    if target == "numel":
+        return math.prod(sizes)
+    dim = args[0] if target == "size" and args else dim
+    return sizes if dim is None else sizes[dim]
 
 
 def _is_carried(model: nn.Module, path: str) -> bool:
@@ -157,6 +190,17 @@ def _execute(target: Any, args: tuple, kwargs: dict) -> Any:
 
 def _is_named_tuple(target: Any) -> bool:
     return isinstance(target, type) and issubclass(target, tuple) and hasattr(target, "_fields")
+
+
+def _unknown(node: fx.Node, what: str) -> TraceError:
+    return TraceError(
+        f"{_place(node)} {what} which prunekit has no rule for: what it does to channels is not "
+        f"known. {_REMEDY}"
+    )
+
+
+def _called(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else node.target.__name__
 
 
 def _place(node: fx.Node) -> str:

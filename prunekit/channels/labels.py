@@ -29,6 +29,7 @@ class LabelBook:
         self.outputs: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
         self.slices: dict[str, dict[int, Tensor]] = {}
+        self.held_layers: set[str] = set()  # the forward pass reads the sizes that they state
 
     def issue(self, count: int) -> Tensor:
         """``count`` labels never used before."""
@@ -38,7 +39,7 @@ class LabelBook:
     def unite(self, a: Tensor, b: Tensor) -> None:
         """Labels at the same place of two tensors belong together."""
         a, b = torch.broadcast_tensors(a, b)
-        a, b = _collapse(a, b)
+        a, b = collapse(a, b)
         a, b = a.reshape(-1).numpy(), b.reshape(-1).numpy()
         different = a != b
         if different.any():
@@ -61,25 +62,41 @@ class LabelBook:
         order[np.argsort(first)] = np.arange(len(first))
         return order[group]
 
+    def varying(self, x: Tensor) -> list[int]:
+        """The dimensions along which some positions can go and others stay."""
+        dims = [dim for dim in range(x.dim()) if varies(x, dim)]
+        if len(dims) < 2:
+            return dims
+        (x,) = collapse(x)
+        groups = torch.from_numpy(self.groups())[x]
+        return [dim for dim in dims if varies(groups, dim)]
+
     def per_channel(self, x: Tensor, dim: int = 1) -> Tensor:
         """One label a channel. Positions of one channel that differ in label are united."""
         where = [slice(None) if d == dim % x.dim() else slice(0, 1) for d in range(x.dim())]
         first = x[tuple(where)]
-        if any(_varies(x, d) for d in range(x.dim()) if d != dim % x.dim()):
+        if any(varies(x, d) for d in range(x.dim()) if d != dim % x.dim()):
             self.unite(x, first)
         return first.reshape(-1)
-
-    def same_maps(self, x: Tensor, value: Any) -> Any:
-        """Labels of maps that changed in size only."""
-        value = value[0] if isinstance(value, tuple) else value
-        channel = 1 if value.dim() > 1 else 0
-        shape = [-1 if d == channel else 1 for d in range(value.dim())]
-        return self.per_channel(x, channel).view(shape).expand(value.shape)
 
     def _outputs(self, name: str, count: int) -> Tensor:
         if name not in self.outputs:
             self.outputs[name] = self.issue(count)
         return self.outputs[name]
+
+    def carry(self, name: str, dims: dict[int, Tensor]) -> None:
+        """Note which dimensions of a parameter or buffer carry which labels."""
+        self.tie(self.slices.setdefault(name, dims), dims)
+
+    def tie(self, one: dict[int, Tensor], other: dict[int, Tensor]) -> None:
+        """Slices of one tensor under two names, or in two uses, go together."""
+        if one is other:
+            return
+        for dim in one.keys() | other.keys():
+            if dim in one and dim in other:
+                self.unite(one[dim], other[dim])
+            else:
+                self.freeze(one[dim] if dim in one else other[dim])
 
     def _reads(self, name: str, labels: Tensor) -> None:
         if name in self.inputs:
@@ -97,13 +114,13 @@ class LabelBook:
         if isinstance(conv, rules.TRANSPOSED):
             first, second = inputs, outputs
         if conv.groups == 1:
-            self.slices[f"{name}.weight"] = {0: first, 1: second}
+            self.carry(f"{name}.weight", {0: first, 1: second})
         elif self._unite_groups(conv, inputs, outputs):
-            self.slices[f"{name}.weight"] = {0: first}
+            self.carry(f"{name}.weight", {0: first})
         else:
-            self.slices[f"{name}.weight"] = {0: first, 1: second[: len(second) // conv.groups]}
+            self.carry(f"{name}.weight", {0: first, 1: second[: len(second) // conv.groups]})
         if conv.bias is not None:
-            self.slices[f"{name}.bias"] = {0: outputs}
+            self.carry(f"{name}.bias", {0: outputs})
         view = [-1 if d == channel else 1 for d in range(x.dim())]
         return outputs.view(view).expand(shape)
 
@@ -121,9 +138,9 @@ class LabelBook:
     def linear(self, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
         inputs, outputs = self.per_channel(x, -1), self._outputs(name, linear.out_features)
         self._reads(name, inputs)
-        self.slices[f"{name}.weight"] = {0: outputs, 1: inputs}
+        self.carry(f"{name}.weight", {0: outputs, 1: inputs})
         if linear.bias is not None:
-            self.slices[f"{name}.bias"] = {0: outputs}
+            self.carry(f"{name}.bias", {0: outputs})
         return outputs.expand(*x.shape[:-1], -1)
 
     def vector_parameters(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
@@ -134,7 +151,7 @@ class LabelBook:
         tensors = [*module.named_parameters(), *module.named_buffers()]
         for key, tensor in tensors:
             if tensor.dim() == 1:
-                self.slices[f"{name}.{key}"] = {0: labels}
+                self.carry(f"{name}.{key}", {0: labels})
         return x
 
     def group_norm(self, name: str, norm: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -145,10 +162,10 @@ class LabelBook:
 
     def normalise(self, x: Tensor, dims: Iterable[int]) -> Tensor:
         """Statistics over positions leave channels apart; over channels they mix them."""
-        if any(_varies(x, dim) for dim in dims):
-            self.freeze(x)
-            return fixed(x)
-        return x
+        if {dim % x.dim() for dim in dims}.isdisjoint(self.varying(x)):
+            return x
+        self.freeze(x)
+        return fixed(x)
 
     def parameter(self, name: str, tensor: Any) -> Any:
         """A parameter that the forward pass reads by itself, outside any layer."""
@@ -156,10 +173,12 @@ class LabelBook:
             return tensor
         long = [d for d, size in enumerate(tensor.shape) if size > 1]
         if len(long) != 1:
+            self.carry(name, {d: torch.zeros(tensor.shape[d], dtype=torch.long) for d in long})
             return fixed(tensor)
         if name not in self.slices:
             self.slices[name] = {long[0]: self.issue(tensor.numel())}
-        return self.slices[name][long[0]].view(tensor.shape)
+        labels = self.slices[name].get(long[0])
+        return fixed(tensor) if labels is None else labels.view(tensor.shape)
 
     def combine(self, tensors: list[Tensor], shape: torch.Size) -> Tensor:
         """Sum, product and the like: channels that meet belong together."""
@@ -180,68 +199,6 @@ class LabelBook:
             result = result.expand(both)
         return result.expand(shape)
 
-    def reduce(self, x: Tensor, value: Any, dim: Any = None, *_: Any, **named: Any) -> Any:
-        """A mean over positions keeps channels; a mean over channels mixes them."""
-        dims = named.get("dim", dim)
-        dims = range(x.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
-        if any(_varies(x, d) for d in dims):
-            self.freeze(x)
-            return fx.node.map_aggregate(value, fixed)
-        where = [
-            slice(0, 1) if d in {e % x.dim() for e in dims} else slice(None) for d in range(x.dim())
-        ]
-        return x[tuple(where)].reshape(value.shape)
-
-    def concatenate(self, tensors: Any, dim: int = 0, **named: Any) -> Tensor:
-        dim = named.get("dim", named.get("axis", dim)) % tensors[0].dim()
-        shape = list(tensors[0].shape)
-        shape[dim] = sum(t.shape[dim] for t in tensors)
-        return torch.cat(_collapse(*tensors, keep=dim), dim).expand(shape)
-
-    def chunk(self, x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-        """Equal parts stay equal only if the same position goes from each."""
-        parts = x.chunk(chunks, dim)
-        if _varies(x, dim):
-            if len({part.shape[dim] for part in parts}) == 1 and len(parts) == chunks:
-                for part in parts[1:]:
-                    self.unite(parts[0], part)
-            else:
-                self.freeze(x)
-        return parts
-
-    def cut(self, x: Any, result: Any) -> Any:
-        """Slices at places written in the code: channels that are told apart must all stay."""
-        if isinstance(x, Tensor):
-            whole = x.unique()
-            if not all(torch.equal(part.unique(), whole) for part in tensors_in(result)):
-                self.freeze(x)
-        return result
-
-    def reshape(self, node: fx.Node, x: Tensor, shape: torch.Size) -> Tensor:
-        """Sizes written in the code as numbers cannot shrink, computed ones can."""
-        result = x.reshape(shape)
-        asked = _requested_sizes(node)
-        varying = [d for d in range(result.dim()) if _varies(result, d)]
-        written = [d for d in varying if asked is not None and asked[d] not in (None, -1)]
-        if written and len(written) == len(varying):
-            self.freeze(x)
-        else:
-            for d in written:
-                self.unite(result, result.narrow(d, 0, 1))
-        return result
-
-
-def _requested_sizes(node: fx.Node) -> list[int | None] | None:
-    """The sizes a reshape names: numbers, or None where computed. None for flatten."""
-    if node.target in (torch.flatten, "flatten"):
-        return None
-    sizes = node.args[1:] if len(node.args) > 1 else tuple(node.kwargs.values())
-    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
-        sizes = tuple(sizes[0])
-    if len(sizes) == 1 and isinstance(sizes[0], fx.Node):
-        return None
-    return [size if isinstance(size, int) else None for size in sizes]
-
 
 def fixed(value: Any) -> Any:
     """Labels of a tensor whose size the code fixes: all must stay."""
@@ -256,7 +213,13 @@ def tensors_in(values: Any) -> list[Tensor]:
     return found
 
 
-def _varies(x: Tensor, dim: int) -> bool:
+def rows(x: Tensor, dim: int) -> Tensor:
+    """The labels at each position along a dimension, as a row each."""
+    where = (slice(None) if d == dim or varies(x, d) else slice(0, 1) for d in range(x.dim()))
+    return x[tuple(where)].movedim(dim, 0).reshape(x.shape[dim], -1)
+
+
+def varies(x: Tensor, dim: int) -> bool:
     if x.dim() == 0 or x.shape[dim] == 1 or x.stride(dim) == 0:
         return False
     return bool((x != x.narrow(dim, 0, 1)).any())
@@ -265,11 +228,11 @@ def _varies(x: Tensor, dim: int) -> bool:
 def _stretches(small: Tensor, large: Tensor) -> bool:
     """Whether one channel of ``small`` meets many of ``large``."""
     return any(
-        small.shape[d] == 1 and _varies(large, d) for d in range(max(small.dim(), large.dim()))
+        small.shape[d] == 1 and varies(large, d) for d in range(max(small.dim(), large.dim()))
     )
 
 
-def _collapse(*tensors: Tensor, keep: int | None = None) -> list[Tensor]:
+def collapse(*tensors: Tensor, keep: int | None = None) -> list[Tensor]:
     """Drop the dimensions along which every tensor merely repeats itself."""
     repeated = [
         d != keep and all(t.stride(d) == 0 or t.shape[d] == 1 for t in tensors)

@@ -24,16 +24,25 @@ ELEMENTWISE_MODULES = (
     *ACTIVATIONS,
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
 )
-# Each map goes to a map of the same channel, of another size perhaps.
-MAPWISE_MODULES = (
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
-    *(nn.LPPool1d, nn.LPPool2d, nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d),
-    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d),
+# Each map goes to a map of the same channel, of another size perhaps: the last dimensions, as many
+# as given here.
+POOLS = {
+    **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d), 1),
+    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d), 1),
+    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d), 2),
+    **dict.fromkeys((nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), 2),
+    **dict.fromkeys((nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d), 3),
+}
+UPSAMPLES = (nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d)
+CONSTANT_PADS = (
+    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
+    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
 )
-# Values move and none is computed: labels move the same way.
-MOVING_MODULES = (nn.PixelShuffle, nn.PixelUnshuffle)
+COPYING_PADS = (
+    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+)
 # Channels depend on one another in a way that no removal leaves unchanged.
 MIXING_MODULES = (nn.LocalResponseNorm, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
 
@@ -52,12 +61,15 @@ ELEMENTWISE_FUNCTIONS = {
     *("pow", "clamp", "clamp_", "clone", "contiguous", "detach", "float", "half", "to", "type_as"),
     stochastic_depth,
 }
-MAPWISE_FUNCTIONS = {
-    *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
-    *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d, F.interpolate),
-    *(torch.max_pool2d, torch.adaptive_avg_pool1d),
+POOL_FUNCTIONS = {
+    **dict.fromkeys((F.max_pool1d, F.avg_pool1d, torch.adaptive_avg_pool1d), 1),
+    **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_max_pool1d), 1),
+    **dict.fromkeys((F.max_pool2d, F.avg_pool2d, torch.max_pool2d), 2),
+    **dict.fromkeys((F.adaptive_avg_pool2d, F.adaptive_max_pool2d), 2),
+    **dict.fromkeys((F.max_pool3d, F.avg_pool3d), 3),
+    **dict.fromkeys((F.adaptive_avg_pool3d, F.adaptive_max_pool3d), 3),
 }
+MAPWISE_FUNCTIONS = {*POOL_FUNCTIONS, F.interpolate}
 REDUCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"}
 MOVING_FUNCTIONS = {
     *(torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.stack, torch.flip),
@@ -78,6 +90,7 @@ MIXING_FUNCTIONS = {
     swin_transformer._patch_merging_pad,
 }
 SIZES = {"size", "dim", "numel"}
+ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
 # Functions of one tensor that give one of the same shape and type.
 SHAPE_KEEPING = {
     *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),

@@ -1,0 +1,179 @@
+"""Sizes that a removal changes, and what the forward pass makes of them.
+
+A size read from a tensor is a plain ``int``, or a :class:`Count` where channels
+lie along that dimension. A count may be the size of a dimension that shrinks
+with it. In any other use it is a value, and a removal would change the value:
+the channels that it counts stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from prunekit.channels import rules
+from prunekit.channels.labels import LabelBook, rows
+
+_BINARY = (
+    *("add", "sub", "mul", "floordiv", "truediv", "mod", "divmod", "pow"),
+    *("and", "or", "xor", "lshift", "rshift"),
+)
+_OPERATIONS = (
+    *(f"__{side}{name}__" for name in _BINARY for side in ("", "r")),
+    *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__"),
+    *("__neg__", "__pos__", "__abs__", "__invert__", "__round__", "__floor__", "__ceil__"),
+    *("__trunc__", "__float__", "__int__", "__index__"),
+)
+_STATED = (
+    *("in_channels", "out_channels", "groups", "in_features", "out_features"),
+    *("num_features", "num_channels", "num_groups", "num_parameters"),
+)
+_STATING = (
+    *(*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear),
+    *(*rules.BATCH_NORMS, nn.GroupNorm, nn.PReLU),
+)
+
+
+class _Watched:
+    """A number of which any use but those that a subclass defines is a use of its value."""
+
+    value: int
+
+    def hold(self) -> None:
+        raise NotImplementedError
+
+
+def _watched(name: str) -> Callable:
+    def operation(*numbers: Any) -> Any:
+        return getattr(int, name)(*map(_held, numbers))
+
+    return operation
+
+
+for _name in _OPERATIONS:
+    setattr(_Watched, _name, _watched(_name))
+
+
+def _held(number: Any) -> Any:
+    if isinstance(number, _Watched):
+        number.hold()
+        return number.value
+    return number
+
+
+def hold(values: Any) -> Any:
+    """The same arguments with plain numbers: the channels that they count stay."""
+    return fx.node.map_aggregate(values, _held)
+
+
+class Count(_Watched, int):
+    """A size that falls by ``share`` with each row of ``labels`` that goes.
+
+    Where it was divided, the division is exact as long as ``multiple`` rows go at a time.
+    """
+
+    def __new__(
+        cls,
+        value: int,
+        book: LabelBook,
+        labels: Tensor,
+        share: Fraction = Fraction(1),
+        multiple: int = 1,
+    ) -> Count:
+        count = super().__new__(cls, value)
+        count.value, count.book, count.labels = value, book, labels
+        count.share, count.multiple = share, multiple
+        return count
+
+    def hold(self) -> None:
+        self.book.freeze(self.labels)
+
+    @property
+    def is_a_size(self) -> bool:
+        """Whether it is one for each row, as read from a tensor."""
+        return self.share == self.multiple == 1
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is not int or other < 1:
+            return super().__mul__(other)
+        share = self.share * other
+        return Count(self.value * other, self.book, self.labels, share, self.multiple)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> Any:
+        if type(other) is not int or other < 1 or self.value % other:
+            return super().__floordiv__(other)
+        share = self.share / other
+        multiple = math.lcm(self.multiple, share.denominator)
+        return Count(self.value // other, self.book, self.labels, share, multiple)
+
+    def measures(self, labels: Tensor) -> None:
+        """Make the count right for a dimension of these rows of labels, whatever goes."""
+        if self.is_a_size and torch.equal(self.labels, labels):
+            return
+        for side in (self.labels, labels):
+            self.book.unite(side, side[:, :1])
+        counted, measured = self.labels[:, 0], labels[:, 0]
+        if self.share == 1 and len(counted) == len(measured):
+            self.book.unite(counted, measured)
+        groups = self.book.groups()
+        gone, short = (
+            np.bincount(groups[rows], minlength=groups.max() + 1)[1:]
+            for rows in (counted, measured)
+        )
+        right = gone * self.share.numerator == short * self.share.denominator
+        if not (right & (gone % self.multiple == 0)).all():
+            self.book.freeze(counted, measured)
+
+
+def shape(x: Tensor, book: LabelBook) -> tuple[int, ...]:
+    """The sizes of a tensor of labels: counts where channels lie."""
+    varying = book.varying(x)
+    return tuple(
+        Count(size, book, rows(x, dim)) if dim in varying else size
+        for dim, size in enumerate(x.shape)
+    )
+
+
+class _Stated(_Watched):
+    """A size that a layer states about itself."""
+
+    def __init__(self, value: int, hold: Callable[[], None]) -> None:
+        self.value, self.hold = value, hold
+
+    def __fx_create_arg__(self, _: fx.Tracer) -> int:
+        return _held(self)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@contextmanager
+def watched_layers(model: nn.Module, book: LabelBook) -> Iterator[None]:
+    """While it lasts, a forward pass that reads the size a layer states keeps its channels.
+
+    A removal changes the attribute, and what the code made of it is a constant of the graph.
+    """
+    found = [
+        (module, size, vars(module)[size], partial(book.held_layers.add, name))
+        for name, module in model.named_modules()
+        if isinstance(module, _STATING)
+        for size in _STATED
+        if size in vars(module)
+    ]
+    for module, size, value, note in found:
+        vars(module)[size] = _Stated(value, note)
+    try:
+        yield
+    finally:
+        for module, size, value, _ in found:
+            vars(module)[size] = value
