@@ -28,7 +28,8 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     ----------
     model
         Left untouched. The result has its class, hooks, mode, dtype and
-        device, and no gradients.
+        device, and no gradients. A hook that counts on all channels, such as
+        one that scales each by a number of its own, fails on the result.
     example_inputs
         As for :func:`prunekit.trace`.
     remove
@@ -70,21 +71,22 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
 
 
 def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> nn.Module:
-    """A copy of the same size in which every parameter slice of the filters named is zero.
+    """A copy of the same size in which every slice of the filters named is zero, in every layer.
 
     Slices are zeroed on both sides: in the layer that makes a channel and in
     the layers that read it, so that nothing passes even where an activation
-    does not map zero to zero. Arguments and errors are those of
+    does not map zero to zero. Parameters outside layers keep their values: the
+    forward pass may divide by them. Arguments and errors are those of
     :func:`rebuild`.
     """
     graph = trace(model, example_inputs)
     gone = graph.groups_of(remove)
     masked = copy.deepcopy(model)
-    parameters = {id(parameter) for parameter in masked.parameters()}
     with torch.no_grad():
         for name, dims in graph.slices.items():
             tensor = carrier(masked, name)
-            if id(tensor) not in parameters:
+            layer = name.rpartition(".")[0]
+            if not isinstance(tensor, nn.Parameter) or layer not in graph.layers | graph.norms:
                 continue
             for dim, groups in dims.items():
                 indices = torch.from_numpy(np.flatnonzero(gone[groups]))

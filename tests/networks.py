@@ -154,6 +154,19 @@ class TwoPlaces(nn.Module):
         return self.heads[0](x), [self.heads[1](x)]
 
 
+class Between(nn.Module):
+    """Does something between two convolutions of 8 and 6 filters, before a third."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+        self.head = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        return self.head(self.second(self.operation(self.first(x))))
+
+
 class RandomNetwork(nn.Module):
     """A stem, some blocks, and a classifier on flattened maps or on their means."""
 

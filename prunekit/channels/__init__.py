@@ -131,7 +131,7 @@ class ChannelGraph:
             if len(staying):
                 raise ValueError(
                     f"filter {staying[0]} of {name} must stay: it is tied to the model's input or "
-                    "output, or to a size written in its code"
+                    "output, or to a size that its code writes or computes with"
                 )
             gone[groups[chosen]] = True
         for name, layer in self.layers.items():
@@ -146,7 +146,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     Parameters
     ----------
     model
-        Any module that torch.fx can trace. It is not changed.
+        Any module that torch.fx can trace. It is not changed. Its hooks are not
+        looked at: what they do to channels must not depend on which there are.
     example_inputs
         A tensor, or a tuple of the positional arguments of ``forward``. Only
         shapes matter.
@@ -154,7 +155,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     Raises
     ------
     TraceError
-        Naming the module whose effect on channels is not known.
+        Naming the module whose effect on channels is not known, or which must
+        be unwrapped first, such as a ``DataParallel``, and how.
 
     Examples
     --------

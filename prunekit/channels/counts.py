@@ -123,16 +123,19 @@ class Count(_Watched, int):
         for side in (self.labels, labels):
             self.book.unite(side, side[:, :1])
         counted, measured = self.labels[:, 0], labels[:, 0]
-        if self.share == 1 and len(counted) == len(measured):
+        if not self._agrees(counted, measured) and len(counted) == len(measured):
             self.book.unite(counted, measured)
+        if not self._agrees(counted, measured):
+            self.book.freeze(counted, measured)
+
+    def _agrees(self, counted: Tensor, measured: Tensor) -> bool:
         groups = self.book.groups()
         gone, short = (
             np.bincount(groups[rows], minlength=groups.max() + 1)[1:]
             for rows in (counted, measured)
         )
         right = gone * self.share.numerator == short * self.share.denominator
-        if not (right & (gone % self.multiple == 0)).all():
-            self.book.freeze(counted, measured)
+        return bool((right & (gone % self.multiple == 0)).all())
 
 
 def shape(x: Tensor, book: LabelBook) -> tuple[int, ...]:

@@ -29,6 +29,7 @@ class LabelBook:
         self.outputs: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
         self.slices: dict[str, dict[int, Tensor]] = {}
+        self._groups: tuple[tuple[int, int], np.ndarray] = ((0, 0), np.empty(0, dtype=np.int64))
         self.held_layers: set[str] = set()  # the forward pass reads the sizes that they state
 
     def issue(self, count: int) -> Tensor:
@@ -38,6 +39,8 @@ class LabelBook:
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """Labels at the same place of two tensors belong together."""
+        if a is b:
+            return
         a, b = torch.broadcast_tensors(a, b)
         a, b = collapse(a, b)
         a, b = a.reshape(-1).numpy(), b.reshape(-1).numpy()
@@ -53,6 +56,9 @@ class LabelBook:
 
     def groups(self) -> np.ndarray:
         """Group number of every label: 0 for those that must stay, then 1, 2, ... as issued."""
+        known, groups = self._groups
+        if known == (self.count, len(self.edges)):
+            return groups
         edges = np.concatenate([np.empty((2, 0), dtype=np.int64), *self.edges], axis=1)
         shape = (self.count, self.count)
         matrix = coo_array((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=shape)
@@ -60,6 +66,7 @@ class LabelBook:
         _, first, group = np.unique(component, return_index=True, return_inverse=True)
         order = np.empty(len(first), dtype=np.int64)
         order[np.argsort(first)] = np.arange(len(first))
+        self._groups = (self.count, len(self.edges)), order[group]
         return order[group]
 
     def varying(self, x: Tensor) -> list[int]:

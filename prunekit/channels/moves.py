@@ -84,28 +84,21 @@ def chunk(book: LabelBook, _: Any, x: Tensor, chunks: int, dim: int = 0) -> tupl
 
 
 def split(book: LabelBook, _: Any, x: Tensor, *sizes: Any, dim: int = 0, **named: Any) -> Any:
-    sizes, dim = (*sizes, *named.values(), dim)[:2]
-    return _cut(book, x, x.split(sizes, dim), dim)
+    size, dim = (*sizes, *named.values(), dim)[:2]
+    whole = isinstance(size, int) and size >= x.shape[dim]
+    return _cut(book, x, x.split(size, dim), () if whole else (dim,))
 
 
 def narrow(book: LabelBook, _: Any, x: Tensor, dim: int, start: int, length: int) -> Tensor:
-    return _cut(book, x, x.narrow(dim, start, length), dim)
+    return _cut(book, x, x.narrow(dim, start, length), (dim,))
 
 
 def unbind(book: LabelBook, _: Any, x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    return _cut(book, x, x.unbind(dim), dim)
-
-
-def _cut(book: LabelBook, x: Tensor, result: Any, dim: int) -> Any:
-    """Cut at places written in the code: channels that are told apart must all stay."""
-    whole = all(part.shape == x.shape for part in tensors_in(result))
-    if varies(x, dim) and not whole:
-        book.freeze(x)
-    return result
+    return _cut(book, x, x.unbind(dim), (dim,))
 
 
 def index(book: LabelBook, _: Any, x: Any, where: Any) -> Any:
-    """The same; what numbers in a tensor choose is not looked at."""
+    """As the other cuts. What numbers in a tensor choose is not looked at."""
     if not isinstance(x, Tensor):
         return x[where]
     where = where if isinstance(where, tuple) else (where,)
@@ -113,16 +106,22 @@ def index(book: LabelBook, _: Any, x: Any, where: Any) -> Any:
     # Where channels do not lie along a dimension, all its positions are like the first.
     where = tuple(torch.zeros_like(w) if isinstance(w, Tensor) else w for w in where)
     used = sum(w is not None and w is not Ellipsis for w in where)
-    dim = 0
+    dim, dims = 0, []
     for w in where:
         if w is Ellipsis:
             dim += x.dim() - used
         elif w is not None:
-            whole = isinstance(w, slice) and range(*w.indices(x.shape[dim])) == range(x.shape[dim])
-            if not whole and varies(x, dim):
-                book.freeze(x)
+            if not isinstance(w, slice) or range(x.shape[dim])[w] != range(x.shape[dim]):
+                dims.append(dim)
             dim += 1
-    return x[where]
+    return _cut(book, x, x[where], dims)
+
+
+def _cut(book: LabelBook, x: Tensor, result: Any, dims: Sequence[int]) -> Any:
+    """Cut at places written in the code: channels that are told apart must all stay."""
+    if any(varies(x, dim) for dim in dims):
+        book.freeze(x)
+    return result
 
 
 def squeeze(book: LabelBook, _: Any, x: Tensor, dim: Any = None) -> Tensor:
@@ -152,6 +151,9 @@ def reshape(
     result = x.reshape(value.shape)
     sizes = _sizes(sizes or size or shape)
     varying = [d for d in range(result.dim()) if varies(result, d)]
+    # What merely repeats itself is held once: what comes next is quick.
+    where = (slice(None) if d in varying else slice(0, 1) for d in range(result.dim()))
+    result = result[tuple(where)].expand(value.shape)
     counted = [d for d in varying if isinstance(sizes[d], Count)]
     hold([length for d, length in enumerate(sizes) if d not in varying])
     shrinking = counted or [d for d in varying if sizes[d] == -1]
@@ -179,7 +181,7 @@ def unshuffle_pixels(book: LabelBook, value: Tensor, x: Tensor, downscale_factor
 
 def _dims(x: Tensor, dim: Any) -> list[int]:
     dims = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
-    return [d % x.dim() for d in dims]
+    return [d % max(x.dim(), 1) for d in dims]
 
 
 def _sizes(sizes: Sequence[Any]) -> Sequence[int]:
