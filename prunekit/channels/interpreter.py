@@ -200,6 +200,8 @@ def _unknown(node: fx.Node, what: str) -> TraceError:
 
 
 def _called(node: fx.Node) -> str:
+    if node.target is getattr:
+        return f"getattr for {node.args[1]}"
     return node.target if isinstance(node.target, str) else node.target.__name__
 
 
