@@ -171,14 +171,14 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
     copy = meta_copy(model).eval()
-    book = LabelBook()
-    with watched_layers(copy, book):
+    book, modules = LabelBook(), dict(copy.named_modules())
+    with watched_layers(modules, book):
         graph = capture(copy)
     LabelInterpreter(copy, graph, book).run(*inputs)
     evaluated = list(book.outputs)
-    if _unreached(copy, book):
+    if _unreached(modules, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
-        with watched_layers(copy, book):
+        with watched_layers(modules, book):
             training_graph = capture(copy.train())
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run(*inputs)
@@ -204,11 +204,11 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, module)
 
 
-def _unreached(model: nn.Module, book: LabelBook) -> bool:
+def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:
     layers = (*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear)
     return any(
         isinstance(module, layers) and name not in book.outputs
-        for name, module in model.named_modules()
+        for name, module in modules.items()
     )
 
 

@@ -161,14 +161,14 @@ class _Stated(_Watched):
 
 
 @contextmanager
-def watched_layers(model: nn.Module, book: LabelBook) -> Iterator[None]:
+def watched_layers(modules: dict[str, nn.Module], book: LabelBook) -> Iterator[None]:
     """While it lasts, a forward pass that reads the size a layer states keeps its channels.
 
     A removal changes the attribute, and what the code made of it is a constant of the graph.
     """
     found = [
         (module, size, vars(module)[size], partial(book.held_layers.add, name))
-        for name, module in model.named_modules()
+        for name, module in modules.items()
         if isinstance(module, _STATING)
         for size in _STATED
         if size in vars(module)

@@ -78,11 +78,12 @@ class LabelInterpreter(fx.Interpreter):
         if node.op == "output":
             self.book.freeze(*tensors_in(hold(args)))
             return None
-        if not tensors_in((args, kwargs)):
+        tensors = tensors_in((args, kwargs))
+        if not tensors:
             return _of_sizes(node, args, kwargs, value)
         if node.op == "call_module":
-            module = self.submodules[node.target]
-            return self._module(node, module, tensors_in(hold((args, kwargs))), value)
+            hold((args, kwargs))
+            return self._module(node, self.submodules[node.target], tensors, value)
         if not args:
             first = next(name for name in ("input", "tensors", "tensor") if name in kwargs)
             args, kwargs = (kwargs[first],), {k: v for k, v in kwargs.items() if k != first}

@@ -32,9 +32,10 @@ def refuse_unreadable(model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be a torch.nn.Module, not a {type(model).__name__}")
-    leaves = (m for m in model.modules() if isinstance(m, tuple(rules.LEAF_MODULES)))
+    modules = dict(model.named_modules())
+    leaves = (m for m in modules.values() if isinstance(m, tuple(rules.LEAF_MODULES)))
     inside = {part for leaf in leaves for part in leaf.modules()}
-    for name, module in model.named_modules():
+    for name, module in modules.items():
         path = f"model.get_submodule({name!r})" if name else "model"
         reason = None if module in inside else _reason(module, path)
         if reason:
@@ -77,8 +78,8 @@ def _computed(module: nn.Module, path: str) -> str | None:
         tensor = next(iter(module.parametrizations))
         call = f"{utils}.parametrize.remove_parametrizations({path}, {tensor!r})"
         return f"computes its {tensor} by a parametrization: call {call}"
-    for tensor, value in module.named_parameters(recurse=False):
-        if type(value) is not nn.Parameter:
+    for tensor, value in module._parameters.items():
+        if value is not None and type(value) is not nn.Parameter:
             kind = type(value).__name__
             return f"holds its {tensor} as a {kind}: prune the model with plain tensors"
     return None
