@@ -4,7 +4,7 @@ Every activation becomes an integer tensor of the right shape whose values
 say which channel each number belongs to. A convolution issues fresh labels
 for its filters and notes the labels it reads. What adds or multiplies two
 tensors unites their labels. What only moves data is executed on the labels,
-which land where the channels land.
+which land where the channels land. Sizes are counted in labels.
 """
 
 from __future__ import annotations
