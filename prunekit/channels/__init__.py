@@ -207,8 +207,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
 def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:
     layers = (*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear)
     return any(
-        isinstance(module, layers) and name not in book.outputs
-        for name, module in modules.items()
+        isinstance(module, layers) and name not in book.outputs for name, module in modules.items()
     )
 
 
