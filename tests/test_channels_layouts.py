@@ -143,6 +143,7 @@ READ = {
     "a layer's weight": (lambda self, x: x * self.first.weight.mean(), 0),
     "the number of a layer's filters": (lambda self, x: x * self.first.weight.shape[0], 0),
     "what a layer states": (lambda self, x: x * self.first.out_channels, 0),
+    "a root of what it states": (lambda self, x: x * self.first.out_channels**-0.5, 0),
     "a choice by what it states": (lambda self, x: x if self.first.out_channels > 7 else -x, 0),
 }
 

@@ -41,7 +41,8 @@ SHRINKING = {
     "a quotient of numbers": (lambda x: x.reshape(2, x.numel() // 72, 6, 6), 8),
     "its own size": (lambda x: x.expand(x.shape[0], x.shape[1], 6, 6), 8),
     "a mean stretched": (lambda x: x.mean((2, 3), keepdim=True).expand(x.shape) * x, 8),
-    "a shape put together": (lambda x: x.view((*x.shape[:2], 36)).view(x.shape), 8),
+    # torch.fx follows a sum of shapes, but does not iterate over one.
+    "a shape put together": (lambda x: x.view(x.shape[:2] + (36,)).view(x.shape), 8),  # noqa: RUF005
     "two halves, swapped": (lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), 4),
     "a slice beyond the end": (lambda x: x[:, :99], 8),
     "a tensor that picks pixels": (lambda x: x[:, :, torch.tensor([0, 2, 1, 5, 4, 3])], 8),

@@ -53,7 +53,9 @@ class _Watched:
 
 def _watched(name: str) -> Callable:
     def operation(*numbers: Any) -> Any:
-        return getattr(int, name)(*map(_held, numbers))
+        first, *others = map(_held, numbers)
+        kind = float if float in map(type, others) else int
+        return getattr(kind, name)(kind(first), *others)
 
     return operation
 
