@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, rules, trace
-from prunekit.channels.capture import ShapesOnly, quick_deepcopy
-from prunekit.channels.capture import attribute as carrier
+from prunekit.channels.capture import ShapesOnly, attribute, quick_deepcopy
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -62,7 +61,7 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
         name: {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         for name, dims in graph.slices.items()
     }
-    tensors = {name: carrier(model, name) for name in kept}
+    tensors = {name: attribute(model, name) for name in kept}
     _try_on_skeleton(graph, kept, gone, example_inputs)
     memo = {id(tensor): _sliced(tensor, kept[name]) for name, tensor in tensors.items()}
     small = quick_deepcopy(model, memo)
@@ -84,7 +83,7 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
     masked = copy.deepcopy(model)
     with torch.no_grad():
         for name, dims in graph.slices.items():
-            tensor = carrier(masked, name)
+            tensor = attribute(masked, name)
             layer = name.rpartition(".")[0]
             if not isinstance(tensor, nn.Parameter) or layer not in graph.layers | graph.norms:
                 continue
@@ -111,7 +110,7 @@ def _try_on_skeleton(
     """Cut the copy that has shapes but no data, and run it: sizes in the code show at once."""
     small = graph.skeleton
     for name, dims in kept.items():
-        tensor = carrier(small, name)
+        tensor = attribute(small, name)
         sizes = [len(dims[dim]) if dim in dims else size for dim, size in enumerate(tensor.shape)]
         tensor.data = tensor.new_empty(sizes)  # in place: tied tensors stay tied
     _announce_sizes(small, graph, gone)

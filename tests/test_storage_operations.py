@@ -14,8 +14,11 @@ from torchvision.ops import stochastic_depth
 
 import prunekit
 from prunekit.channels import leaf, rules
+from prunekit.storage import known
 
-TABLES = [name for name in vars(rules) if name.isupper() and name != "LEAF_MODULES"]
+TABLES = [
+    name for name in vars(rules) if name.isupper() and name not in ("LEAF_MODULES", "ATTRIBUTES")
+]
 EXCEPTIONS = [
     # Bases of layers, no layers.
     *(nn.modules.batchnorm._BatchNorm, rules.INSTANCE_NORM),
@@ -66,6 +69,10 @@ class Calls(nn.Module):
 
 def called(model):
     return [node.target for node in fx.symbolic_trace(model).graph.nodes if "call" in node.op]
+
+
+def test_attributes_that_tracing_knows_are_saved():
+    assert rules.ATTRIBUTES <= known.ATTRIBUTES
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -161,8 +168,7 @@ def test_networks_of_many_kinds_are_saved(tmp_path, name):
     loaded = round_trip(model, tmp_path)
     with torch.inference_mode():
         assert torch.allclose(loaded(x), model(x), atol=1e-6)
-        if "swin" not in name:  # torchvision hides its parts from torch.fx only in its own files
-            assert torch.allclose(round_trip(loaded, tmp_path)(x), model(x), atol=1e-6)
+        assert torch.allclose(round_trip(loaded, tmp_path)(x), model(x), atol=1e-6)
 
 
 @leaf
@@ -189,10 +195,6 @@ REFUSED = {
     ),
     "leaf": (Parts(lambda net, y: net.own(y), own=Own()), r"'own' is a .*\.Own"),
     "layer": (Parts(lambda net, y: net.rnn(y[0, 0])[0], rnn=nn.LSTM(16, 4)), "'rnn' is a .*LSTM"),
-    "parametrized": (
-        nn.Sequential(parametrizations.weight_norm(nn.Conv2d(3, 3, 1))),
-        "'0' is a .*ParametrizedConv2d",
-    ),
     "attribute": (Parts(lambda _, y: y.grad_fn), "'grad_fn'"),
     "value": (Parts(lambda _, y: y.to(torch.device("cpu"))), "'cpu'.*cannot be put"),
     "key": (Parts(lambda _, y: {1: y}), "output.*cannot be put"),
@@ -207,5 +209,12 @@ REFUSED = {
 def test_what_no_file_can_hold_is_named_and_nothing_written(tmp_path, name):
     model, said = REFUSED[name]
     with pytest.raises(ValueError, match=f"cannot be saved: .*{said}.*state_dict"):
+        prunekit.save(model, tmp_path / "sub" / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_weight_that_is_computed_is_refused_with_what_to_do(tmp_path):
+    model = nn.Sequential(parametrizations.weight_norm(nn.Conv2d(3, 3, 1)))
+    with pytest.raises(prunekit.TraceError, match=r"call .*remove_parametrizations"):
         prunekit.save(model, tmp_path / "sub" / "model.safetensors")
     assert not list(tmp_path.iterdir())

@@ -160,7 +160,7 @@ def capture(model: nn.Module) -> fx.Graph:
         The forward pass branches on data, or does what torch.fx cannot
         follow. The message names the module and the line.
     """
-    tracer = _NamingTracer()
+    tracer = _NamingTracer(autowrap_functions=rules.WRAPPED)
     try:
         return tracer.trace(model)
     except Exception as error:

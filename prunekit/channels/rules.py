@@ -82,12 +82,16 @@ JOINS = {torch.cat, torch.concat, F.pad}
 RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten", nn.Flatten}
 CHUNKS = {torch.chunk, "chunk"}
 SLICES = {operator.getitem, torch.split, "split", torch.narrow, "narrow", torch.unbind, "unbind"}
+# Attention over windows. torchvision marks these as not to be looked into, in its own files only.
+WRAPPED = (
+    swin_transformer.shifted_window_attention,
+    swin_transformer._get_relative_position_bias,
+    swin_transformer._patch_merging_pad,
+)
 MIXING_FUNCTIONS = {
     *(F.layer_norm, F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
     *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
-    # Attention over windows; torchvision marks these two as not to be looked into.
-    *(swin_transformer.shifted_window_attention, swin_transformer._get_relative_position_bias),
-    swin_transformer._patch_merging_pad,
+    *WRAPPED,
 }
 SIZES = {"size", "dim", "numel"}
 ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}

@@ -14,12 +14,13 @@ import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.capture import attribute
 from prunekit.checks import checked, choice, inputs, module
 from prunekit.checks.settings import Budget
 from prunekit.measure import latencies, profile
 from prunekit.pruning.checkpoint import Run
 from prunekit.selection import select, table
-from prunekit.surgery import Removal, carrier
+from prunekit.surgery import Removal
 
 #: Those whose units have a price in tensors.
 PRICED = ("parameters", "macs")
@@ -214,7 +215,7 @@ def _priced(
         for row in cost.layers[cost.layers["macs"] > 0].itertuples():
             weight = model.get_submodule(row.layer).weight
             worth[id(weight)] += row.macs // weight.numel()
-    tensors = {id(tensor := carrier(model, name)): (tensor.numel(), list(dims.values()))
+    tensors = {id(tensor := attribute(model, name)): (tensor.numel(), list(dims.values()))
                for name, dims in graph.slices.items()}  # fmt: skip
     priced = [_Priced(worth[key], *of) for key, of in tensors.items() if worth[key]]
     return graph, getattr(cost, budget), priced

@@ -91,9 +91,7 @@ _METHODS = """
     short size type type_as unfold view view_as zero_
 """
 # Of tensors, and of what torch.max and its like return.
-ATTRIBUTES = frozenset({"shape", "ndim", "dtype", "device", "T", "mT", "data", "real", "imag"}) | {
-    *("values", "indices"),
-}
+ATTRIBUTES = rules.ATTRIBUTES | {"shape", "T", "mT", "data", "real", "imag", "values", "indices"}
 CONSTANTS: dict[str, dict[str, Any]] = {
     kind.__name__: {
         str(value).removeprefix("torch."): value
