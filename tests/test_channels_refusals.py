@@ -84,7 +84,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_model_that_is_not_plain_is_refused_with_what_to_pass(kind, operation, tmp_path):
     make, message = MODELS[kind]
-    with pytest.raises(prunekit.TraceError, match=message):
+    with pytest.raises(ValueError, match=message):
         OPERATIONS[operation](make(), tmp_path)
 
 
