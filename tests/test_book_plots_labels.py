@@ -15,7 +15,7 @@ from torch import nn
 
 import prunekit
 from prunekit.book.plots.labels import colour_of, flow_figure, slices_figure
-from prunekit.channels.steps import channel_steps
+from prunekit.book.steps import channel_steps
 from prunekit.models import BasicBlock, Fire, InvertedResidual
 
 X = torch.zeros(1, 3, 8, 8)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prunekit.book.plots.style import PALETTE
 from prunekit.channels import trace
 from prunekit.channels.labels import MUST_STAY
-from prunekit.channels.steps import Step, channel_steps
+from prunekit.book.steps import Step, channel_steps
 
 COLOURS = tuple(colour for colour in PALETTE if colour != "#000000")
 STAYS, PALE = "0.8", "0.93"
