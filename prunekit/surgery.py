@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,9 @@ from prunekit.channels.capture import ShapesOnly, attribute, quick_deepcopy
 Removal = Mapping[str, Iterable[int]]
 
 
-def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> nn.Module:
+def rebuild(
+    model: nn.Module, example_inputs: Tensor | tuple | ChannelGraph, remove: Removal
+) -> nn.Module:
     """A new, smaller model without the filters named, and without all that depended on them.
 
     Parameters
@@ -30,7 +31,8 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
         device, and no gradients. A hook that counts on all channels, such as
         one that scales each by a number of its own, fails on the result.
     example_inputs
-        As for :func:`prunekit.trace`.
+        As for :func:`prunekit.trace`; or what that gave for this model, if it
+        is at hand.
     remove
         Filter indices by layer name, as :func:`prunekit.select` returns them.
         Filters that are coupled to these go with them.
@@ -55,21 +57,23 @@ def rebuild(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -
     >>> torch.allclose(small(x), same(x), atol=1e-5)
     True
     """
-    graph = trace(model, example_inputs)
+    graph = _graph_of(model, example_inputs)
     gone = graph.groups_of(remove)
     kept = {
         name: {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         for name, dims in graph.slices.items()
     }
     tensors = {name: attribute(model, name) for name in kept}
-    _try_on_skeleton(graph, kept, gone, example_inputs)
+    _try_on_skeleton(graph, kept, gone)
     memo = {id(tensor): _sliced(tensor, kept[name]) for name, tensor in tensors.items()}
     small = quick_deepcopy(model, memo)
     _announce_sizes(small, graph, gone)
     return small
 
 
-def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> nn.Module:
+def mask(
+    model: nn.Module, example_inputs: Tensor | tuple | ChannelGraph, remove: Removal
+) -> nn.Module:
     """A copy of the same size in which every slice of the filters named is zero, in every layer.
 
     Slices are zeroed on both sides: in the layer that makes a channel and in
@@ -78,7 +82,7 @@ def mask(model: nn.Module, example_inputs: Tensor | tuple, remove: Removal) -> n
     forward pass may divide by them. Arguments and errors are those of
     :func:`rebuild`.
     """
-    graph = trace(model, example_inputs)
+    graph = _graph_of(model, example_inputs)
     gone = graph.groups_of(remove)
     masked = copy.deepcopy(model)
     with torch.no_grad():
@@ -104,21 +108,32 @@ def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:
     return result
 
 
+def _graph_of(model: nn.Module, given: Tensor | tuple | ChannelGraph) -> ChannelGraph:
+    if not isinstance(given, ChannelGraph):
+        return trace(model, given)
+    given.refuse_another(model)
+    return given
+
+
 def _try_on_skeleton(
-    graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray, inputs: Any
+    graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray
 ) -> None:
-    """Cut the copy that has shapes but no data, and run it: sizes in the code show at once."""
-    small = graph.skeleton
+    """Cut a copy that has shapes but no data, and run it: sizes in the code show at once."""
+    memo: dict[int, object] = {}
     for name, dims in kept.items():
-        tensor = attribute(small, name)
+        tensor = attribute(graph.skeleton, name)
         sizes = [len(dims[dim]) if dim in dims else size for dim, size in enumerate(tensor.shape)]
-        tensor.data = tensor.new_empty(sizes)  # in place: tied tensors stay tied
+        smaller = tensor.new_empty(sizes)
+        memo[id(tensor)] = (
+            nn.Parameter(smaller, requires_grad=False)
+            if isinstance(tensor, nn.Parameter)
+            else smaller
+        )
+    small = quick_deepcopy(graph.skeleton, memo)
     _announce_sizes(small, graph, gone)
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
     try:
         with torch.device("meta"), torch.no_grad(), ShapesOnly():
-            small(*inputs)
+            small(*graph.inputs)
     except Exception as error:
         raise TraceError(
             f"the model does not run without these filters, so its code must fix a size: {error}"

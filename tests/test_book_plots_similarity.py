@@ -25,7 +25,7 @@ seeds = [0, 1]
 [prune]
 budget = "macs"
 ratio = 0.7
-per_iteration = 0.2
+share_per_iteration = 0.2
 rank_batches = 1
 fine_tune = { epochs = 0.05, lr = 0.01 }
 

@@ -74,7 +74,9 @@ def test_scores_below_zero_have_no_price(noise):
 @pytest.mark.parametrize("budget", ["filters", "parameters", "macs"])
 @pytest.mark.parametrize("criterion", ["weight_l1", "random"])
 def test_a_share_an_iteration_takes_any_criterion_equally_many(noise, budget, criterion):
-    history = quickly(noise, criterion=criterion, budget=budget, per_iteration=0.15, ratio=0.45)
+    history = quickly(
+        noise, criterion=criterion, budget=budget, share_per_iteration=0.15, ratio=0.45
+    )
     removed = 1 - history.table[budget] / history.table[budget].iloc[0]
     assert len(removed) == 4
     for share, reached in zip((0.15, 0.3, 0.45), removed[1:], strict=True):
@@ -115,7 +117,9 @@ SCHEDULE = [(0, "weight_l1"), (0.3, "similarity_cosine"), (0.45, "random")]
 
 def test_a_schedule_switches_at_shares_of_the_budget(noise):
     schedule = [(0, "weight_l1"), (0.3, "random")]
-    rows = quickly(noise, criterion=schedule, budget="macs", ratio=0.6, per_iteration=0.2).table
+    rows = quickly(
+        noise, criterion=schedule, budget="macs", ratio=0.6, share_per_iteration=0.2
+    ).table
     assert rows["criterion"].tolist()[1:] == ["weight_l1", "weight_l1", "random"]
     gone = 1 - rows["macs"] / rows["macs"][0]
     assert 0.2 <= gone[1] < 0.3 <= gone[2]

@@ -119,8 +119,7 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
         ({"ratio": 1}, "ratio must be above 0 and below 1, not 1"),
         ({"ratio": float("nan")}, "ratio"),
         ({"per_iteration": 0}, "per_iteration"),
-        ({"per_iteration": 12.5}, "a number of groups, or a share of the budget .* not 12.5"),
-        ({"per_iteration": 0.1, "budget": "latency"}, "a share of latency"),
+        ({"share_per_iteration": 0.1, "budget": "latency"}, "a share of latency"),
         (
             {"budget": "flops"},
             "budget must be one of filters, parameters, macs, latency, not 'flops'",
@@ -163,3 +162,30 @@ def test_coupled_filters_are_pruned_in_a_residual_network():
     assert history.table["filters"].iloc[0] == 8 + 6 + 6 + 8
     assert history.pattern["0"].tolist() == history.pattern["1.last"].tolist()
     assert history.table["filters"].iloc[-1] <= 0.6 * 28
+
+
+def test_a_graph_that_is_at_hand_is_not_traced_again(noise, monkeypatch):
+    model, x = network(), noise[0][0]
+    graph = prunekit.trace(model, x)
+    expected = prunekit.rank(model, noise, "taylor")
+    remove = prunekit.select(expected, 30)
+    small, masked = prunekit.rebuild(model, x, remove), prunekit.mask(model, x, remove)
+
+    def refused(*args):
+        raise AssertionError("traced again")
+
+    monkeypatch.setattr("prunekit.surgery.trace", refused)
+    monkeypatch.setattr("prunekit.criteria.ranking.trace", refused)
+    for _ in range(2):  # and it is as good as new afterwards
+        assert prunekit.rank(model, noise, "taylor", graph=graph).equals(expected)
+        again = prunekit.rebuild(model, graph, remove)
+        assert torch.equal(again.eval()(x), small.eval()(x))
+        assert torch.equal(prunekit.mask(model, graph, remove).eval()(x), masked.eval()(x))
+    for function, arguments in (
+        (prunekit.rebuild, (small, graph, remove)),
+        (prunekit.mask, (nn.Conv2d(3, 4, 3), graph, {})),
+    ):
+        with pytest.raises(ValueError, match="of another network than the model.*trace"):
+            function(*arguments)
+    with pytest.raises(ValueError, match="of another network than the model"):
+        prunekit.rank(small, noise, "weight_l1", graph=graph)

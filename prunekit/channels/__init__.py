@@ -11,7 +11,15 @@ from torch import Tensor, fx, nn
 
 from prunekit import checks
 from prunekit.channels import rules
-from prunekit.channels.capture import TraceError, attribute, bind, capture, leaf, meta_copy
+from prunekit.channels.capture import (
+    TraceError,
+    attribute,
+    bind,
+    capture,
+    has_attribute,
+    leaf,
+    meta_copy,
+)
 from prunekit.channels.counts import watched_layers
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.labels import LabelBook
@@ -64,6 +72,8 @@ class ChannelGraph:
     skeleton : nn.Module
         A copy of the model in evaluation mode, without hooks, whose tensors
         have shapes but no data.
+    inputs : tuple
+        The example inputs, without data.
     """
 
     layers: dict[str, LayerChannels]
@@ -72,6 +82,7 @@ class ChannelGraph:
     maps: dict[str, str]
     count: int
     skeleton: nn.Module = field(repr=False)
+    inputs: tuple = field(repr=False)
     _module: Callable[[], fx.GraphModule] = field(repr=False)
 
     @cached_property
@@ -83,6 +94,18 @@ class ChannelGraph:
     def prunable(self) -> dict[str, LayerChannels]:
         """Layers with at least one filter that may go."""
         return {name: layer for name, layer in self.layers.items() if layer.groups.any()}
+
+    def refuse_another(self, model: nn.Module) -> None:
+        """Raise a ValueError if this graph is of another network, or of an earlier state of it."""
+        if any(
+            not has_attribute(model, name)
+            or attribute(model, name).shape != attribute(self.skeleton, name).shape
+            for name in self.slices
+        ):
+            raise ValueError(
+                "the graph is of another network than the model, or from before filters were "
+                "removed: trace the model again"
+            )
 
     def members(self, group: int) -> dict[str, list[int]]:
         """The filters of one dependency group, by layer."""
@@ -201,7 +224,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     }
     maps = _activation_maps(graph, copy, set(evaluated))
     module = partial(bind, graph, model, copy)
-    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, module)
+    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, inputs, module)
 
 
 def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:

@@ -201,7 +201,7 @@ def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule
         if node.op == "call_module":
             root[node.target] = model.get_submodule(node.target)
         elif node.op == "get_attr":
-            owner = model if _has_attribute(model, node.target) else traced
+            owner = model if has_attribute(model, node.target) else traced
             root[node.target] = attribute(owner, node.target)
     module = fx.GraphModule(root, graph, class_name=type(model).__name__)
     module.training = model.training
@@ -216,7 +216,8 @@ def attribute(module: nn.Module, path: str) -> torch.Tensor:
     return value
 
 
-def _has_attribute(module: nn.Module, path: str) -> bool:
+def has_attribute(module: nn.Module, path: str) -> bool:
+    """Whether there is something at a dotted path."""
     try:
         attribute(module, path)
     except AttributeError:

@@ -36,15 +36,6 @@ def normalizer(name: str, value: object) -> object:
     return value
 
 
-def _per_iteration(name: str, value: object) -> float:
-    share = number(name, value, above=0, below=math.inf)
-    if share >= 1 and share != int(share):
-        raise ValueError(
-            f"{name} is a number of groups, or a share of the budget between 0 and 1, not {value}"
-        )
-    return share
-
-
 def _fine_tune(name: str, value: object) -> object:
     if isinstance(value, Mapping):
         for key in value:
@@ -88,7 +79,8 @@ PRUNING: Checks = LIMITS | {
     "train_loader": repeatable,
     "val_loader": repeatable,
     "ratio": partial(number, above=0, below=1),
-    "per_iteration": _per_iteration,
+    "per_iteration": partial(whole, least=1),
+    "share_per_iteration": optional(partial(number, above=0, below=1)),
     "normalize": normalizer,
     "fine_tune": optional(_fine_tune),
     "budget": partial(choice, among=get_args(Budget)),

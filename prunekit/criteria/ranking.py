@@ -78,6 +78,7 @@ def rank(
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
     normalize: Normalizer = "l2",
+    graph: ChannelGraph | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Score every filter that may be removed.
@@ -104,6 +105,8 @@ def rank(
         What a layer's scores are divided by: ``"l2"``, their L2 norm,
         ``"mean"``, their mean, or False (see
         :func:`prunekit.criteria.normalise`). Combinations need one of them.
+    graph
+        What :func:`prunekit.trace` gave for this model, if it is at hand.
     progress
         Whether to show a bar over the batches, where there is a terminal or a
         notebook.
@@ -134,8 +137,8 @@ def rank(
     >>> ranking.columns.tolist(), len(ranking)
     (['layer', 'filter', 'score', 'group'], 184)
     """
-    options = {"batches": batches, "loss": loss, "normalize": normalize, "progress": progress}
-    rankings = rank_all(model, loader, [criterion], **options)
+    options = {"batches": batches, "loss": loss, "normalize": normalize}
+    rankings = rank_all(model, loader, [criterion], graph=graph, progress=progress, **options)
     return next(iter(rankings.values()))
 
 
@@ -148,6 +151,7 @@ def rank_all(
     batches: int | None = None,
     loss: Loss = summed_cross_entropy,
     normalize: Normalizer = "l2",
+    graph: ChannelGraph | None = None,
     progress: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """As :func:`rank` for several criteria, in one pass over the data.
@@ -171,7 +175,9 @@ def rank_all(
     if first is None:
         raise no_batch("the loader", "rank on")
     # Two examples tell the batch dimension from others of size one.
-    graph = trace(model, first[0][:2].to(device_of(model)))
+    if graph is None:
+        graph = trace(model, first[0][:2].to(device_of(model)))
+    graph.refuse_another(model)
     layers = ranked_layers(graph)
     if not layers:
         raise ValueError(f"no filter of {type(model).__name__} may be removed")

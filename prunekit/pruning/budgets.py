@@ -19,26 +19,12 @@ from prunekit.checks import checked, choice, inputs, module
 from prunekit.checks.settings import Budget
 from prunekit.measure import latencies, profile
 from prunekit.pruning.checkpoint import Run
-from prunekit.selection import select, table
+from prunekit.pruning.plan import PRICED, Plan
+from prunekit.selection import removable, select, table
 from prunekit.surgery import Removal
 
-#: Those whose units have a price in tensors.
-PRICED = ("parameters", "macs")
 NETWORK = partial(module, numbers=False)
 LATENCY_ROUNDS = 30
-
-
-def check_plan(budget: Budget, per_iteration: float, cost_aware: bool) -> None:
-    """Refuse settings that each may be, but not together, by a ValueError that names them."""
-    if budget == "latency" and per_iteration < 1:
-        raise ValueError(
-            "a share of latency an iteration cannot be planned: give a number of groups"
-        )
-    if cost_aware and budget not in PRICED:
-        raise ValueError(
-            f"cost_aware needs a budget in parameters or macs, not in {budget}: it asks what each "
-            "filter saves of it"
-        )
 
 
 def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
@@ -64,35 +50,30 @@ def relative_latency(model: nn.Module, unpruned: nn.Module, image: Tensor) -> fl
 
 
 def enough(
-    run: Run,
-    ranking: pd.DataFrame,
-    most: int,
-    limits: dict[str, Any],
-    example_inputs: Tensor,
-    budget: Budget,
-    ratio: float,
+    run: Run, ranking: pd.DataFrame, plan: Plan, example_inputs: Tensor, iteration: int
 ) -> int:
-    """The fewest groups that reach the share ``ratio`` of the budget, but ``most`` if these do not.
+    """The fewest groups that reach the goal of an iteration; as many as it may take, if none do.
 
     A latency is not known before it is measured, nor sure to fall with every
     group: it never makes an iteration smaller.
     """
-    first = run.rows[0]
+    first, budget, goal = run.rows[0], plan.budget, plan.goal(iteration)
+    most = plan.most(removable(ranking, **plan.limits).groups)
     if not most or budget == "latency":
         return most
     after = None if budget == "filters" else left_after(run.model, example_inputs, budget)
     # Filters are counted in whole numbers, so that rounding cannot ask for one more.
-    filters = math.ceil(ratio * first["filters"] - 1e-9) - run.filters_removed
+    filters = math.ceil(goal * first["filters"] - 1e-9) - run.filters_removed
 
-    def reached(groups: int) -> bool:
-        selection = select(ranking, groups, **limits)
+    def suffices(groups: int) -> bool:
+        selection = select(ranking, groups, **plan.limits)
         if after is None:
             return selection.filters >= filters
-        return after(selection) <= (1 - ratio) * first[budget]
+        return after(selection) <= (1 - goal) * first[budget]
 
-    if not reached(most):
+    if not suffices(most):
         return most
-    return 1 + bisect_left(range(1, most), True, key=reached)
+    return 1 + bisect_left(range(1, most), True, key=suffices)
 
 
 @checked(model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))

@@ -43,6 +43,10 @@ class Run:
     def filters_removed(self) -> int:
         return self.rows[0]["filters"] - self.rows[-1]["filters"]
 
+    def share_removed(self, budget: str) -> float:
+        """What share is gone of what a budget counts."""
+        return 1 - self.rows[-1][budget] / self.rows[0][budget]
+
     def write(self, path: Path, settings: dict[str, Any]) -> None:
         """Replace the file at ``path`` by this state, weights and record in one."""
         record = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,27 +13,27 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, first_batch
 from prunekit.checks.settings import PRUNING
 from prunekit.criteria.base import Normalizer
-from prunekit.criteria.ranking import lookup, rank, ranked_layers
+from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.execution import device_of
 from prunekit.progress import say
-from prunekit.pruning.budgets import Budget, check_plan, enough, left, per_saving, relative_latency
+from prunekit.pruning.budgets import Budget, enough, left, per_saving, relative_latency
 from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, resume
-from prunekit.pruning.schedule import Criteria, criterion_at, described, ranked_by
-from prunekit.selection import Selection, excluded, removable, select
+from prunekit.pruning.plan import FineTune, Plan
+from prunekit.pruning.schedule import Criteria, criterion_at, ranked_by, reached
+from prunekit.selection import Selection, excluded, select
 from prunekit.storage import save
 from prunekit.storage.files import replacing
-from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
+from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate, fit
 
-FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
 ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
 CHECKPOINT = "checkpoint.safetensors"
@@ -87,8 +87,9 @@ def prune(
     val_loader: Batches,
     criterion: Criteria = "combined",
     ratio: float = 0.67,
-    per_iteration: float = 128,
+    per_iteration: int = 128,
     *,
+    share_per_iteration: float | None = None,
     normalize: Normalizer = "l2",
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
@@ -122,9 +123,11 @@ def prune(
     ratio
         Share to remove, between 0 and 1, of what ``budget`` names.
     per_iteration
-        Filters, or groups of coupled filters, that go in one iteration. Or,
-        below 1, a share of what ``budget`` names: with 0.1 and a ratio of 0.5
-        any criterion takes five iterations, and so is fine-tuned equally long.
+        Filters, or groups of coupled filters, that go in one iteration.
+    share_per_iteration
+        In its place, a share of what ``budget`` names: with 0.1 and a ratio
+        of 0.5 any criterion takes five iterations, and so is fine-tuned
+        equally long.
     normalize
         As for :func:`prunekit.rank`.
     fine_tune
@@ -189,27 +192,29 @@ def prune(
     >>> history.table["filters"].tolist()
     [184, 164, 147]
     """
-    check_plan(budget, per_iteration, cost_aware)
-    lookup(criterion_at(criterion, 0))  # what does not exist is refused before anything is done
-    limits = {"min_filters": min_filters, "exclude": list(exclude), "round_to": round_to}
+    plan = Plan(
+        criterion=criterion,
+        ratio=ratio,
+        per_iteration=per_iteration if share_per_iteration is None else None,
+        share_per_iteration=share_per_iteration,
+        normalize=normalize,
+        fine_tune=fine_tune,
+        budget=budget,
+        cost_aware=cost_aware,
+        min_filters=min_filters,
+        exclude=tuple(exclude),
+        round_to=round_to,
+        rank_batches=rank_batches,
+        max_accuracy_drop=max_accuracy_drop,
+        seed=seed,
+    )
     example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(model))
     layers = ranked_layers(trace(model, example_inputs))
-    excluded(layers, limits["exclude"])  # a name that matches none is refused now, not later
+    excluded(layers, plan.exclude)  # a name that matches none is refused now, not later
     checkpoint, settings = None, {}
     if folder is not None:
         checkpoint = Path(folder) / CHECKPOINT
-        settings = {
-            "criterion": described(criterion),
-            "normalize": normalize,
-            "ratio": ratio,
-            "per_iteration": per_iteration,
-            "fine_tune": describe(fine_tune, "fine_tune"),
-            "budget": budget,
-            "cost_aware": cost_aware,
-            **limits,
-            "rank_batches": rank_batches,
-            "max_accuracy_drop": max_accuracy_drop,
-            "seed": seed,
+        settings = plan.described() | {
             "starting_weights": digest_of(model),
             "train_data": digest_of_data(train_loader, "train_loader"),
             "val_data": digest_of_data(val_loader, "val_loader"),
@@ -217,84 +222,107 @@ def prune(
     if checkpoint is not None and checkpoint.is_file():
         run = resume(checkpoint, settings, model, example_inputs)
     else:
-        start, original = time.perf_counter(), copy.deepcopy(model)
-        accuracy = evaluate(original, val_loader).accuracy
-        row = {"iteration": 0, "removed": 0} | ranked_by(criterion, None)
-        row |= left(original, layers, example_inputs)
-        row |= {"latency": 1.0} if budget == "latency" else {}
-        row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
-        run = Run(original, [row | {"seconds": time.perf_counter() - start}])
-    if budget == "latency":
-        unpruned = copy.deepcopy(model)
-        plain_layout(unpruned)
+        run = _begun(plan, model, val_loader, layers, example_inputs)
     if report is not None:
         report(run.model, run.rows)
     try:
-        while not run.stopped:
-            start, iteration = time.perf_counter(), len(run.rows)
-            torch.manual_seed(mixed_seed(seed, iteration))
-            chosen = criterion_at(criterion, _removed(run, budget))
-            ranking = rank(
-                run.model,
-                train_loader,
-                chosen,
-                batches=rank_batches,
-                normalize=normalize,
-                progress=progress,
-            )
-            if cost_aware:
-                ranking = per_saving(ranking, run.model, example_inputs, budget)
-            most, goal = removable(ranking, **limits).groups, ratio
-            if per_iteration >= 1:
-                most = min(int(per_iteration), most)
-            else:
-                goal = min(ratio, iteration * per_iteration + 1e-9)
-            count = enough(run, ranking, most, limits, example_inputs, budget, goal)
-            if not count:
-                run.stopped = "floor"
-                break
-            selection = select(ranking, count, **limits)
-            smaller = rebuild(run.model, example_inputs, selection)
-            before = after = evaluate(smaller, val_loader).accuracy
-            if fine_tune is not None:
-                _tune(smaller, train_loader, fine_tune, progress)
-                after = evaluate(smaller, val_loader).accuracy
-            plain_layout(smaller)
-            row = {"iteration": iteration, "removed": selection.filters}
-            row |= ranked_by(criterion, chosen) | left(smaller, layers, example_inputs)
-            if budget == "latency":
-                row["latency"] = relative_latency(smaller, unpruned, example_inputs[:1])
-            row |= {"accuracy_before": before, "accuracy_after": after}
-            run.rows.append(row | {"seconds": time.perf_counter() - start})
-            run.removed.append(selection)
-            say(_line(run.rows[-1]), progress)
-            drop = run.rows[0]["accuracy_after"] - after
-            if max_accuracy_drop is not None and drop > max_accuracy_drop:
-                run.stopped = "accuracy"
-            else:
-                run.model = smaller
-                run.rebuilt = iteration
-                if _removed(run, budget) >= ratio - 1e-9:
-                    run.stopped = "ratio"
+        for _ in iterations(plan, run, model, train_loader, val_loader, progress=progress):
             if checkpoint is not None:
                 run.write(checkpoint, settings)
-            if report is not None and run.rebuilt == iteration:
+            if report is not None and run.rebuilt == run.rows[-1]["iteration"]:
                 report(run.model, run.rows)
     except KeyboardInterrupt as error:
         message = f"pruning was interrupted in iteration {len(run.rows)}"
         raise Interrupted(message, _history(run, layers)) from error
     if run.stopped == "floor":
-        fixed = ", ".join(f"{name}={value}" for name, value in limits.items())
+        fixed = ", ".join(f"{name}={value}" for name, value in plan.limits.items())
         warnings.warn(
-            f"pruning ended at {_removed(run, budget):.1%} of {budget}, before the {ratio:.1%} "
+            f"pruning ended at {run.share_removed(budget):.1%} of {budget}, before the {ratio:.1%} "
             f"asked for: no more can be removed with {fixed}",
             stacklevel=3,  # past the check of the arguments
         )
     return _history(run, layers)
 
 
-def _removed(run: Run, budget: Budget) -> float:
-    return 1 - run.rows[-1][budget] / run.rows[0][budget]
+def iterations(
+    plan: Plan,
+    run: Run,
+    original: nn.Module,
+    train_loader: Batches,
+    val_loader: Batches,
+    *,
+    progress: bool = False,
+) -> Iterator[Run]:
+    """Go on with a run, an iteration at a time, and give it after each.
+
+    Parameters
+    ----------
+    run
+        Changed in place. It ends with ``run.stopped``.
+    original
+        The network before pruning, which latencies are compared with.
+    """
+    example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(original))
+    layers = ranked_layers(trace(original, example_inputs))
+    if plan.budget == "latency":
+        original = copy.deepcopy(original)
+        plain_layout(original)
+    while not run.stopped:
+        start, iteration = time.perf_counter(), len(run.rows)
+        torch.manual_seed(mixed_seed(plan.seed, iteration))
+        chosen = criterion_at(plan.criterion, run.share_removed(plan.budget))
+        graph = trace(run.model, example_inputs)
+        ranking = rank(
+            run.model,
+            train_loader,
+            chosen,
+            batches=plan.rank_batches,
+            normalize=plan.normalize,
+            graph=graph,
+            progress=progress,
+        )
+        if plan.cost_aware:
+            ranking = per_saving(ranking, run.model, example_inputs, plan.budget)
+        count = enough(run, ranking, plan, example_inputs, iteration)
+        if not count:
+            run.stopped = "floor"
+            return
+        selection = select(ranking, count, **plan.limits)
+        smaller = rebuild(run.model, graph, selection)
+        before = after = evaluate(smaller, val_loader).accuracy
+        if plan.fine_tune is not None:
+            _tune(smaller, train_loader, plan.fine_tune, progress)
+            after = evaluate(smaller, val_loader).accuracy
+        plain_layout(smaller)
+        row = {"iteration": iteration, "removed": selection.filters}
+        row |= ranked_by(plan.criterion, chosen) | left(smaller, layers, example_inputs)
+        if plan.budget == "latency":
+            row["latency"] = relative_latency(smaller, original, example_inputs[:1])
+        row |= {"accuracy_before": before, "accuracy_after": after}
+        run.rows.append(row | {"seconds": time.perf_counter() - start})
+        run.removed.append(selection)
+        say(_line(run.rows[-1]), progress)
+        drop = run.rows[0]["accuracy_after"] - after
+        if plan.max_accuracy_drop is not None and drop > plan.max_accuracy_drop:
+            run.stopped = "accuracy"
+        else:
+            run.model, run.rebuilt = smaller, iteration
+            if reached(run.share_removed(plan.budget), plan.ratio):
+                run.stopped = "ratio"
+        yield run
+
+
+def _begun(
+    plan: Plan, model: nn.Module, val_loader: Batches, layers: list[str], example_inputs: Tensor
+) -> Run:
+    """A run before its first iteration: row 0 is the network as it is given."""
+    start, original = time.perf_counter(), copy.deepcopy(model)
+    accuracy = evaluate(original, val_loader).accuracy
+    row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
+    row |= left(original, layers, example_inputs)
+    row |= {"latency": 1.0} if plan.budget == "latency" else {}
+    row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
+    return Run(original, [row | {"seconds": time.perf_counter() - start}])
 
 
 def _history(run: Run, layers: list[str]) -> PruningHistory:

@@ -16,6 +16,19 @@ from prunekit.storage.fingerprints import describe
 Criteria = AnyCriterion | Sequence[tuple[float, AnyCriterion]]
 
 
+def reached(share: float, goal: float) -> bool:
+    """Whether a share computed from counts is as large as a goal, rounding aside.
+
+    Examples
+    --------
+    >>> 1 - 0.6 >= 0.4, reached(1 - 0.6, 0.4)
+    (True, True)
+    >>> 1 - 0.9 >= 0.1, reached(1 - 0.9, 0.1)
+    (False, True)
+    """
+    return share >= goal - 1e-9
+
+
 @checked(removed=partial(number, least=0, most=1))
 def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
     """The criterion that ranks once the share ``removed`` is gone of what a budget counts.
@@ -34,8 +47,7 @@ def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
     """
     if not is_schedule(criterion):
         return criterion
-    # A share computed as 1 - 0.6 must still be 0.4.
-    begun = [chosen for start, chosen in stages(criterion) if start <= removed + 5e-7]
+    begun = [chosen for start, chosen in stages(criterion) if reached(removed, start)]
     return begun[-1]
 
 

@@ -154,8 +154,10 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     pruning, finish = settings["prune"] or {}, settings["finish"] or {}
     _refuse_unknown(settings["train"] or {}, FIT, path)
     _refuse_unknown(pruning, PRUNE, path)
-    if pruning and (missing := {"criterion", "ratio", "per_iteration", "fine_tune"} - set(pruning)):
+    if pruning and (missing := {"criterion", "ratio", "fine_tune"} - set(pruning)):
         raise ValueError(f"{path}: prune must say {', '.join(sorted(missing))}")
+    if pruning and len({"per_iteration", "share_per_iteration"} & set(pruning)) != 1:
+        raise ValueError(f"{path}: prune must say per_iteration or share_per_iteration")
     _refuse_unknown(finish, {"ratios", "fine_tune"}, path)
     if beyond := [ratio for ratio in finish.get("ratios", ()) if ratio > pruning.get("ratio", 0)]:
         raise ValueError(f"{path}: finish asks for ratios that prune never reaches: {beyond}")

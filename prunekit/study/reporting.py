@@ -24,7 +24,7 @@ from prunekit.measure import profile
 from prunekit.pruning import prune
 from prunekit.pruning.budgets import left
 from prunekit.pruning.checkpoint import mixed_seed
-from prunekit.pruning.loop import FineTune
+from prunekit.pruning.plan import FineTune
 from prunekit.pruning.schedule import criterion_at
 from prunekit.storage import load, save
 from prunekit.storage.files import replacing, write_json

@@ -18,9 +18,9 @@ from matplotlib.path import Path
 from torch import Tensor, nn
 
 from prunekit.book.plots.style import PALETTE
+from prunekit.book.steps import Step, channel_steps
 from prunekit.channels import trace
 from prunekit.channels.labels import MUST_STAY
-from prunekit.book.steps import Step, channel_steps
 
 COLOURS = tuple(colour for colour in PALETTE if colour != "#000000")
 STAYS, PALE = "0.8", "0.93"

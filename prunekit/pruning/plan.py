@@ -1,0 +1,88 @@
+"""The settings of a pruning run, and what they ask of an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from prunekit.checks.batches import Batches
+from prunekit.checks.settings import Budget, Normalizer
+from prunekit.criteria.ranking import lookup
+from prunekit.pruning.schedule import Criteria, criterion_at, described
+from prunekit.storage.fingerprints import describe
+
+FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
+#: Budgets whose units have a price in tensors.
+PRICED = ("parameters", "macs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run prunes; each setting as for :func:`prunekit.prune`.
+
+    Raises
+    ------
+    ValueError
+        Settings that each may be, but not together, or a criterion that does
+        not exist.
+    """
+
+    criterion: Criteria
+    ratio: float
+    per_iteration: int | None
+    share_per_iteration: float | None
+    normalize: Normalizer
+    fine_tune: FineTune
+    budget: Budget
+    cost_aware: bool
+    min_filters: int
+    exclude: tuple[str, ...]
+    round_to: int | None
+    rank_batches: int | None
+    max_accuracy_drop: float | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        lookup(criterion_at(self.criterion, 0))
+        if self.budget == "latency" and self.share_per_iteration is not None:
+            raise ValueError(
+                "a share of latency an iteration cannot be planned: give a number of groups"
+            )
+        if self.cost_aware and self.budget not in PRICED:
+            raise ValueError(
+                f"cost_aware needs a budget in parameters or macs, not in {self.budget}: it asks "
+                "what each filter saves of it"
+            )
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What a selection may take, as arguments of :func:`prunekit.select`."""
+        return {
+            "min_filters": self.min_filters,
+            "exclude": list(self.exclude),
+            "round_to": self.round_to,
+        }
+
+    def most(self, removable: int) -> int:
+        """How many groups an iteration may take, of those that can go."""
+        return removable if self.per_iteration is None else min(self.per_iteration, removable)
+
+    def goal(self, iteration: int) -> float:
+        """The share of the budget that is to be gone after an iteration."""
+        if self.share_per_iteration is None:
+            return self.ratio
+        return min(self.ratio, iteration * self.share_per_iteration + 1e-9)
+
+    def described(self) -> dict[str, Any]:
+        """All settings as JSON, the same in every process."""
+        return {
+            "criterion": described(self.criterion),
+            "fine_tune": describe(self.fine_tune, "fine_tune"),
+        } | {
+            name: describe(value, name)
+            for name, value in vars(self).items()
+            if name not in ("criterion", "fine_tune")
+        }
