@@ -185,7 +185,7 @@ def test_a_graph_that_is_at_hand_is_not_traced_again(noise, monkeypatch):
         (prunekit.rebuild, (small, graph, remove)),
         (prunekit.mask, (nn.Conv2d(3, 4, 3), graph, {})),
     ):
-        with pytest.raises(ValueError, match="of another network than the model.*trace"):
+        with pytest.raises(ValueError, match=r"of another network than the model.*trace"):
             function(*arguments)
     with pytest.raises(ValueError, match="of another network than the model"):
         prunekit.rank(small, noise, "weight_l1", graph=graph)

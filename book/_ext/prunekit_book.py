@@ -17,7 +17,10 @@ from sphinx.errors import ExtensionError
 
 PROFILES = ("smoke", "quick", "full")
 # Outputs depend on all of these, and the execution cache itself looks at code cells alone.
-INPUTS = ("prunekit/**/*.py", "prunekit/**/*.js", "book/results/**/*", "constraints.txt")
+INPUTS = (
+    *("prunekit/**/*.py", "prunekit/**/*.js", "notebooks/quizzes/*.json"),
+    *("book/results/**/*", "constraints.txt"),
+)
 
 
 def configure(app: Sphinx, config: Config) -> None:

@@ -76,6 +76,19 @@ class Chapter:
         """The value for this chapter's profile."""
         return {"smoke": smoke, "quick": quick, "full": full}[self.profile]
 
+    @staticmethod
+    def quiz(name: str) -> list[dict[str, Any]]:
+        """The questions of a chapter, as jupyterquiz takes them, from beside the notebooks.
+
+        Examples
+        --------
+        >>> Chapter.quiz("01_why_prune")[0]["type"]
+        'numeric'
+        """
+        return json.loads(
+            (BOOK.parent / "notebooks" / "quizzes" / f"{name}.json").read_text("utf-8")
+        )
+
     def loader(
         self,
         part: str,

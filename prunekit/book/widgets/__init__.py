@@ -1,1 +1,1 @@
-"""Things to move with the mouse: one module a chapter."""
+"""Interactive widgets: one module a chapter."""
