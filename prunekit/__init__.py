@@ -1,20 +1,30 @@
 """Filter pruning of convolutional networks: rank, select, rebuild."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.criteria import rank, rank_all
+from prunekit.errors import PrunekitError
 from prunekit.measure import Latency, Profile, compare, latency, peak_memory, profile
 from prunekit.pruning import PruningHistory, prune
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
 from prunekit.surgery import mask, rebuild
 
+try:
+    __version__ = version("prunekit")
+except PackageNotFoundError:  # a checkout that is run without being installed
+    __version__ = "0+unknown"
+
 __all__ = [
     "ChannelGraph",
     "Latency",
     "Profile",
+    "PrunekitError",
     "PruningHistory",
     "Selection",
     "TraceError",
+    "__version__",
     "compare",
     "latency",
     "load",

@@ -23,7 +23,6 @@ from prunekit.deploy import (
     unpack,
 )
 from prunekit.deploy.engines import executorch_engine, onnx_engine
-from prunekit.deploy.extras import need
 from prunekit.deploy.layers import layer_times
 
 for package in ("onnx", "onnxscript", "onnxruntime", "executorch", "cv2"):
@@ -41,19 +40,6 @@ def archive(tmp_path_factory) -> Path:
 @pytest.fixture
 def unpacked(archive, tmp_path) -> Path:
     return unpack(archive, tmp_path)[0]
-
-
-def test_missing_package_names_the_extra():
-    with pytest.raises(ImportError, match=r"pip install prunekit\[deploy\]"):
-        need("prunekit_is_not_called_this")
-
-
-def test_broken_package_is_not_called_missing(tmp_path, monkeypatch):
-    (tmp_path / "half_there.py").write_text("import prunekit_needs_this_too")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="prunekit_needs_this_too") as caught:
-        need("half_there")
-    assert "deploy" not in str(caught.value)
 
 
 def test_onnx_file_gives_the_outputs_of_the_model(tmp_path):

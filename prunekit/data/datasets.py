@@ -13,6 +13,7 @@ from torchvision.datasets import CIFAR10
 
 from prunekit.data.folders import decode_once, images_by_part
 from prunekit.data.images import ImageSet, refuse_unless_bool, sha256_of, whole
+from prunekit.extras import need
 
 BUILT_IN = ("cifar10", "digits")
 DIGITS_NOTICE = (
@@ -125,6 +126,9 @@ def load_dataset(
     ------
     FileNotFoundError
         The folder does not exist or has no ``train`` and ``test``.
+    ImportError
+        The digits were asked for, or are to take the place of CIFAR-10, and
+        scikit-learn is not installed (extra ``digits``).
     NotADirectoryError
         A file stands where a folder should.
     OSError
@@ -253,13 +257,17 @@ def _cifar10(val_fraction: float, seed: int, *, download: bool, stand_in: bool) 
         raise FileNotFoundError(
             f"CIFAR-10 is not under {root}. Set PRUNEKIT_DATA to a folder that holds it."
         )
-    return _digits(val_fraction, seed, notice=DIGITS_NOTICE)
+    try:
+        return _digits(val_fraction, seed, notice=DIGITS_NOTICE)
+    except ImportError as error:
+        raise ImportError(
+            f"CIFAR-10 is not under {root}, and the digits that would take its place cannot be "
+            f"loaded: {error}, or set PRUNEKIT_DATA to a folder that holds CIFAR-10"
+        ) from error
 
 
 def _digits(val_fraction: float, seed: int, notice: str = "") -> Dataset:
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
+    raw = need("sklearn.datasets", "digits").load_digits()
     grey = torch.from_numpy(raw.images).float().unsqueeze(1) / 16
     large = F.interpolate(grey, size=(32, 32), mode="bilinear").clamp(0, 1)
     everything = ImageSet(

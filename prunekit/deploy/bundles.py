@@ -23,6 +23,7 @@ from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
 from prunekit.deploy.toolchain import build_runner, needed_glibc
+from prunekit.errors import PrunekitError
 from prunekit.storage.files import replacing, write_json
 
 #: Largest difference of a score allowed on another machine, where it is not by size of the scores.
@@ -30,7 +31,7 @@ TOLERANCE = {"onnx": {"fp32": 1e-4}, "executorch": {"fp32": 1e-4, "int8": 0.0}}
 ONNX_INT8_SHARE = 0.05
 
 
-class BundleError(RuntimeError):
+class BundleError(PrunekitError, RuntimeError):
     """An archive is no bundle of this library's, or cannot be run; the message says why."""
 
 

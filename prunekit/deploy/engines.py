@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from prunekit.checks.batches import Batches
-from prunekit.deploy.extras import need
+from prunekit.extras import need
 
 #: float32 images of shape (batch, 3, height, width) to float32 scores of shape (batch, classes)
 Engine = Callable[[np.ndarray], np.ndarray]
@@ -40,7 +40,7 @@ def onnx_engine(path: str | Path, threads: int = 1) -> Engine:
 
 def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None = None):
     """An ONNX Runtime session on so many threads, which writes a profile if a prefix is given."""
-    ort = need("onnxruntime")
+    ort = need("onnxruntime", "deploy")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -53,7 +53,7 @@ def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None 
 
 def executorch_engine(path: str | Path, threads: int = 1) -> Engine:
     """ExecuTorch. All programs of a process share one pool: the last count of threads holds."""
-    need("executorch")
+    need("executorch", "deploy")
     with _silent_stderr():
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime

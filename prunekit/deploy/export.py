@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.deploy.engines import Engine, executorch_engine, onnx_engine
-from prunekit.deploy.extras import need
+from prunekit.errors import PrunekitError
 from prunekit.execution import evaluation_mode
+from prunekit.extras import need
 from prunekit.storage.files import replacing
 
 TOLERANCE = {None: 1e-4, "int8": 0.25}
 INPUT, OUTPUT = "image", "scores"
 
 
-class ExportError(RuntimeError):
+class ExportError(PrunekitError, RuntimeError):
     """A file could not be written, or it does not compute what the model computes."""
 
 
@@ -82,8 +83,8 @@ def export_onnx(
     (True, True)
     """
     _check_arguments(example_inputs, quantize, calibration)
-    need("onnxscript")
-    need("onnxruntime")
+    need("onnxscript", "deploy")
+    need("onnxruntime", "deploy")
     with replacing(path) as temporary, _prepared(model), _quiet():
         with _failures_named(model, path):
             program = torch.onnx.export(
@@ -130,7 +131,7 @@ def export_executorch(
     """
     _check_arguments(example_inputs, quantize, calibration)
     with _quiet():
-        need("executorch.exir")
+        need("executorch.exir", "deploy")
     with replacing(path) as temporary, _prepared(model), _quiet():
         with _failures_named(model, path):
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import (

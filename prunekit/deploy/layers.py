@@ -13,7 +13,7 @@ from torch import nn
 
 from prunekit.deploy.engines import onnx_session
 from prunekit.deploy.export import INPUT
-from prunekit.deploy.extras import need
+from prunekit.extras import need
 from prunekit.measure import profile
 
 
@@ -83,7 +83,7 @@ def _convolutions(path: str | Path) -> dict[str, int]:
     model calls its layers; ONNX Runtime may run them in another. A fused node
     keeps the name of the convolution or gets that of the activation's output.
     """
-    graph = need("onnx").load(str(path)).graph
+    graph = need("onnx", "deploy").load(str(path)).graph
     names = {}
     for number, node in enumerate(n for n in graph.node if n.op_type == "Conv"):
         after = [n for n in graph.node if n.op_type == "Relu" and n.input[0] == node.output[0]]

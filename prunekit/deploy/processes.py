@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from prunekit.errors import PrunekitError
+
 #: What a program may write to each of its two outputs.
 OUTPUT_BYTES = 4 << 20
 #: Seconds a program gets where nobody says otherwise.
 TIME_LIMIT = 600.0
 
 
-class Stopped(RuntimeError):
+class Stopped(PrunekitError, RuntimeError):
     """A program was ended, with all it had started: it took too long, or wrote too much."""
 
 

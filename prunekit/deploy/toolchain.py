@@ -21,7 +21,8 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-from prunekit.deploy.extras import need
+from prunekit.errors import PrunekitError
+from prunekit.extras import need
 from prunekit.storage.files import replacing
 
 SOURCES = Path(__file__).parent / "board"
@@ -62,7 +63,7 @@ PACKAGES = {
 }
 
 
-class ToolError(RuntimeError):
+class ToolError(PrunekitError, RuntimeError):
     """A compiler, emulator or download that is needed is not there; the message says which."""
 
 
@@ -205,7 +206,7 @@ def cache() -> Path:
 
 def _executorch(machine: str) -> Path:
     """The ``executorch`` package for a machine: the installed one, or one from its wheel."""
-    package = Path(next(iter(need("executorch").__path__)))
+    package = Path(next(iter(need("executorch", "deploy").__path__)))
     if machine == platform.machine():
         return package
     version = metadata.version("executorch").partition("+")[0]

@@ -1,4 +1,4 @@
-"""The packages that only deployment needs, asked for by name."""
+"""Packages that only a part of the library needs, asked for by name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from importlib import import_module
 from types import ModuleType
 
 
-def need(module: str) -> ModuleType:
-    """Import a package of the ``deploy`` extra.
+def need(module: str, extra: str) -> ModuleType:
+    """Import a module of a package that the extra of that name brings.
 
     Raises
     ------
@@ -16,7 +16,7 @@ def need(module: str) -> ModuleType:
 
     Examples
     --------
-    >>> need("json").dumps([1])
+    >>> need("json", "deploy").dumps([1])
     '[1]'
     """
     try:
@@ -26,5 +26,5 @@ def need(module: str) -> ModuleType:
         if error.name != module.partition(".")[0]:
             raise
         raise ImportError(
-            f"{error.name} is not installed: pip install prunekit[deploy]", name=error.name
+            f"{error.name} is not installed: pip install 'prunekit[{extra}]'", name=error.name
         ) from error
