@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -15,8 +16,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import prunekit
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+BOOK = re.sub(r"^https://github.com/([^/]+)/", r"https://\1.github.io/", REPOSITORY) + "/"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -71,7 +76,7 @@ def test_library_imports_nothing_from_the_extras():
         for module, owners in metadata.packages_distributions().items()
         if {canonicalize_name(owner) for owner in owners} & (extra - needed)
     )
-    assert "matplotlib" in blocked and "ipywidgets" in blocked and "sphinx" in blocked
+    assert {"matplotlib", "ipywidgets", "sklearn", "sphinx"} <= {*blocked}
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import prunekit"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -114,14 +119,71 @@ def test_ruff_finds_nothing():
         assert done.returncode == 0, done.stdout
 
 
-def test_repository_name_stands_in_one_place():
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    name = url.removeprefix("https://github.com/")
-    pattern = re.compile(rf"github\.com/{re.escape(name)}\b|github/{re.escape(name)}\b")
+def test_addresses_are_those_of_the_repository():
+    """Where it is named beside _config.yml: a new home needs these changed too."""
+    owner, name = REPOSITORY.removeprefix("https://github.com/").split("/")
+    named = re.compile(rf"github(?:\.com)?/{owner}/{name}\b|{owner}\.github\.io/{name}\b")
     places = {
         path.relative_to(ROOT).as_posix()
         for path in committed_files()
         if path.suffix not in {".ipynb", ".png", ".safetensors"}
-        and pattern.search(path.read_text(errors="replace"))
+        and named.search(path.read_text(errors="replace"))
     }
-    assert places == {"_config.yml"}
+    assert places == {
+        ".github/ISSUE_TEMPLATE/config.yml",
+        "CITATION.cff",
+        "README.md",
+        "_config.yml",
+        "pyproject.toml",
+    }
+
+
+def test_project_urls_lead_to_the_repository_and_the_book():
+    urls = PROJECT["urls"]
+    assert set(urls) >= {"Documentation", "Source", "Issues", "Changelog"}
+    for title, url in urls.items():
+        expected = BOOK if title == "Documentation" else REPOSITORY
+        assert url.startswith(expected), f"{title} = {url}"
+    assert BOOK in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    assert (citation["repository-code"], citation["url"]) == (REPOSITORY, BOOK)
+    assert [author["name"] for author in citation["authors"]] == [
+        author["name"] for author in PROJECT["authors"]
+    ]
+
+
+def test_version_is_that_of_pyproject_and_unknown_where_nothing_is_installed(monkeypatch):
+    assert prunekit.__version__ == PROJECT["version"]
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "version", absent)
+        assert importlib.reload(prunekit).__version__ == "0+unknown"
+    assert importlib.reload(prunekit).__version__ == PROJECT["version"]
+
+
+def test_pre_commit_runs_what_the_tests_run_at_the_same_versions():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    pinned = {
+        requirement.name: str(requirement.specifier).removeprefix("==")
+        for requirement in map(Requirement, PROJECT["optional-dependencies"]["test"])
+    }
+    found = {}
+    for repository in hooks:
+        tool = repository["repo"].rpartition("/")[2].removesuffix("-pre-commit")
+        found[tool] = repository["rev"].removeprefix("v")
+    assert found == {tool: pinned[tool] for tool in ("ruff", "nbstripout", "codespell")}
+
+
+def test_spelling():
+    names = [str(path.relative_to(ROOT)) for path in committed_files()]
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,12 +20,10 @@ dependencies:
 """
 
 
-def requirements(
-    project: dict, extras: tuple[str, ...] = ("plots", "deploy", "study", "book", "test")
-) -> list[str]:
-    """List the project's own requirements and those of its extras, each once."""
-    optional = project["optional-dependencies"]
-    listed = project["dependencies"] + [r for extra in extras for r in optional[extra]]
+def requirements(project: dict) -> list[str]:
+    """List the project's own requirements and those of all its extras, each once."""
+    optional = project["optional-dependencies"].values()
+    listed = project["dependencies"] + [r for extra in optional for r in extra]
     return [r for r in dict.fromkeys(listed) if not r.startswith(project["name"] + "[")]
 
 
