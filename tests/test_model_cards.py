@@ -1,0 +1,83 @@
+"""Every network that is shipped says where it comes from, and under which terms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book"))
+import model_cards  # noqa: E402
+
+if not (ROOT / ".git").exists():
+    pytest.skip("which networks are shipped is known from git", allow_module_level=True)
+
+SHIPPED = model_cards.shipped()
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    """Results that are not the book's: a network fine-tuned from one of which nothing is known."""
+    monkeypatch.setattr(model_cards, "RESULTS", tmp_path)
+    record = json.loads(
+        (ROOT / "book/results/squeezenet_cifar10/fine_tuned/provenance.json").read_text("utf-8")
+    )
+    folder = tmp_path / "study" / "from_elsewhere"
+    folder.mkdir(parents=True)
+    (folder / "provenance.json").write_text(json.dumps(record | {"weights": "a friend's"}))
+    return tmp_path
+
+
+def test_page_is_current():
+    assert model_cards.PAGE.read_text("utf-8") == model_cards.page(), (
+        "run `python book/model_cards.py`"
+    )
+
+
+def test_weights_in_the_repository_all_have_a_card():
+    page = model_cards.PAGE.read_text("utf-8")
+    assert SHIPPED
+    for name in SHIPPED:
+        assert f"\n## {name}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("squeezenet_cifar10/scratch", ["random"]),
+        ("resnet20/resnet20-seed0", ["resnet20"]),
+        ("squeezenet_cifar10/fine_tuned", [model_cards.IMAGENET[1]]),
+        (
+            "squeezenet_cifar10/combined_90",
+            ["squeezenet_cifar10/fine_tuned", model_cards.IMAGENET[1]],
+        ),
+        ("best/best-seed0", ["squeezenet_cifar10/fine_tuned", model_cards.IMAGENET[1]]),
+    ],
+)
+def test_lineage_leads_back_to_weights_that_are_no_result(name, expected):
+    assert model_cards.lineage(name) == expected
+
+
+def test_heirs_of_imagenet_refer_to_its_notice_and_others_do_not():
+    for name in SHIPPED:
+        heir = model_cards.lineage(name)[-1] in model_cards.IMAGENET
+        assert ("see the notice" in model_cards.card(name)) == heir, name
+    assert "BSD LICENSE" in model_cards.page()
+
+
+def test_card_says_what_was_recorded():
+    card = model_cards.card("squeezenet_cifar10/combined_90")
+    folder = ROOT / "book" / "results" / "squeezenet_cifar10" / "combined_90"
+    record = json.loads((folder / "provenance.json").read_text("utf-8"))
+    for fact in (record["commit"], record["command"], record["data_sha256"]):
+        assert fact in card
+    assert f"{record['test_accuracy']:.2%}" in card
+
+
+@pytest.mark.usefixtures("results")
+def test_weights_of_unknown_origin_get_no_card():
+    with pytest.raises(ValueError, match='study/from_elsewhere began with "a friend\'s"'):
+        model_cards.card("study/from_elsewhere")
