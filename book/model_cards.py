@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 import prunekit
-from prunekit.files import replacing
+from prunekit.storage.files import replacing
 from prunekit.study.recorded import PROVENANCE
 from prunekit.study.work import FRESH, MODEL
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: From the ground up. A room imports from those before it and from nothing else.
 ROOMS = (
-    *("errors", "checks", "execution", "progress", "losses"),
+    *("errors", "extras", "checks", "execution", "progress", "losses"),
     *("channels", "surgery", "selection", "models", "storage", "data"),
     *("measure", "criteria", "training", "pruning"),
     *("deploy", "study", "book"),

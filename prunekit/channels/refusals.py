@@ -11,11 +11,12 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from prunekit.channels import rules
+from prunekit.errors import PrunekitError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
-class TraceError(ValueError):
+class TraceError(PrunekitError, ValueError):
     """The network cannot be traced; the message names the module and what to do."""
 
 
