@@ -14,7 +14,7 @@ from networks import Shuffle
 from torch import nn
 
 import prunekit
-from prunekit.book.plots.labels import colour_of, flow_figure, slices_figure
+from prunekit.book.plots.labels import flow_figure, group_colour, slices_figure
 from prunekit.book.steps import channel_steps
 from prunekit.models import BasicBlock, Fire, InvertedResidual
 
@@ -80,7 +80,7 @@ def lines(figure) -> list[PathPatch]:
 
 def is_of(patch, group: int) -> bool:
     colour = patch.get_edgecolor() if isinstance(patch, PathPatch) else patch.get_facecolor()
-    return colour[:3] == pytest.approx(to_rgb(colour_of(group)))
+    return colour[:3] == pytest.approx(to_rgb(group_colour(group)))
 
 
 @pytest.mark.parametrize("model", NETWORKS.values(), ids=NETWORKS)
@@ -156,5 +156,5 @@ def test_a_group_that_is_not_there_is_refused():
 
 
 def test_neighbouring_groups_never_share_a_colour():
-    colours = [to_rgb(colour_of(group)) for group in range(15)]
+    colours = [to_rgb(group_colour(group)) for group in range(15)]
     assert len(set(colours)) == 15

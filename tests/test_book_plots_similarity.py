@@ -9,8 +9,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from prunekit.book.plots import similarity as plots
+from prunekit.book.plots.criteria import colour_of
 from prunekit.book.plots.study import budget_curves
-from prunekit.book.plots.style import CRITERION_COLOURS
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out
@@ -104,7 +104,7 @@ def test_bars_of_a_schedule_meet_at_the_switch():
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in figure.axes[0].patches]
     assert np.allclose(spans, [(0, 0.3), (0.3, 0.8), (0, 0.8)])
     first, second, third = (to_hex(bar.get_facecolor()) for bar in figure.axes[0].patches)
-    assert first == third == CRITERION_COLOURS["taylor"].lower() != second
+    assert first == third == colour_of("taylor").lower() != second
 
 
 def test_a_study_lands_on_equal_macs_whatever_ranks(recorded):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from prunekit.book.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE, WIDTH, figure, panels
+from prunekit.book.readings import receptive_widths
 
 MARK, PADDING, OUTPUT, WINDOW = PALETTE[5], "0.88", PALETTE[2], PALETTE[1]
 
 
-def number_grids(arrays: Mapping[str, np.ndarray], *, marked: Sequence[np.ndarray] = ()) -> Figure:
+@figure
+def number_grids(arrays: Mapping[str, np.ndarray], *, marked: Sequence[np.ndarray] = ()) -> None:
     """Small arrays side by side as grids of numbers.
 
     Parameters
@@ -31,22 +34,20 @@ def number_grids(arrays: Mapping[str, np.ndarray], *, marked: Sequence[np.ndarra
     2
     """
     sides = [array.shape[1] for array in arrays.values()]
-    figure, panels = plt.subplots(
+    _, axs = plt.subplots(
         1,
         len(arrays),
         figsize=(0.5 * sum(sides) + 0.8 * len(sides), 0.5 * max(sides) + 0.5),
         width_ratios=sides,
         squeeze=False,
     )
-    for place, (axes, (title, array)) in enumerate(zip(panels[0], arrays.items(), strict=True)):
-        mask = marked[place] if marked else np.zeros(array.shape, dtype=bool)
-        colours = np.where(mask, MARK, "white")
-        _cells(axes, colours, array)
-        axes.set_title(title)
-    plt.close(figure)
-    return figure
+    masks = marked or [np.zeros(array.shape, dtype=bool) for array in arrays.values()]
+    for ax, (title, array), mask in zip(axs[0], arrays.items(), masks, strict=True):
+        _cells(ax, np.where(mask, MARK, "white"), array)
+        ax.set_title(title)
 
 
+@figure
 def convolution_step(
     image: np.ndarray,
     kernel: np.ndarray,
@@ -55,7 +56,7 @@ def convolution_step(
     stride: int,
     padding: int,
     position: tuple[int, int],
-) -> Figure:
+) -> None:
     """One position of the window: what it covers, what it is multiplied by, where the sum goes.
 
     Parameters
@@ -74,53 +75,32 @@ def convolution_step(
     if not (0 <= row < output.shape[0] and 0 <= column < output.shape[1]):
         raise IndexError(f"position {position} lies outside an output of shape {output.shape}")
     padded = np.pad(image, padding)
-    figure, panels = plt.subplots(
+    fig, axs = plt.subplots(
         1, 3, figsize=(9, 4.2), width_ratios=[padded.shape[1], kernel.shape[1], output.shape[1]]
     )
     colours = np.pad(np.full(image.shape, "white", dtype="<U9"), padding, constant_values=PADDING)
-    _cells(panels[0], colours, padded)
-    panels[0].set_title(f"image, padded by {padding}")
-    corner = (column * stride - 0.5, row * stride - 0.5)
-    panels[0].add_patch(
-        Rectangle(
-            corner,
-            kernel.shape[1],
-            kernel.shape[0],
-            fill=True,
-            facecolor=(*_rgb(WINDOW), 0.25),
-            edgecolor=WINDOW,
-            linewidth=3,
-        )
-    )
-    _cells(panels[1], np.full(kernel.shape, WINDOW), kernel, alpha=0.25)
-    panels[1].set_title("kernel")
+    _cells(axs[0], colours, padded)
+    axs[0].set_title(f"image, padded by {padding}")
+    _mark(axs[0], (row * stride, column * stride), kernel.shape, WINDOW)
+    _cells(axs[1], np.full(kernel.shape, WINDOW), kernel, alpha=0.25)
+    axs[1].set_title("kernel")
     done = np.arange(output.size).reshape(output.shape) <= row * output.shape[1] + column
-    _cells(panels[2], np.where(done, "white", PADDING), np.where(done, output, np.nan))
-    panels[2].add_patch(
-        Rectangle(
-            (column - 0.5, row - 0.5),
-            1,
-            1,
-            facecolor=(*_rgb(OUTPUT), 0.3),
-            edgecolor=OUTPUT,
-            linewidth=3,
-        )
-    )
-    panels[2].set_title("output")
+    _cells(axs[2], np.where(done, "white", PADDING), np.where(done, output, np.nan))
+    _mark(axs[2], (row, column), (1, 1), OUTPUT)
+    axs[2].set_title("output")
     window = padded[row * stride :, column * stride :][: kernel.shape[0], : kernel.shape[1]]
     terms = [
         f"{weight:g}·{value:g}"
         for weight, value in zip(kernel.ravel(), window.ravel(), strict=True)
         if weight
     ]
-    figure.supxlabel(
+    fig.supxlabel(
         f"{' + '.join(terms)} = {output[row, column]:g}".replace("+ -", "− ").replace("-", "−")
     )
-    plt.close(figure)
-    return figure
 
 
-def window_grid(side: int, settings: Sequence[tuple[int, int, int]]) -> Figure:
+@figure
+def window_grid(side: int, settings: Sequence[tuple[int, int, int]]) -> None:
     """Where the window stops, for several settings: the static twin of the explorer.
 
     Parameters
@@ -131,50 +111,30 @@ def window_grid(side: int, settings: Sequence[tuple[int, int, int]]) -> Figure:
         Triples (kernel size F, stride S, padding P). A dot marks the middle of every window;
         the first window is outlined. Cells no window reaches are hatched.
     """
-    columns = min(3, len(settings))
-    rows = -(-len(settings) // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(9, 3.1 * rows), squeeze=False)
-    for axes in panels.flat[len(settings) :]:
-        axes.remove()
-    for axes, (kernel, stride, padding) in zip(panels.flat, settings, strict=False):
+    _, axs = panels(len(settings), (3, 3.1), columns=3)
+    for ax, (kernel, stride, padding) in zip(axs.flat, settings, strict=False):
         padded = side + 2 * padding
         starts = np.arange(0, padded - kernel + 1, stride)
         colours = np.pad(
             np.full((side, side), "white", dtype="<U9"), padding, constant_values=PADDING
         )
-        _cells(axes, colours)
-        reached = starts[-1] + kernel
-        if reached < padded:
-            for corner, width, height in (
-                ((reached - 0.5, -0.5), padded - reached, padded),
-                ((-0.5, reached - 0.5), reached, padded - reached),
-            ):
-                axes.add_patch(
-                    Rectangle(
-                        corner, width, height, hatch="xxx", fill=False, edgecolor="0.6", linewidth=0
-                    )
-                )
-        axes.add_patch(
-            Rectangle(
-                (-0.5, -0.5),
-                kernel,
-                kernel,
-                facecolor=(*_rgb(WINDOW), 0.25),
-                edgecolor=WINDOW,
-                linewidth=2.5,
-            )
-        )
+        _cells(ax, colours)
+        if left := padded - starts[-1] - kernel:
+            edge, reached = padded - left - 0.5, padded - left
+            hatched = {"hatch": "xxx", "fill": False, "edgecolor": "0.6", "linewidth": 0}
+            ax.add_patch(Rectangle((edge, -0.5), left, padded, **hatched))
+            ax.add_patch(Rectangle((-0.5, edge), reached, left, **hatched))
+        _mark(ax, (0, 0), (kernel, kernel), WINDOW)
         middles = starts + (kernel - 1) / 2
-        axes.scatter(*np.meshgrid(middles, middles), color=OUTPUT, s=22, zorder=3)
-        axes.set_title(
+        ax.scatter(*np.meshgrid(middles, middles), color=OUTPUT, s=22, zorder=3)
+        ax.set_title(
             f"F = {kernel}, S = {stride}, P = {padding}\noutput {len(starts)} × {len(starts)}",
             fontsize=10,
         )
-    plt.close(figure)
-    return figure
 
 
-def image_strip(images: Mapping[str, np.ndarray], *, columns: int = 6) -> Figure:
+@figure
+def image_strip(images: Mapping[str, np.ndarray], *, columns: int = 6) -> None:
     """Pictures and maps in rows, each under its title.
 
     Parameters
@@ -183,32 +143,26 @@ def image_strip(images: Mapping[str, np.ndarray], *, columns: int = 6) -> Figure
         Titles and arrays of shape (height, width) or (height, width, 3). Maps with negative
         values are drawn with zero in the middle of a diverging scale.
     """
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure, panels = plt.subplots(
-        rows, columns, figsize=(9, 9 / columns * rows * 1.12), squeeze=False
-    )
-    for axes in panels.flat[len(images) :]:
-        axes.remove()
-    for axes, (title, image) in zip(panels.flat, images.items(), strict=False):
+    side = 9 / max(1, min(columns, len(images)))
+    _, axs = panels(len(images), (side, 1.12 * side), columns)
+    for ax, (title, image) in zip(axs.flat, images.items(), strict=False):
         if image.ndim == 2 and image.min() < 0:
             limit = np.abs(image).max()
-            axes.imshow(image, cmap="PuOr", vmin=-limit, vmax=limit)
+            ax.imshow(image, cmap="PuOr", vmin=-limit, vmax=limit)
         else:
-            axes.imshow(image, cmap="gray")
-        axes.set_title(title, fontsize=10)
-        axes.axis("off")
-    plt.close(figure)
-    return figure
+            ax.imshow(image, cmap="gray")
+        ax.set_title(title, fontsize=10)
+        ax.axis("off")
 
 
-def distributions(samples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+@figure
+def distributions(samples: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Histograms: one panel a key of the outer mapping, one outline a key of the inner."""
-    figure, panels = plt.subplots(1, len(samples), figsize=(9, 2.8), squeeze=False)
-    for axes, (title, groups) in zip(panels[0], samples.items(), strict=True):
+    _, axs = panels(len(samples), (WIDTH / max(1, len(samples)), 2.8))
+    for ax, (title, groups) in zip(axs[0], samples.items(), strict=True):
         edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), 50)
-        for colour, (label, values) in zip(PALETTE, groups.items(), strict=False):
-            axes.hist(
+        for colour, (label, values) in zip(cycle(PALETTE), groups.items(), strict=False):
+            ax.hist(
                 np.ravel(values),
                 edges,
                 density=True,
@@ -217,14 +171,13 @@ def distributions(samples: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
                 color=colour,
                 label=label,
             )
-        axes.set(title=title, yticks=[], xlabel="value")
-        axes.grid(visible=False)
-    panels[0][-1].legend()
-    plt.close(figure)
-    return figure
+        ax.set(title=title, yticks=[], xlabel="value")
+        ax.grid(visible=False)
+    axs[0][-1].legend()
 
 
-def receptive_field(layers: Sequence[tuple[str, int, int]]) -> Figure:
+@figure
+def receptive_field(layers: Sequence[tuple[str, int, int]]) -> None:
     """One output cell, and every cell below that can reach it, in one dimension.
 
     Parameters
@@ -232,17 +185,14 @@ def receptive_field(layers: Sequence[tuple[str, int, int]]) -> Figure:
     layers
         Triples (name, kernel size, stride), from the image upwards.
     """
-    reach = [1]
-    for _, kernel, stride in reversed(layers):
-        reach.append((reach[-1] - 1) * stride + kernel)
-    reach.reverse()
-    figure, axes = plt.subplots(figsize=(9, 0.9 + 0.8 * len(layers)))
+    reach = receptive_widths(layers)
+    _, ax = plt.subplots(figsize=(9, 0.9 + 0.8 * len(layers)))
     strides = np.cumprod([1, *(stride for _, _, stride in layers)])
     middle = (reach[0] - 1) / 2
     rows = []
     for level, (cells, step) in enumerate(zip(reach, strides, strict=True)):
         rows.append(middle + (np.arange(cells) - (cells - 1) / 2) * step)
-        axes.scatter(
+        ax.scatter(
             rows[level],
             np.full(cells, level),
             marker="s",
@@ -251,40 +201,41 @@ def receptive_field(layers: Sequence[tuple[str, int, int]]) -> Figure:
             color=OUTPUT if level == len(layers) else PALETTE[0],
         )
         name = "image" if level == 0 else layers[level - 1][0]
-        axes.text(-1.2, level, name, ha="right", va="center")
-        axes.text(reach[0] + 0.2, level, f"{cells} wide", va="center", color="0.35")
+        ax.text(-1.2, level, name, ha="right", va="center")
+        ax.text(reach[0] + 0.2, level, f"{cells} wide", va="center", color="0.35")
     for level, (_, kernel, stride) in enumerate(layers):
         for place, x in enumerate(rows[level + 1]):
             for below in rows[level][place * stride : place * stride + kernel]:
-                axes.plot([below, x], [level, level + 1], color="0.75", linewidth=0.8, zorder=1)
-    axes.set(xlim=(-1.2 - reach[0] / 4, reach[0] + reach[0] / 6), ylim=(-0.5, len(layers) + 0.5))
-    axes.axis("off")
-    plt.close(figure)
-    return figure
+                ax.plot([below, x], [level, level + 1], color="0.75", linewidth=0.8, zorder=1)
+    ax.set(xlim=(-1.2 - reach[0] / 4, reach[0] + reach[0] / 6), ylim=(-0.5, len(layers) + 0.5))
+    ax.axis("off")
+
+
+def _mark(ax: Axes, place: tuple[int, int], shape: tuple[int, ...], colour: str) -> None:
+    """A frame about cells, from the row and column ``place`` on."""
+    corner, (height, width) = (place[1] - 0.5, place[0] - 0.5), shape
+    face = to_rgba(colour, 0.25)
+    ax.add_patch(Rectangle(corner, width, height, facecolor=face, edgecolor=colour, linewidth=3))
 
 
 def _cells(
-    axes: Axes, colours: np.ndarray, numbers: np.ndarray | None = None, alpha: float = 1
+    ax: Axes, colours: np.ndarray, numbers: np.ndarray | None = None, alpha: float = 1
 ) -> None:
     """A grid of coloured cells, with a number in each where it is not NaN."""
     height, width = colours.shape
     for row, column in np.ndindex(height, width):
-        axes.add_patch(
+        ax.add_patch(
             Rectangle(
                 (column - 0.5, row - 0.5),
                 1,
                 1,
                 edgecolor="0.55",
                 linewidth=0.8,
-                facecolor=(*_rgb(colours[row, column]), alpha),
+                facecolor=to_rgba(colours[row, column], alpha),
             )
         )
         if numbers is not None and not np.isnan(numbers[row, column]):
             text = f"{numbers[row, column]:.3g}".replace("-", "−")
-            axes.text(column, row, text, ha="center", va="center", fontsize=10)
-    axes.set(xlim=(-0.7, width - 0.3), ylim=(height - 0.3, -0.7), aspect="equal", anchor="N")
-    axes.axis("off")
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    return plt.matplotlib.colors.to_rgb(colour)
+            ax.text(column, row, text, ha="center", va="center", fontsize=10)
+    ax.set(xlim=(-0.7, width - 0.3), ylim=(height - 0.3, -0.7), aspect="equal", anchor="N")
+    ax.axis("off")

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.patches import FancyArrowPatch
 
 from prunekit.book.plots.pruning import short_name
-from prunekit.book.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.style import (
+    MARKERS,
+    NEUTRAL,
+    PALETTE,
+    WIDTH,
+    box,
+    figure,
+    names_along,
+    percent,
+    side_by_side,
+)
+from prunekit.book.readings import stored
 
 ENGINE_LABELS = {
     "pytorch": "PyTorch",
@@ -20,7 +33,8 @@ ENGINE_LABELS = {
 }
 
 
-def way_to_a_board() -> Figure:
+@figure
+def way_to_a_board() -> None:
     """The steps from a module in Python to a program on a board."""
     boxes = [
         ("PyTorch module", "code and weights"),
@@ -30,20 +44,10 @@ def way_to_a_board() -> Figure:
         ("Board", "copy, verify,\nrun, compare"),
     ]
     arrows = ["export,\ncheck", "calibrate,\nmeasure", "pack", "ssh"]
-    fig, ax = plt.subplots(figsize=(9.4, 1.9), layout="constrained")
+    _, ax = plt.subplots(figsize=(9.4, 1.9))
     for place, (title, text) in enumerate(boxes):
         x = 2.9 * place
-        ax.add_patch(
-            FancyBboxPatch(
-                (x - 0.95, -0.55),
-                1.9,
-                1.1,
-                boxstyle="round,pad=0.08",
-                facecolor="white",
-                edgecolor=PALETTE[place in (3, 4)],
-                linewidth=2,
-            )
-        )
+        box(ax, x, 0, 1.9, 1.1, edgecolor=PALETTE[place in (3, 4)])
         ax.text(x, 0.27, title, ha="center", va="center", fontsize=9, weight="bold")
         ax.text(x, -0.2, text, ha="center", va="center", fontsize=7.5)
         if place < len(arrows):
@@ -52,149 +56,131 @@ def way_to_a_board() -> Figure:
             ax.text(x + 1.45, 0.85, arrows[place], ha="center", va="center", fontsize=8)
     ax.set(xlim=(-1.2, 12.8), ylim=(-0.8, 1.2), aspect="equal")
     ax.axis("off")
-    plt.close(fig)
-    return fig
 
 
-def rounding_line(scale: float, zero_point: int, bits: int = 8) -> Figure:
+@figure
+def rounding_line(scale: float, zero_point: int, bits: int = 8) -> None:
     """What affine quantisation to unsigned integers does to real numbers."""
     levels = 2**bits - 1
     low, high = -scale * zero_point, scale * (levels - zero_point)
     x = np.linspace(low - 0.25 * (high - low), high + 0.25 * (high - low), 800)
-    stored = np.clip(np.round(x / scale) + zero_point, 0, levels)
-    fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    _, ax = plt.subplots(figsize=(7, 3))
     ax.plot(x, x, "--", color=NEUTRAL, linewidth=1, label="the number itself")
-    ax.plot(x, (stored - zero_point) * scale, color=PALETTE[0], label=f"stored in {bits} bits")
+    ax.plot(x, stored(x, scale, zero_point, bits), color=PALETTE[0], label=f"stored in {bits} bits")
     ax.axvspan(x[0], low, color=PALETTE[1], alpha=0.12, linewidth=0)
     ax.axvspan(high, x[-1], color=PALETTE[1], alpha=0.12, linewidth=0, label="clipped")
     ax.set(xlabel="before", ylabel="after", xlim=(x[0], x[-1]))
-    ax.legend(loc="upper left", fontsize=8)
-    plt.close(fig)
-    return fig
+    ax.legend(loc="upper left")
 
 
-def size_and_accuracy(files: pd.DataFrame) -> Figure:
+@figure
+def size_and_accuracy(files: pd.DataFrame) -> None:
     """Bytes of each file, and accuracy of each, for original and pruned in float32 and int8.
 
     ``files`` has the columns ``model``, ``engine``, ``precision``, ``bytes``
     and ``accuracy``.
     """
-    stored = files[files["bytes"].notna()]
-    engines = list(dict.fromkeys(stored["engine"]))
-    forms = list(dict.fromkeys(zip(stored["model"], stored["precision"], strict=True)))
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), sharey=True, layout="constrained")
-    height = 0.8 / len(engines)
-    for number, engine in enumerate(engines):
-        rows = stored[stored["engine"] == engine].set_index(["model", "precision"]).loc[forms]
-        places = np.arange(len(forms)) + (number - (len(engines) - 1) / 2) * height
-        label = ENGINE_LABELS[engine]
-        left.barh(places, rows["bytes"].astype(float) / 1e3, height, color=PALETTE[number],
-                  label=label)  # fmt: skip
-        right.plot(rows["accuracy"].astype(float), places, "o", color=PALETTE[number], label=label)
-        for place, kilobytes in zip(places, rows["bytes"].astype(float) / 1e3, strict=True):
-            left.text(kilobytes, place, f" {kilobytes:,.0f}", va="center", fontsize=8)
-    left.set_yticks(range(len(forms)), [" ".join(form) for form in forms])
+    files = files[files["bytes"].notna()]
+    engines = list(dict.fromkeys(files["engine"]))
+    forms = list(dict.fromkeys(zip(files["model"], files["precision"], strict=True)))
+    _, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), sharey=True)
+    shifts, height = side_by_side(len(engines))
+    for engine, shift, colour in zip(engines, shifts, cycle(PALETTE), strict=False):
+        rows = files[files["engine"] == engine].set_index(["model", "precision"]).reindex(forms)
+        places, label = np.arange(len(forms)) + shift, ENGINE_LABELS.get(engine, engine)
+        kilobytes = rows["bytes"].astype(float) / 1e3
+        bars = left.barh(places, kilobytes, height, color=colour, label=label)
+        texts = ["" if np.isnan(size) else f"{size:,.0f}" for size in kilobytes]
+        left.bar_label(bars, texts, fontsize=8, padding=2)
+        right.plot(rows["accuracy"].astype(float), places, "o", color=colour, label=label)
+    names_along(left.yaxis, map(" ".join, forms))
     left.invert_yaxis()
     left.set(xlabel="size of the file (kB)")
     left.margins(x=0.12)
     right.set(xlabel="validation accuracy")
-    right.xaxis.set_major_formatter(PercentFormatter(1))
-    left.legend(fontsize=8)
-    plt.close(fig)
-    return fig
+    percent(right.xaxis)
+    left.legend()
 
 
-def savings(costs: pd.DataFrame) -> Figure:
+@figure
+def savings(costs: pd.DataFrame) -> None:
     """What is left of the time or the instructions, against what is left of the MACs.
 
     ``costs`` has the columns ``series``, ``macs_left`` and ``cost_left``
     (fractions of the original). On the diagonal every MAC saved is saved time.
     """
-    fig, ax = plt.subplots(figsize=(6.6, 4.2), layout="constrained")
+    _, ax = plt.subplots(figsize=(6.6, 4.2))
     ax.plot([0, 1], [0, 1], "--", color=NEUTRAL, linewidth=1, label="all that is saved arrives")
-    markers = "osD^vPX*"
-    for number, (name, rows) in enumerate(costs.groupby("series", sort=False)):
-        rows = rows.sort_values("macs_left")
-        ax.plot(rows["macs_left"], rows["cost_left"], marker=markers[number % len(markers)],
-                markersize=5, color=PALETTE[number % len(PALETTE)], label=name)  # fmt: skip
+    series = costs.groupby("series", sort=False)
+    for (name, rows), colour, marker in zip(series, cycle(PALETTE), cycle(MARKERS), strict=False):
+        line = {"color": colour, "marker": marker, "markersize": 5, "label": name}
+        ax.plot("macs_left", "cost_left", data=rows.sort_values("macs_left"), **line)
     ax.set(xlabel="MACs left", ylabel="cost left", xlim=(0, 1.03), ylim=(0, None))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(PercentFormatter(1))
-    ax.legend(fontsize=8)
-    plt.close(fig)
-    return fig
+    percent(ax.xaxis, ax.yaxis)
+    ax.legend()
 
 
-def before_and_after(table: pd.DataFrame) -> Figure:
+@figure
+def before_and_after(table: pd.DataFrame) -> None:
     """Original and pruned side by side, after figure 10.8 of the thesis: a panel for each unit.
 
     ``table`` has the columns ``unit``, ``where``, ``model`` and ``value``.
     """
     units = list(dict.fromkeys(table["unit"]))
     widths = [table.loc[table["unit"] == unit, "where"].nunique() for unit in units]
-    fig, axes = plt.subplots(
-        1, len(units), figsize=(9.6, 3.6), width_ratios=widths, squeeze=False, layout="constrained"
-    )
-    models = list(dict.fromkeys(table["model"]))
-    width = 0.8 / len(models)
-    for ax, unit in zip(axes.flat, units, strict=True):
+    _, axs = plt.subplots(1, len(units), figsize=(WIDTH, 3.6), width_ratios=widths, squeeze=False)
+    for ax, unit in zip(axs.flat, units, strict=True):
         rows = table[table["unit"] == unit]
-        places = list(dict.fromkeys(rows["where"]))
-        for number, model in enumerate(models):
-            values = rows[rows["model"] == model].set_index("where")["value"].reindex(places)
-            at = np.arange(len(places)) + (number - (len(models) - 1) / 2) * width
-            ax.bar(at, values, width, color=PALETTE[number], label=model)
-            for x, value in zip(at, values, strict=True):
-                if np.isfinite(value):
-                    ax.text(x, value, f"{value:.3g}", ha="center", va="bottom", fontsize=7)
-        ax.set_xticks(range(len(places)), places, fontsize=8)
+        for bars in _bars(ax, rows, "where", "model", "value"):
+            texts = ["" if np.isnan(bar) else f"{bar:.3g}" for bar in bars.datavalues]
+            ax.bar_label(bars, texts, fontsize=7)
         ax.set(ylabel=unit)
-        ax.grid(False, axis="x")
-    axes.flat[0].legend(fontsize=8)
-    plt.close(fig)
-    return fig
+    axs.flat[0].legend()
 
 
-def layer_savings(layers: pd.DataFrame) -> Figure:
+@figure
+def layer_savings(layers: pd.DataFrame) -> None:
     """MACs and milliseconds of each layer, before (grey) and after pruning (colour).
 
     ``layers`` has the columns ``layer``, ``model`` (``original`` or
     ``pruned``), ``macs`` and ``ms``.
     """
     names = list(dict.fromkeys(layers["layer"]))
-    fig, axes = plt.subplots(2, 1, figsize=(9.2, 4.8), sharex=True, layout="constrained")
+    _, axs = plt.subplots(2, 1, figsize=(9.2, 4.8), sharex=True)
     units = (("macs", "million MACs", 1e6), ("ms", "milliseconds", 1))
-    for ax, (column, label, unit) in zip(axes, units, strict=True):
+    for ax, (column, label, unit) in zip(axs, units, strict=True):
         for model, colour in (("original", "0.8"), ("pruned", PALETTE[0])):
             rows = layers[layers["model"] == model].set_index("layer")[column].reindex(names)
             ax.bar(range(len(names)), rows / unit, color=colour, label=model)
         ax.set(ylabel=label)
         ax.grid(False, axis="x")
-    axes[0].legend(fontsize=8)
+    axs[0].legend()
     ticks = [short_name(name).replace("everything else", "rest") for name in names]
-    axes[1].set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
-    plt.close(fig)
-    return fig
+    names_along(axs[1].xaxis, ticks, rotation=90, fontsize=7)
 
 
-def rounding_costs(table: pd.DataFrame) -> Figure:
+@figure
+def rounding_costs(table: pd.DataFrame) -> None:
     """What is left of several costs, for widths of any number and for multiples of 4 and 8.
 
     ``table`` has the columns ``model``, ``cost`` and ``left`` (a fraction of
     the unpruned network's).
     """
-    costs = list(dict.fromkeys(table["cost"]))
-    models = list(dict.fromkeys(table["model"]))
-    fig, ax = plt.subplots(figsize=(8.6, 3.4), layout="constrained")
-    width = 0.8 / len(models)
-    for number, model in enumerate(models):
-        values = table[table["model"] == model].set_index("cost")["left"].reindex(costs)
-        at = np.arange(len(costs)) + (number - (len(models) - 1) / 2) * width
-        ax.bar(at, values, width, color=PALETTE[number], label=model)
-    ax.set_xticks(range(len(costs)), costs, fontsize=8)
+    _, ax = plt.subplots(figsize=(8.6, 3.4))
+    _bars(ax, table, "cost", "model", "left")
     ax.set(ylabel="left of the unpruned")
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.grid(False, axis="x")
-    ax.legend(fontsize=8)
-    plt.close(fig)
-    return fig
+    percent(ax.yaxis)
+    ax.legend()
+
+
+def _bars(ax: Axes, table: pd.DataFrame, place: str, series: str, value: str) -> list[BarContainer]:
+    """Bars of every series side by side at each place, in the order of the table."""
+    places, names = (list(dict.fromkeys(table[column])) for column in (place, series))
+    shifts, width = side_by_side(len(names))
+    drawn = []
+    for name, shift, colour in zip(names, shifts, cycle(PALETTE), strict=False):
+        heights = table[table[series] == name].set_index(place)[value].reindex(places)
+        at = np.arange(len(places)) + shift
+        drawn.append(ax.bar(at, heights, width, color=colour, label=name))
+    names_along(ax.xaxis, places, fontsize=8)
+    return drawn

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter
 
-from prunekit.book.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.style import NEUTRAL, PALETTE, bare, figure, percent
 
 KEPT, GONE, EMPTY = PALETTE[5], PALETTE[1], "#f4f4f4"
+PARTS = (PALETTE[5], PALETTE[4], PALETTE[3])
 VERSIONS = {"original": NEUTRAL, "masked": PALETTE[1], "rebuilt": PALETTE[0]}
 
 
-def fine_and_coarse(weights: np.ndarray, removed: Collection[int]) -> Figure:
+@figure
+def fine_and_coarse(weights: np.ndarray, removed: Collection[int]) -> None:
     """The weights of one layer whole, with zeros in them, and with rows taken out.
 
     Parameters
@@ -38,24 +40,22 @@ def fine_and_coarse(weights: np.ndarray, removed: Collection[int]) -> Figure:
         "coarse: filters gone": (weights[~gone], zeros[~gone]),
     }
     limit = np.abs(weights).max()
-    figure, grid = plt.subplots(1, 4, figsize=(9, 2.9))
-    for axes, (title, (values, zero)) in zip(grid, panels.items(), strict=True):
+    _, axs = plt.subplots(1, 4, figsize=(9, 2.9))
+    for ax, (title, (values, zero)) in zip(axs, panels.items(), strict=True):
         shown = np.ma.masked_array(values, zero)
         cmap = plt.get_cmap("PuOr").with_extremes(bad="white")
-        axes.imshow(shown, cmap=cmap, vmin=-limit, vmax=limit, origin="upper")
+        ax.imshow(shown, cmap=cmap, vmin=-limit, vmax=limit, origin="upper")
         for row, column in zip(*np.nonzero(zero), strict=True):
-            axes.text(column, row, "0", ha="center", va="center", fontsize=6, color="0.35")
-        axes.set_title(title, fontsize=9)
-        axes.set(ylim=(len(weights) - 0.5, -0.5), xticks=[], yticks=[])
-        axes.set_xlabel(f"stored: {values.size} numbers", fontsize=9)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-    grid[0].set_ylabel("filters")
-    plt.close(figure)
-    return figure
+            ax.text(column, row, "0", ha="center", va="center", fontsize=6, color="0.35")
+        ax.set_title(title, fontsize=9)
+        ax.set(ylim=(len(weights) - 0.5, -0.5), xticks=[], yticks=[])
+        ax.set_xlabel(f"stored: {values.size} numbers", fontsize=9)
+        bare(ax)
+    axs[0].set_ylabel("filters")
 
 
-def removed_slices(inputs: int, filters: int, next_filters: int, gone: int) -> Figure:
+@figure
+def removed_slices(inputs: int, filters: int, next_filters: int, gone: int) -> None:
     """Draw two convolutions with a batch norm between, and every number of one filter.
 
     Parameters
@@ -65,27 +65,27 @@ def removed_slices(inputs: int, filters: int, next_filters: int, gone: int) -> F
     gone
         The filter that is removed from the first.
     """
-    figure, axes = plt.subplots(figsize=(9, 4))
-    axes.set(xlim=(-1.6, inputs + filters + 9.2), ylim=(filters + 1, -1.6), aspect="equal")
-    axes.axis("off")
-    _grid(axes, 0, 0, filters, inputs, rows={gone})
-    _say(axes, inputs / 2, "first convolution", f"{filters} filters × {inputs} inputs")
-    _grid(axes, inputs + 0.3, 0, filters, 1, rows={gone})
-    axes.text(inputs + 0.8, filters + 0.45, "bias", ha="center", fontsize=8)
+    _, ax = plt.subplots(figsize=(9, 4))
+    ax.set(xlim=(-1.6, inputs + filters + 9.2), ylim=(filters + 1, -1.6), aspect="equal")
+    ax.axis("off")
+    _grid(ax, 0, 0, filters, inputs, rows={gone})
+    _say(ax, inputs / 2, "first convolution", f"{filters} filters × {inputs} inputs")
+    _grid(ax, inputs + 0.3, 0, filters, 1, rows={gone})
+    ax.text(inputs + 0.8, filters + 0.45, "bias", ha="center", fontsize=8)
     left = inputs + 2
-    _grid(axes, left, 0, filters, 4, rows={gone}, texts=("γ", "β", "μ", "σ²"))
-    _say(axes, left + 2, "batch norm", "4 numbers a channel")
+    _grid(ax, left, 0, filters, 4, rows={gone}, texts=("γ", "β", "μ", "σ²"))
+    _say(ax, left + 2, "batch norm", "4 numbers a channel")
     left += 5
     for row in range(filters):
         style = {"facecolor": "white" if row == gone else "#dfeef8", "edgecolor": "0.4"}
         dashed = (0, (3, 2)) if row == gone else "-"
-        axes.add_patch(Rectangle((left + 0.05, row + 0.08), 0.84, 0.84, linestyle=dashed, **style))
-    _say(axes, left + 0.5, "maps", "one a filter")
+        ax.add_patch(Rectangle((left + 0.05, row + 0.08), 0.84, 0.84, linestyle=dashed, **style))
+    _say(ax, left + 0.5, "maps", "one a filter")
     left += 2
     top = (filters - next_filters) / 2
-    _grid(axes, left, top, next_filters, filters, columns={gone})
-    _say(axes, left + filters / 2, "next convolution", f"{next_filters} filters × {filters} inputs")
-    axes.annotate(
+    _grid(ax, left, top, next_filters, filters, columns={gone})
+    _say(ax, left + filters / 2, "next convolution", f"{next_filters} filters × {filters} inputs")
+    ax.annotate(
         f"row {gone}",
         (0, gone + 0.5),
         (-0.15, gone + 0.5),
@@ -94,18 +94,17 @@ def removed_slices(inputs: int, filters: int, next_filters: int, gone: int) -> F
         color=GONE,
         annotation_clip=False,
     )
-    axes.text(
+    ax.text(
         left + gone + 0.5,
         top + next_filters + 0.5,
         f"column {gone}",
         ha="center",
         color=GONE,
     )
-    plt.close(figure)
-    return figure
 
 
-def costs(table: pd.DataFrame) -> Figure:
+@figure
+def costs(table: pd.DataFrame) -> None:
     """Bars of the original, the masked and the rebuilt network, one panel a cost.
 
     Index: keys of :data:`VERSIONS`. Columns: ``parameters``, ``macs``,
@@ -117,43 +116,40 @@ def costs(table: pd.DataFrame) -> Figure:
         "bytes": "bytes on disk",
         "milliseconds": "milliseconds",
     }
-    figure, grid = plt.subplots(1, 4, figsize=(9, 2.5))
-    for axes, (column, title) in zip(grid, titles.items(), strict=True):
-        bars = axes.bar(table.index, table[column], color=[VERSIONS[name] for name in table.index])
+    _, axs = plt.subplots(1, 4, figsize=(9, 2.5))
+    for ax, (column, title) in zip(axs, titles.items(), strict=True):
+        bars = ax.bar(table.index, table[column], color=[VERSIONS[name] for name in table.index])
         number = EngFormatter(places=1, sep="") if column != "milliseconds" else "{:.2f}".format
-        axes.bar_label(bars, [number(value) for value in table[column]], fontsize=8)
-        axes.set_title(title)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="x", labelsize=8, length=0)
-        axes.margins(y=0.18)
-        axes.grid(visible=False)
-    plt.close(figure)
-    return figure
+        ax.bar_label(bars, [number(value) for value in table[column]], fontsize=8)
+        ax.set_title(title)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="x", labelsize=8, length=0)
+        ax.margins(y=0.18)
+        ax.grid(visible=False)
 
 
-def speed(table: pd.DataFrame) -> Figure:
+@figure
+def speed(table: pd.DataFrame) -> None:
     """Measured time by share of filters removed, masked against rebuilt.
 
     Columns: ``removed`` (share of filters), ``masked`` and ``rebuilt`` (time
     as a share of the original's), ``macs`` (share of the original's).
     """
-    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    _, ax = plt.subplots(figsize=(7.2, 3.4))
     for name, marker in (("masked", "s"), ("rebuilt", "o")):
-        axes.plot("removed", name, data=table, marker=marker, color=VERSIONS[name])
-        _end(axes, table, name, f"{name}, measured", VERSIONS[name])
-    axes.plot("removed", "macs", data=table, color="black", linestyle=":")
-    _end(axes, table, "macs", "rebuilt, if time followed MACs", "black")
-    axes.set(xlabel="share of filters removed in every layer", ylabel="share of the original")
-    axes.set(ylim=(0, None), xlim=(-0.02, table["removed"].max() + 0.42))
-    axes.set_xticks(table["removed"])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    plt.close(figure)
-    return figure
+        ax.plot("removed", name, data=table, marker=marker, color=VERSIONS[name])
+        _end(ax, table, name, f"{name}, measured", VERSIONS[name])
+    ax.plot("removed", "macs", data=table, color="black", linestyle=":")
+    _end(ax, table, "macs", "rebuilt, if time followed MACs", "black")
+    ax.set(xlabel="share of filters removed in every layer", ylabel="share of the original")
+    ax.set(ylim=(0, None), xlim=(-0.02, table["removed"].max() + 0.42))
+    ax.set_xticks(table["removed"])
+    percent(ax.xaxis, ax.yaxis)
 
 
-def concatenated_inputs(parts: Mapping[str, int], right: int, wrong: int) -> Figure:
+@figure
+def concatenated_inputs(parts: Mapping[str, int], right: int, wrong: int) -> None:
     """Which columns of a reader belong to which maker, and the one cut by mistake.
 
     Parameters
@@ -164,15 +160,15 @@ def concatenated_inputs(parts: Mapping[str, int], right: int, wrong: int) -> Fig
         The column to remove, and the one a naive cut removes.
     """
     total = sum(parts.values())
-    figure, axes = plt.subplots(figsize=(9, 1.9))
+    _, ax = plt.subplots(figsize=(9, 1.9))
     start = 0
-    for (name, count), colour in zip(parts.items(), (PALETTE[5], PALETTE[4]), strict=False):
-        axes.add_patch(Rectangle((start, 0), count, 1, facecolor=colour, alpha=0.45))
-        axes.text(start + count / 2, 0.5, f"{name}: {count} columns", ha="center", va="center")
+    for (name, count), colour in zip(parts.items(), cycle(PARTS), strict=False):
+        ax.add_patch(Rectangle((start, 0), count, 1, facecolor=colour, alpha=0.45))
+        ax.text(start + count / 2, 0.5, f"{name}: {count} columns", ha="center", va="center")
         start += count
     for column, text, colour in ((right, "right", PALETTE[2]), (wrong, "wrong", GONE)):
-        axes.add_patch(Rectangle((column, 0), max(1, total / 200), 1, facecolor=colour))
-        axes.annotate(
+        ax.add_patch(Rectangle((column, 0), max(1, total / 200), 1, facecolor=colour))
+        ax.annotate(
             f"{text}: column {column}",
             (column + 0.5, 1),
             (column + total / 40, 1.45),
@@ -181,17 +177,15 @@ def concatenated_inputs(parts: Mapping[str, int], right: int, wrong: int) -> Fig
             arrowprops={"arrowstyle": "->", "color": colour},
             va="center",
         )
-    axes.set(xlim=(-total / 100, total * 1.01), ylim=(-0.05, 1.7), yticks=[])
-    axes.set_xlabel("input channel of the reader")
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False)
-    plt.close(figure)
-    return figure
+    ax.set(xlim=(-total / 100, total * 1.01), ylim=(-0.05, 1.7), yticks=[])
+    ax.set_xlabel("input channel of the reader")
+    ax.spines["left"].set_visible(False)
+    ax.grid(visible=False)
 
 
-def _end(axes: Axes, table: pd.DataFrame, column: str, text: str, colour: str) -> None:
+def _end(ax: Axes, table: pd.DataFrame, column: str, text: str, colour: str) -> None:
     last = table.iloc[-1]
-    axes.annotate(
+    ax.annotate(
         text,
         (last["removed"], last[column]),
         (6, 0),
@@ -203,7 +197,7 @@ def _end(axes: Axes, table: pd.DataFrame, column: str, text: str, colour: str) -
 
 
 def _grid(
-    axes: Axes,
+    ax: Axes,
     left: float,
     top: float,
     rows_count: int,
@@ -216,7 +210,7 @@ def _grid(
     """Cells of size one, those of the given rows and columns marked as gone."""
     for row, column in np.ndindex(rows_count, columns_count):
         gone = row in rows or column in columns
-        axes.add_patch(
+        ax.add_patch(
             Rectangle(
                 (left + column, top + row),
                 0.92,
@@ -228,9 +222,9 @@ def _grid(
             )
         )
     for column, text in enumerate(texts):
-        axes.text(left + column + 0.46, rows_count + 0.45, text, ha="center", fontsize=8)
+        ax.text(left + column + 0.46, rows_count + 0.45, text, ha="center", fontsize=8)
 
 
-def _say(axes: Axes, x: float, title: str, note: str) -> None:
-    axes.text(x, -1.1, title, ha="center", weight="bold", fontsize=9)
-    axes.text(x, -0.4, note, ha="center", fontsize=8)
+def _say(ax: Axes, x: float, title: str, note: str) -> None:
+    ax.text(x, -1.1, title, ha="center", weight="bold", fontsize=9)
+    ax.text(x, -0.4, note, ha="center", fontsize=8)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from prunekit.book.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE, bare, figure, names_along, panels
 
 
-def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], each: int) -> Figure:
+@figure
+def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], each: int) -> None:
     """The first ``each`` images of every class, one row a class.
 
     Parameters
@@ -36,23 +37,21 @@ def class_grid(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], e
         for column, member in enumerate(members):
             top, left = row * (height + 2), column * (width + 2)
             sheet[top : top + height, left : left + width] = images[member]
-    figure, axes = plt.subplots(figsize=(9, 9 * len(classes) * height / (each * width + width)))
-    axes.imshow(sheet, interpolation="nearest")
-    axes.set_yticks(np.arange(len(classes)) * (height + 2) + height / 2, classes)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.grid(visible=False)
-    plt.close(figure)
-    return figure
+    _, ax = plt.subplots(figsize=(9, 9 * len(classes) * height / (each * width + width)))
+    ax.imshow(sheet, interpolation="nearest")
+    ax.set_yticks(np.arange(len(classes)) * (height + 2) + height / 2, classes)
+    ax.set_xticks([])
+    bare(ax)
 
 
-def class_counts(counts: pd.DataFrame) -> Figure:
+@figure
+def class_counts(counts: pd.DataFrame) -> None:
     """Images of each class (index) in each part (columns), as stacked bars."""
-    figure, axes = plt.subplots(figsize=(9, 3.2))
+    _, ax = plt.subplots(figsize=(9, 3.2))
     places, bottom = np.arange(len(counts)), np.zeros(len(counts))
-    for part, colour, hatch in zip(counts.columns, PALETTE, (None, "///", "..."), strict=False):
-        axes.bar(
+    hatches = cycle((None, "///", "..."))
+    for part, colour, hatch in zip(counts, cycle(PALETTE), hatches, strict=False):
+        ax.bar(
             places,
             counts[part],
             bottom=bottom,
@@ -62,15 +61,13 @@ def class_counts(counts: pd.DataFrame) -> Figure:
             edgecolor="white",
         )
         bottom += counts[part].to_numpy()
-    axes.set_xticks(places, counts.index, rotation=30, ha="right")
-    axes.set(ylabel="images", ylim=(0, bottom.max() * 1.25))
-    axes.grid(visible=False, axis="x")
-    axes.legend(ncols=len(counts.columns), loc="upper center")
-    plt.close(figure)
-    return figure
+    names_along(ax.xaxis, counts.index, rotation=30, ha="right")
+    ax.set(ylabel="images", ylim=(0, bottom.max() * 1.25))
+    ax.legend(ncols=len(counts.columns), loc="upper center")
 
 
-def channel_histograms(images: np.ndarray) -> Figure:
+@figure
+def channel_histograms(images: np.ndarray) -> None:
     """How often each value occurs in the red, green and blue channel.
 
     Parameters
@@ -78,19 +75,18 @@ def channel_histograms(images: np.ndarray) -> Figure:
     images
         uint8 array of shape (examples, height, width, 3).
     """
-    figure, axes = plt.subplots(figsize=(9, 2.8))
+    _, ax = plt.subplots(figsize=(9, 2.8))
     for channel, (name, colour, style) in enumerate(
         (("red", PALETTE[1], "-"), ("green", PALETTE[2], "--"), ("blue", PALETTE[0], ":"))
     ):
         counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        axes.plot(counts / counts.sum(), color=colour, linestyle=style, label=name)
-    axes.set(xlabel="value of a pixel", ylabel="share of pixels", xlim=(0, 255), ylim=(0, None))
-    axes.legend()
-    plt.close(figure)
-    return figure
+        ax.plot(counts / counts.sum(), color=colour, linestyle=style, label=name)
+    ax.set(xlabel="value of a pixel", ylabel="share of pixels", xlim=(0, 255), ylim=(0, None))
+    ax.legend()
 
 
-def picture_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+@figure
+def picture_rows(rows: Mapping[str, np.ndarray]) -> None:
     """Rows of pictures of any size, each row under one name, drawn pixel by pixel.
 
     Parameters
@@ -100,15 +96,11 @@ def picture_rows(rows: Mapping[str, np.ndarray]) -> Figure:
         rows may differ in height and width, but not in the number of pictures.
     """
     count = len(next(iter(rows.values())))
-    figure, panels = plt.subplots(
-        len(rows), count, figsize=(9, 0.3 + len(rows) * 9 / (count + 1)), squeeze=False
-    )
-    for line, (name, pictures) in zip(panels, rows.items(), strict=True):
-        for axes, picture in zip(line, pictures, strict=True):
-            axes.imshow(picture, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
+    side = 9 / (count + 1)
+    _, axs = panels(len(rows) * count, (9 / count, 0.3 / len(rows) + side), columns=count)
+    for line, (name, pictures) in zip(axs, rows.items(), strict=True):
+        for ax, picture in zip(line, pictures, strict=True):
+            ax.imshow(picture, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            bare(ax)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    plt.close(figure)
-    return figure

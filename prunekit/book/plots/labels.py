@@ -12,14 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 from torch import Tensor, nn
 
-from prunekit.book.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE, Colour, figure, ink_on
+from prunekit.book.readings import group_slices, refuse_unknown_group
 from prunekit.book.steps import Step, channel_steps
-from prunekit.channels import trace
 from prunekit.channels.labels import MUST_STAY
 
 COLOURS = tuple(colour for colour in PALETTE if colour != "#000000")
@@ -28,7 +27,8 @@ STEP = 3.4  # from one column of channels to the next, where a channel is a squa
 GAP = 3.2  # between columns that stand one above the other
 
 
-def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = None) -> Figure:
+@figure
+def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = None) -> None:
     """Channels as squares on their way through a small network, coloured by dependency group.
 
     Parameters
@@ -46,7 +46,7 @@ def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = No
         The model has no such group.
     """
     steps = channel_steps(model, example_inputs)
-    _refuse_unknown(group, {int(g) for step in steps for g in step.groups})
+    refuse_unknown_group(group, {int(g) for step in steps for g in step.groups})
     places = _places(steps)
     half = np.array([len(step.groups) / 2 for step in steps])
     tops, bottoms = places[:, 1] + half, places[:, 1] - half - 1.3  # with room for the kind
@@ -71,8 +71,6 @@ def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = No
     fig.set_size_inches(inches * (wide + 1.2), inches * (high - low + 1.0))
     ax.set(xlim=(-1.2, wide), ylim=(low - 0.2, high + 0.8), aspect="equal")
     ax.axis("off")
-    plt.close(fig)
-    return fig
 
 
 def _places(steps: list[Step]) -> np.ndarray:
@@ -96,23 +94,38 @@ def _places(steps: list[Step]) -> np.ndarray:
 
 def _draw_column(ax: Axes, step: Step, place: np.ndarray, group: int | None) -> None:
     for y, number in zip(_rows(step, place), step.groups.tolist(), strict=True):
-        colour = colour_of(number) if group in (None, number) else PALE
+        colour = group_colour(number) if group in (None, number) else PALE
         ax.add_patch(Rectangle((place[0], y), 1, 1, facecolor=colour, edgecolor="white", zorder=3))
-        ax.text(place[0] + 0.5, y + 0.48, str(number), ha="center", va="center", fontsize=7,
-                color=_ink(colour), zorder=4)  # fmt: skip
+        ax.text(
+            place[0] + 0.5,
+            y + 0.48,
+            str(number),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=ink_on(colour),
+            zorder=4,
+        )
 
 
 def _draw_edge(
-    ax: Axes, start: tuple[Step, np.ndarray], end: tuple[Step, np.ndarray],
-    under: float | None, group: int | None,
-) -> None:  # fmt: skip
+    ax: Axes,
+    start: tuple[Step, np.ndarray],
+    end: tuple[Step, np.ndarray],
+    under: float | None,
+    group: int | None,
+) -> None:
     """A band where all channels meet all, else a line a channel, ``under`` what stands between."""
     (step, place), (target, aim) = start, end
     left, right = place[0] + 1, aim[0]
     if target.mixes:
         half, other = len(step.groups) / 2, len(target.groups) / 2
-        corners = [(left, place[1] + half), (right, aim[1] + other),
-                   (right, aim[1] - other), (left, place[1] - half)]  # fmt: skip
+        corners = [
+            (left, place[1] + half),
+            (right, aim[1] + other),
+            (right, aim[1] - other),
+            (left, place[1] - half),
+        ]
         ax.add_patch(Polygon(corners, facecolor="0.95", zorder=0))
         return
     rows, aims = _rows(step, place), _rows(target, aim)
@@ -122,13 +135,29 @@ def _draw_edge(
         curve = [(left, y), (left + bend, y), (right - bend, goal), (right, goal)]
         if under is not None:
             deep = under - 0.35 * i
-            curve = [(left, y), (left + 1.2, y), (left + 0.4, deep), (left + 1.8, deep),
-                     (right - 1.8, deep), (right - 1.8, deep), (right - 1.8, deep),
-                     (right - 0.4, deep), (right - 1.2, goal), (right, goal)]  # fmt: skip
+            curve = [
+                (left, y),
+                (left + 1.2, y),
+                (left + 0.4, deep),
+                (left + 1.8, deep),
+                (right - 1.8, deep),
+                (right - 1.8, deep),
+                (right - 1.8, deep),
+                (right - 0.4, deep),
+                (right - 1.2, goal),
+                (right, goal),
+            ]
         path = Path(curve, [Path.MOVETO, *[Path.CURVE4] * (len(curve) - 1)])
         bold = group in (None, number)
-        ax.add_patch(PathPatch(path, fill=False, edgecolor=colour_of(number) if bold else PALE,
-                               linewidth=1.6, zorder=2 if bold else 1))  # fmt: skip
+        ax.add_patch(
+            PathPatch(
+                path,
+                fill=False,
+                edgecolor=group_colour(number) if bold else PALE,
+                linewidth=1.6,
+                zorder=2 if bold else 1,
+            )
+        )
 
 
 def _pairs(step: Step, target: Step) -> Iterator[tuple[int, int]]:
@@ -148,7 +177,8 @@ def _rows(step: Step, place: np.ndarray) -> np.ndarray:
     return place[1] + count / 2 - 1 - np.arange(count)
 
 
-def slices_figure(model: nn.Module, example_inputs: Tensor, group: int) -> Figure:
+@figure
+def slices_figure(model: nn.Module, example_inputs: Tensor, group: int) -> None:
     """All numbers of a small network, a panel a module; those that one dependency group takes.
 
     A row is a filter and a column an input channel. A cell of a convolution
@@ -160,39 +190,29 @@ def slices_figure(model: nn.Module, example_inputs: Tensor, group: int) -> Figur
     ValueError
         The model has no such group.
     """
-    graph = trace(model, example_inputs)
-    tensors = model.state_dict()
-    _refuse_unknown(group, {g for dims in graph.slices.values() for d in dims.values() for g in d})
-    panels: dict[str, list[np.ndarray]] = {}
-    gone = total = 0
-    for name, dims in graph.slices.items():
-        shape = tensors[name].shape
-        hit = np.zeros(shape[:2] if len(shape) > 1 else (shape[0], 1), dtype=bool)
-        for dim, groups in dims.items():
-            hit |= np.expand_dims(groups == group, 1 - dim) if dim < 2 else False
-        panels.setdefault(name.rpartition(".")[0], []).append(hit)
-        gone += int(hit.sum()) * tensors[name].numel() // hit.size
-        total += tensors[name].numel()
-    widths = [sum(map(_room, hits)) + 1.2 for hits in panels.values()]
-    tall = max(hit.shape[0] for hits in panels.values() for hit in hits)
+    cells, taken, total = group_slices(model, example_inputs, group)
+    widths = [sum(map(_room, hits)) + 1.2 for hits in cells.values()]
+    tall = max(hit.shape[0] for hits in cells.values() for hit in hits)
     inches = min(0.26, 9.4 / sum(widths))
-    fig, axes = plt.subplots(
-        1, len(panels), figsize=(inches * sum(widths) + 0.2, inches * tall + 0.8), squeeze=False,
-        width_ratios=widths, layout="constrained",
-    )  # fmt: skip
-    for ax, width, (name, hits) in zip(axes.flat, widths, panels.items(), strict=True):
+    fig, axs = plt.subplots(
+        1,
+        len(cells),
+        figsize=(inches * sum(widths) + 0.2, inches * tall + 0.8),
+        squeeze=False,
+        width_ratios=widths,
+    )
+    for ax, width, (name, hits) in zip(axs.flat, widths, cells.items(), strict=True):
         x = 0.0
         for hit in hits:
             for (row, column), cut in np.ndenumerate(hit):
-                ax.add_patch(Rectangle((x + column, -row - 1), 1, 1, edgecolor="white",
-                                       facecolor=colour_of(group) if cut else STAYS))  # fmt: skip
+                face = group_colour(group) if cut else STAYS
+                corner = (x + column, -row - 1)
+                ax.add_patch(Rectangle(corner, 1, 1, edgecolor="white", facecolor=face))
             x += _room(hit)
         ax.set(xlim=(-0.4, width - 0.4), ylim=(-tall, 0), aspect="equal", anchor="NW")
         ax.set_title(name.replace(".", ".\n"), fontsize=7.5, fontweight="normal", loc="left")
         ax.axis("off")
-    fig.suptitle(f"Group {group} takes {gone} of {total} numbers", fontsize=9, x=0.01, ha="left")
-    plt.close(fig)
-    return fig
+    fig.suptitle(f"Group {group} takes {taken} of {total} numbers", fontsize=9, x=0.01, ha="left")
 
 
 def _room(hit: np.ndarray) -> float:
@@ -200,20 +220,10 @@ def _room(hit: np.ndarray) -> float:
     return hit.shape[1] + (0.4 if hit.shape[1] > 1 else 0.0)
 
 
-def colour_of(group: int) -> str | tuple[float, ...]:
+def group_colour(group: int) -> Colour:
     """Grey for what must stay. From the eighth group on colours come again, darker."""
     if group == MUST_STAY:
         return STAYS
     turn, place = divmod(group - 1, len(COLOURS))
     hue, light, strong = colorsys.rgb_to_hls(*to_rgb(COLOURS[place]))
     return colorsys.hls_to_rgb(hue, light * 0.6**turn, strong)
-
-
-def _ink(colour: str | tuple[float, ...]) -> str:
-    red, green, blue = to_rgb(colour)
-    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-
-
-def _refuse_unknown(group: int | None, known: set[int]) -> None:
-    if group is not None and group not in known:
-        raise ValueError(f"there is no dependency group {group}, only 0 to {max(known)}")

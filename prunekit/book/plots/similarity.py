@@ -8,20 +8,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from prunekit.book.findings import over_seeds
 from prunekit.book.plots.activations import map_grid
-from prunekit.book.plots.ranking import CRITERION_LABELS
-from prunekit.book.plots.study import PERCENT
-from prunekit.book.plots.style import CRITERION_COLOURS, NEUTRAL, PALETTE
-from prunekit.pruning.schedule import Criteria, is_schedule, stages
-
-SIMILARITY = PALETTE[2]
-LABELS = CRITERION_LABELS | {
-    "similarity_cosine": "similarity (cosine)",
-    "similarity_pearson": "similarity (Pearson)",
-    "similarity_filters": "similarity of filters",
-}
+from prunekit.book.plots.criteria import looks_of
+from prunekit.book.plots.style import (
+    NEUTRAL,
+    PALETTE,
+    figure,
+    ink_on,
+    names_along,
+    panels,
+    percent,
+)
+from prunekit.book.readings import spans
+from prunekit.pruning.schedule import Criteria
 
 
 def twin_maps(images: np.ndarray, maps: np.ndarray, pairs: pd.DataFrame) -> Figure:
@@ -47,55 +48,50 @@ def twin_maps(images: np.ndarray, maps: np.ndarray, pairs: pd.DataFrame) -> Figu
     return map_grid(images, groups, titles)
 
 
-def twin_curves(tables: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
+@figure
+def twin_curves(tables: Mapping[str, pd.DataFrame], threshold: float) -> None:
     """Share of the kept filters that have a twin, against the share removed: a line a criterion.
 
     The tables are those of :func:`prunekit.criteria.twins.twins_left`.
     """
-    figure, axes = plt.subplots(figsize=(7, 3.8), layout="constrained")
-    for place, (name, table) in enumerate(tables.items()):
-        colour = SIMILARITY if "similarity" in name else CRITERION_COLOURS.get(name, PALETTE[place])
-        axes.plot(table["ratio"], table["share"], "--" if name == "random" else "-",
-                  marker="osD^vPX"[place], markersize=4, color=colour,
-                  label=LABELS.get(name, name))  # fmt: skip
-    axes.set(
+    _, ax = plt.subplots(figsize=(7, 3.8))
+    looks = looks_of(tables)
+    for name, table in tables.items():
+        style = "--" if name == "random" else "-"
+        ax.plot("ratio", "share", style, data=table, markersize=4, **looks[name].line)
+    ax.set(
         xlabel="filters removed",
         ylabel=f"kept filters with a twin\n(similarity of {threshold:g} or more)",
         ylim=(0, None),
     )
-    axes.xaxis.set_major_formatter(PERCENT)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(title="kept by", fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    plt.close(figure)
-    return figure
+    percent(ax.xaxis, ax.yaxis)
+    ax.legend(title="kept by", loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> Figure:
+@figure
+def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> None:
     """Which criterion ranks while MACs go, from none to the share ``end``: a bar a schedule."""
-    figure, axes = plt.subplots(figsize=(7, 0.8 + 0.36 * len(schedules)), layout="constrained")
-    colours: dict[str, str] = {}
-    for row, schedule in enumerate(schedules.values()):
-        parts = stages(schedule) if is_schedule(schedule) else [(0, schedule)]
-        ends = [start for start, _ in parts[1:]] + [end]
-        for (start, criterion), until in zip(parts, ends, strict=True):
-            colours.setdefault(criterion, CRITERION_COLOURS.get(criterion, SIMILARITY))
-            axes.barh(row, until - start, left=start, height=0.62, color=colours[criterion])
-            axes.text((start + until) / 2, row, LABELS.get(criterion, criterion), ha="center",
-                      va="center", color="white", fontsize=9, fontweight="bold")  # fmt: skip
-    axes.set_yticks(range(len(schedules)), schedules)
-    axes.set(xlabel="MACs removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
-    axes.xaxis.set_major_formatter(PERCENT)
-    axes.grid(visible=False, axis="y")
-    plt.close(figure)
-    return figure
+    _, ax = plt.subplots(figsize=(7, 0.8 + 0.36 * len(schedules)))
+    rows = [spans(schedule, end) for schedule in schedules.values()]
+    looks = looks_of(name for parts in rows for name, _, _ in parts)
+    for row, parts in enumerate(rows):
+        for name, start, until in parts:
+            label, colour, _ = looks[name]
+            bar = ax.barh(row, until - start, left=start, height=0.62, color=colour)
+            text = {"color": ink_on(colour), "fontsize": 9, "fontweight": "bold"}
+            ax.bar_label(bar, [label], label_type="center", **text)
+    names_along(ax.yaxis, schedules)
+    ax.set(xlabel="MACs removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
+    percent(ax.xaxis)
 
 
+@figure
 def switch_dots(
     networks: pd.DataFrame,
     switches: Mapping[str, float],
     unpruned: float | None = None,
     ratios: Sequence[float] | None = None,
-) -> Figure:
+) -> None:
     """Test accuracy against the place of the switch, a panel for each share of MACs removed.
 
     Parameters
@@ -114,24 +110,20 @@ def switch_dots(
     ratios = sorted(networks["ratio"].unique()) if ratios is None else ratios
     order = sorted(switches, key=switches.__getitem__)
     names = {0: "similarity\nalone", 1: "saliency\nalone"}
-    figure, panels = plt.subplots(
-        1, len(ratios), figsize=(0.6 + 4.2 * len(ratios), 3.6), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for axes, ratio in zip(panels.flat, ratios, strict=True):
+    _, axs = panels(len(ratios), (4.5, 3.6), sharey=True)
+    for ax, ratio in zip(axs.flat, ratios, strict=True):
         here = networks[np.isclose(networks["ratio"], ratio)]
-        accuracies = [here.loc[here["variant"] == name, "test_accuracy"] for name in order]
-        for place, values in enumerate(accuracies):
-            axes.plot([place] * len(values), values, "o", fillstyle="none", color=NEUTRAL)
-        axes.plot([v.mean() for v in accuracies], "D-", markersize=5, color=PALETTE[0],
-                  label="mean over seeds")  # fmt: skip
+        for place, name in enumerate(order):
+            seeds = here.loc[here["variant"] == name, "test_accuracy"]
+            ax.plot([place] * len(seeds), seeds, "o", fillstyle="none", color=NEUTRAL)
+        means = over_seeds(here, "test_accuracy", by=["variant"])["mean"].reindex(order)
+        line = {"markersize": 5, "color": PALETTE[0], "label": "mean over seeds"}
+        ax.plot(range(len(order)), means, "D-", **line)
         if unpruned is not None:
-            axes.axhline(unpruned, color="black", linestyle=":", linewidth=1, label="unpruned")
+            ax.axhline(unpruned, color="black", linestyle=":", linewidth=1, label="unpruned")
         ticks = [names.get(switches[name], f"at {switches[name]:.0%}") for name in order]
-        axes.set_xticks(range(len(order)), ticks, fontsize=8)
-        axes.set(title=f"{ratio:.0%} of MACs removed", xlabel="similarity takes over")
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-    panels[0, 0].set_ylabel("test accuracy")
-    panels[0, 0].legend(loc="best", fontsize=8)
-    plt.close(figure)
-    return figure
+        names_along(ax.xaxis, ticks, fontsize=8)
+        ax.set(title=f"{ratio:.0%} of MACs removed", xlabel="similarity takes over")
+        percent(ax.yaxis)
+    axs[0, 0].set_ylabel("test accuracy")
+    axs[0, 0].legend(loc="best")

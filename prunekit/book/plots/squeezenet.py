@@ -6,14 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from prunekit.book.plots.style import PALETTE
+from prunekit.book.plots.style import PALETTE, figure, numbers
 
 
-def fire_module(fire: nn.Module, inputs: int) -> Figure:
+@figure
+def fire_module(fire: nn.Module, inputs: int) -> None:
     """Draw a Fire module from its own layers, with their shapes and parameters.
 
     Parameters
@@ -24,14 +24,14 @@ def fire_module(fire: nn.Module, inputs: int) -> Figure:
         Channels of the map that enters.
     """
     squeeze, one, three = fire.squeeze, fire.expand1x1, fire.expand3x3
-    figure, axes = plt.subplots(figsize=(9, 3.4))
-    axes.set(xlim=(0, 10), ylim=(0, 4))
-    axes.axis("off")
-    _box(axes, 0.9, 2, f"input\n{inputs} channels", "0.9")
-    _box(axes, 3.3, 2, f"squeeze\n{_conv_text(squeeze)}", PALETTE[2])
-    _box(axes, 6.2, 3.1, f"expand 1×1\n{_conv_text(one)}", PALETTE[0])
-    _box(axes, 6.2, 0.9, f"expand 3×3\n{_conv_text(three)}", PALETTE[5])
-    _box(axes, 9.1, 2, f"concatenated\n{one.out_channels + three.out_channels} channels", "0.9")
+    _, ax = plt.subplots(figsize=(9, 3.4))
+    ax.set(xlim=(0, 10), ylim=(0, 4))
+    ax.axis("off")
+    _box(ax, 0.9, 2, f"input\n{inputs} channels", "0.9")
+    _box(ax, 3.3, 2, f"squeeze\n{_conv_text(squeeze)}", PALETTE[2])
+    _box(ax, 6.2, 3.1, f"expand 1×1\n{_conv_text(one)}", PALETTE[0])
+    _box(ax, 6.2, 0.9, f"expand 3×3\n{_conv_text(three)}", PALETTE[5])
+    _box(ax, 9.1, 2, f"concatenated\n{one.out_channels + three.out_channels} channels", "0.9")
     for start, end in (
         ((1.5, 2), (2.4, 2)),
         ((4.25, 2.2), (5.3, 3.0)),
@@ -39,12 +39,11 @@ def fire_module(fire: nn.Module, inputs: int) -> Figure:
         ((7.1, 3.0), (8.4, 2.2)),
         ((7.1, 1.0), (8.4, 1.8)),
     ):
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "0.3"})
-    plt.close(figure)
-    return figure
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "0.3"})
 
 
-def network_map(stages: pd.DataFrame) -> Figure:
+@figure
+def network_map(stages: pd.DataFrame) -> None:
     """Draw a network as a row of blocks: height is the map's side, width its channels.
 
     Parameters
@@ -52,18 +51,18 @@ def network_map(stages: pd.DataFrame) -> Figure:
     stages
         Columns ``stage`` (name), ``channels``, ``side`` (pixels), in order of execution.
     """
-    figure, axes = plt.subplots(figsize=(9, 3.6))
+    _, ax = plt.subplots(figsize=(9, 3.6))
     widths = 0.25 + stages["channels"] / stages["channels"].max()
     heights = 0.25 + 3 * stages["side"] / stages["side"].max()
     left = np.r_[0, (widths + 0.55).cumsum()[:-1]]
     for x, width, height, (_, stage) in zip(left, widths, heights, stages.iterrows(), strict=True):
         colour = PALETTE[1] if "pool" in stage["stage"].lower() else PALETTE[0]
-        axes.add_patch(
+        ax.add_patch(
             Rectangle(
                 (x, -height / 2), width, height, facecolor=colour, edgecolor="white", alpha=0.85
             )
         )
-        axes.text(
+        ax.text(
             x + width / 2,
             -height / 2 - 0.1,
             stage["stage"],
@@ -73,7 +72,7 @@ def network_map(stages: pd.DataFrame) -> Figure:
             rotation_mode="anchor",
             fontsize=8,
         )
-        axes.text(
+        ax.text(
             x + width / 2,
             height / 2 + 0.08,
             f"{stage['channels']}\n{stage['side']} px",
@@ -81,27 +80,17 @@ def network_map(stages: pd.DataFrame) -> Figure:
             va="bottom",
             fontsize=7.5,
         )
-    axes.set(xlim=(-0.5, left[-1] + widths.iloc[-1] + 0.3), ylim=(-2.5, 2.1))
-    axes.axis("off")
-    plt.close(figure)
-    return figure
+    ax.set(xlim=(-0.5, left[-1] + widths.iloc[-1] + 0.3), ylim=(-2.5, 2.1))
+    ax.axis("off")
 
 
-def map_sizes(table: pd.DataFrame) -> Figure:
+@figure
+def map_sizes(table: pd.DataFrame) -> None:
     """Side of the map after each stage (rows) for several input sizes (columns), in pixels."""
-    figure, axes = plt.subplots(figsize=(6.5, 0.9 + 0.3 * len(table)))
-    shown = axes.imshow(np.log2(table.to_numpy(dtype=float)), cmap="cividis", aspect="auto")
-    for (row, column), side in np.ndenumerate(table.to_numpy()):
-        bright = np.mean(shown.to_rgba(np.log2(side))[:3]) > 0.42
-        colour = "black" if bright else "white"
-        text = f"{side} × {side}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(table.shape[1]), [f"{size} px" for size in table.columns])
-    axes.set_yticks(range(len(table)), table.index)
-    axes.grid(visible=False)
-    axes.set_xlabel("side of the input image")
-    plt.close(figure)
-    return figure
+    _, ax = plt.subplots(figsize=(6.5, 0.9 + 0.3 * len(table)))
+    texts = table.map("{0} × {0}".format).to_numpy()
+    numbers(ax, np.log2(table.astype(float)).rename(columns="{} px".format), texts)
+    ax.set_xlabel("side of the input image")
 
 
 def _conv_text(conv: nn.Conv2d) -> str:
@@ -112,9 +101,9 @@ def _conv_text(conv: nn.Conv2d) -> str:
     )
 
 
-def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+def _box(ax: Axes, x: float, y: float, text: str, colour: str) -> None:
     """A rounded box around ``text``, centred on (x, y)."""
-    axes.text(
+    ax.text(
         x,
         y,
         text,

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from prunekit.book.plots.style import NEUTRAL, PALETTE
+from prunekit.book.plots.criteria import Look, looks_of
+from prunekit.book.plots.style import (
+    NEUTRAL,
+    PALETTE,
+    box,
+    figure,
+    names_along,
+    numbers,
+    panels,
+    percent,
+)
 
-WAYS = {"scratch": "from scratch", "frozen": "frozen features", "fine_tuned": "fine-tuned"}
-WAY_COLOURS = {"scratch": PALETTE[1], "frozen": PALETTE[2], "fine_tuned": PALETTE[0]}
-MARKERS = {"scratch": "s", "frozen": "^", "fine_tuned": "o"}
+LOOKS = {
+    "scratch": Look("from scratch", PALETTE[1], "s"),
+    "frozen": Look("frozen features", PALETTE[2], "^"),
+    "fine_tuned": Look("fine-tuned", PALETTE[0], "o"),
+}
+WAYS = {way: look.label for way, look in LOOKS.items()}
 
 
-def three_ways(ways: pd.DataFrame) -> Figure:
+@figure
+def three_ways(ways: pd.DataFrame) -> None:
     """Draw which part of a network starts from what, and which part learns.
 
     Parameters
@@ -29,25 +42,24 @@ def three_ways(ways: pd.DataFrame) -> Figure:
         or any other text), ``features_learn`` (bool), ``learning`` and
         ``parameters`` (counts). The classifier always starts random and learns.
     """
-    figure, axes = plt.subplots(figsize=(9, 0.4 + 1.0 * len(ways)))
-    axes.set(xlim=(0, 10), ylim=(-len(ways) + 0.42, 0.55))
-    axes.axis("off")
+    _, ax = plt.subplots(figsize=(9, 0.4 + 1.0 * len(ways)))
+    ax.set(xlim=(0, 10), ylim=(-len(ways) + 0.42, 0.55))
+    ax.axis("off")
     for row, (way, fact) in enumerate(ways.iterrows()):
-        axes.text(0, -row, WAYS[way], va="center", weight="bold")
+        ax.text(0, -row, WAYS[way], va="center", weight="bold")
         start = fact["features_start"]
         colour = "white" if start == "random" else "#cfe3f2"
         note = "random start" if start == "random" else f"start: {start}"
         note += "\nlearns" if fact["features_learn"] else "\nheld fixed"
-        _part(axes, 1.75, -row, 3.9, f"features · {note}", colour, fact["features_learn"])
-        _part(axes, 5.85, -row, 1.7, "classifier\nlearns", "white", True)
+        _part(ax, 1.75, -row, 3.9, f"features · {note}", colour, fact["features_learn"])
+        _part(ax, 5.85, -row, 1.7, "classifier\nlearns", "white", True)
         share = fact["learning"] / fact["parameters"]
         text = f"{fact['learning']:,} of {fact['parameters']:,}\nparameters learn ({share:.1%})"
-        axes.text(7.75, -row, text, va="center", fontsize=9)
-    plt.close(figure)
-    return figure
+        ax.text(7.75, -row, text, va="center", fontsize=9)
 
 
-def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+@figure
+def curves(histories: Mapping[str, pd.DataFrame]) -> None:
     """Loss and accuracy of training runs by epoch: training dashed, validation solid.
 
     Parameters
@@ -63,55 +75,49 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     >>> [axes.get_ylabel() for axes in curves({"scratch": table}).axes]
     ['loss', 'accuracy']
     """
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.7))
-    for axes, column in zip(panels, ("loss", "accuracy"), strict=True):
-        for place, (name, history) in enumerate(histories.items()):
-            look = {
-                "color": WAY_COLOURS.get(name, PALETTE[place]),
-                "marker": MARKERS.get(name, "o"),
-                "markersize": 4,
-            }
-            axes.plot("epoch", column, data=history, linestyle="--", alpha=0.55, label="", **look)
-            label = WAYS.get(name, name)
-            axes.plot("epoch", f"val_{column}", data=history, label=label, **look)
-        axes.set(xlabel="epoch", ylabel=column)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes = panels[0]
-    axes.plot([], [], color=NEUTRAL, linestyle="--", label="training")
-    axes.plot([], [], color=NEUTRAL, label="validation")
-    axes.legend()
-    plt.close(figure)
-    return figure
+    _, axs = plt.subplots(1, 2, figsize=(9, 3.7))
+    looks = looks_of(histories) | LOOKS
+    for ax, column in zip(axs, ("loss", "accuracy"), strict=True):
+        for name, history in histories.items():
+            line = {"markersize": 4, **looks[name].line}
+            ax.plot("epoch", f"val_{column}", data=history, **line)
+            line |= {"linestyle": "--", "alpha": 0.55, "label": ""}
+            ax.plot("epoch", column, data=history, **line)
+        ax.set(xlabel="epoch", ylabel=column)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    percent(axs[1].yaxis)
+    axs[0].plot([], [], color=NEUTRAL, linestyle="--", label="training")
+    axs[0].plot([], [], color=NEUTRAL, label="validation")
+    axs[0].legend()
 
 
-def repeats(table: pd.DataFrame) -> Figure:
+@figure
+def repeats(table: pd.DataFrame) -> None:
     """One dot a run, one row a way; the bar marks the mean.
 
     ``table`` has the columns ``way`` (key of :data:`WAYS`) and ``accuracy``.
     """
-    figure, axes = plt.subplots(figsize=(7.2, 2.3))
+    _, ax = plt.subplots(figsize=(7.2, 2.3))
     ways = list(dict.fromkeys(table["way"]))
     for row, way in enumerate(ways):
         accuracy = table.loc[table["way"] == way, "accuracy"]
-        axes.plot(
+        ax.plot(
             accuracy,
             np.full(len(accuracy), row),
             linestyle="",
-            marker=MARKERS[way],
+            marker=LOOKS[way].marker,
             markersize=8,
-            color=WAY_COLOURS[way],
+            color=LOOKS[way].colour,
             alpha=0.75,
         )
-        axes.plot([accuracy.mean()] * 2, [row - 0.3, row + 0.3], color="black", linewidth=2)
-    axes.set_yticks(range(len(ways)), [WAYS[way] for way in ways])
-    axes.set(ylim=(len(ways) - 0.5, -0.5), xlabel="validation accuracy")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    plt.close(figure)
-    return figure
+        ax.plot([accuracy.mean()] * 2, [row - 0.3, row + 0.3], color="black", linewidth=2)
+    names_along(ax.yaxis, [WAYS[way] for way in ways])
+    ax.set(ylim=(len(ways) - 0.5, -0.5), xlabel="validation accuracy")
+    percent(ax.xaxis)
 
 
-def schedules(rates: pd.DataFrame, recorded: pd.Series | None = None) -> Figure:
+@figure
+def schedules(rates: pd.DataFrame, recorded: pd.Series | None = None) -> None:
     """Learning rate by step, one line a schedule.
 
     Parameters
@@ -121,59 +127,56 @@ def schedules(rates: pd.DataFrame, recorded: pd.Series | None = None) -> Figure:
     recorded
         Learning rates of a recorded run, by step, drawn as dots.
     """
-    figure, axes = plt.subplots()
-    for name, style in zip(rates.columns, ("-", "--", ":"), strict=False):
-        axes.plot(rates.index, rates[name], style, label=name.replace("_", " "))
+    _, ax = plt.subplots()
+    for name, style in zip(rates, cycle(("-", "--", ":", "-.")), strict=False):
+        ax.plot(rates.index, rates[name], style, label=name.replace("_", " "))
     if recorded is not None:
         look = {"marker": "o", "linestyle": "", "color": "black", "markersize": 5}
-        axes.plot(recorded.index, recorded, label="recorded run, end of each epoch", **look)
-    axes.set(xlabel="step", ylabel="learning rate", ylim=(None, 1.4 * rates.to_numpy().max()))
-    axes.legend(loc="upper right", ncols=2, fontsize=9)
-    plt.close(figure)
-    return figure
+        ax.plot(recorded.index, recorded, label="recorded run, end of each epoch", **look)
+    ax.set(xlabel="step", ylabel="learning rate", ylim=(None, 1.4 * rates.to_numpy().max()))
+    ax.legend(loc="upper right", ncols=2, fontsize=9)
 
 
-def losses_by_margin(losses: pd.DataFrame) -> Figure:
+@figure
+def losses_by_margin(losses: pd.DataFrame) -> None:
     """Loss against the lead of the right class's output; a dot marks each lowest point.
 
     Index: lead. One column a smoothing.
     """
-    figure, axes = plt.subplots(figsize=(7.2, 3.2))
-    for name, style, colour in zip(losses.columns, ("--", "-"), PALETTE, strict=False):
-        axes.plot(losses.index, losses[name], style, color=colour, label=name)
-        axes.plot(losses[name].idxmin(), losses[name].min(), "o", color=colour, ms=7, clip_on=False)
-    axes.set(xlabel="lead of the right class over the others (logits)", ylabel="loss", ylim=(0, 3))
-    axes.legend()
-    plt.close(figure)
-    return figure
+    _, ax = plt.subplots(figsize=(7.2, 3.2))
+    for name, style, colour in zip(losses, cycle(("--", "-")), cycle(PALETTE), strict=False):
+        ax.plot(losses.index, losses[name], style, color=colour, label=name)
+        ax.plot(losses[name].idxmin(), losses[name].min(), "o", color=colour, ms=7, clip_on=False)
+    ax.set(xlabel="lead of the right class over the others (logits)", ylabel="loss", ylim=(0, 3))
+    ax.legend()
 
 
-def chosen_by_luck(measured: np.ndarray, again: float, truth: float) -> Figure:
+@figure
+def chosen_by_luck(measured: np.ndarray, again: float, truth: float) -> None:
     """Measured accuracies of equally good networks, the winner, and the winner on fresh data."""
-    figure, axes = plt.subplots(figsize=(7.2, 3))
-    axes.hist(measured, bins=12, color=PALETTE[5], edgecolor="white")
-    top = axes.get_ylim()[1]
+    _, ax = plt.subplots(figsize=(7.2, 3))
+    ax.hist(measured, bins=12, color=PALETTE[5], edgecolor="white")
+    top = ax.get_ylim()[1]
     for x, text, colour, height in (
         (truth, "truth, for all of them", "black", 1.02),
         (measured.max(), "winner, as measured", PALETTE[1], 0.86),
         (again, "winner, on fresh images", PALETTE[0], 0.7),
     ):
-        axes.axvline(x, color=colour, linewidth=2, linestyle="-" if x == truth else "--")
-        label = axes.annotate(
+        ax.axvline(x, color=colour, linewidth=2, linestyle="-" if x == truth else "--")
+        label = ax.annotate(
             text, (x, top * height), (4, 0), textcoords="offset points", va="center"
         )
         label.set(
             color=colour, bbox={"facecolor": "white", "alpha": 0.85, "pad": 1, "linewidth": 0}
         )
-    axes.set(xlabel="accuracy", ylabel="networks", ylim=(0, top * 1.1))
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high + 0.25 * (high - low))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    plt.close(figure)
-    return figure
+    ax.set(xlabel="accuracy", ylabel="networks", ylim=(0, top * 1.1))
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high + 0.25 * (high - low))
+    percent(ax.xaxis)
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+@figure
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> None:
     """Confusion matrix in percent of each true class, with the accuracy of each class beside it.
 
     Parameters
@@ -182,52 +185,37 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         Integer array of shape (classes, classes): rows are true, columns predicted.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (axes, side) = plt.subplots(
+    _, (ax, side) = plt.subplots(
         1, 2, figsize=(9, 5), width_ratios=(3, 1), gridspec_kw={"wspace": 0.02}
     )
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.ndindex(*shares.shape):
-        if counts[row, column]:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            text = f"{100 * shares[row, column]:.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    places = range(len(classes))
-    axes.set_xticks(places, classes, rotation=40, ha="right")
-    axes.set_yticks(places, classes)
-    axes.set(xlabel="predicted", ylabel="true", title="Percent of each true class")
-    axes.grid(visible=False)
-    side.barh(places, shares.diagonal(), color=PALETTE[0])
-    side.set(xlim=(0, 1), ylim=axes.get_ylim(), title="Accuracy a class")
+    texts = np.where(counts > 0, np.char.mod("%.0f", 100 * shares), "")
+    table = pd.DataFrame(shares, classes, classes)
+    numbers(ax, table, texts, fontsize=8, cmap="Blues", vmin=0, vmax=1)
+    names_along(ax.xaxis, classes, rotation=40, ha="right")
+    ax.set(xlabel="predicted", ylabel="true", title="Percent of each true class")
+    side.barh(range(len(classes)), shares.diagonal(), color=PALETTE[0])
+    side.set(xlim=(0, 1), ylim=ax.get_ylim(), title="Accuracy a class")
     side.set_yticks([])
-    side.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    plt.close(figure)
-    return figure
+    percent(side.xaxis)
 
 
-def mistakes(images: np.ndarray, titles: Sequence[str]) -> Figure:
+@figure
+def mistakes(images: np.ndarray, titles: Sequence[str]) -> None:
     """Pictures with two lines of text each.
 
     ``images`` is a uint8 array of shape (examples, height, width, 3).
     """
-    figure, panels = plt.subplots(1, len(images), figsize=(9, 1.85), squeeze=False)
-    for axes, image, title in zip(panels[0], images, titles, strict=True):
-        axes.imshow(image)
-        axes.set_title(title, fontsize=8, weight="normal", loc="center")
-        axes.axis("off")
-    plt.close(figure)
-    return figure
+    _, axs = panels(len(images), (9 / max(1, len(images)), 1.85))
+    for ax, image, title in zip(axs[0], images, titles, strict=True):
+        ax.imshow(image)
+        ax.set_title(title, fontsize=8, weight="normal", loc="center")
+        ax.axis("off")
 
 
-def _part(axes: Axes, x: float, y: float, width: float, text: str, fill: str, learns: bool) -> None:
-    box = FancyBboxPatch(
-        (x, y - 0.3),
-        width,
-        0.6,
-        boxstyle="round,pad=0.03",
-        facecolor=fill,
-        edgecolor=PALETTE[1] if learns else NEUTRAL,
-        linewidth=2.4 if learns else 1.2,
-        linestyle="-" if learns else (0, (4, 2)),
-    )
-    axes.add_patch(box)
-    axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=9)
+def _part(ax: Axes, x: float, y: float, width: float, text: str, fill: str, learns: bool) -> None:
+    edge = {"edgecolor": NEUTRAL, "linewidth": 1.2, "linestyle": (0, (4, 2))}
+    if learns:
+        edge = {"edgecolor": PALETTE[1], "linewidth": 2.4}
+    middle = x + width / 2
+    box(ax, middle, y, width, 0.6, boxstyle="round,pad=0.03", facecolor=fill, **edge)
+    ax.text(middle, y, text, ha="center", va="center", fontsize=9)

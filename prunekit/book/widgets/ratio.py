@@ -11,9 +11,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from prunekit.book.findings import PARTS, shares_by_part
+from prunekit.book.plots.criteria import looks_of
 from prunekit.book.plots.pruning import short_name
-from prunekit.book.plots.study import label
-from prunekit.book.plots.style import CRITERION_COLOURS, PALETTE
 
 SCRIPT = Path(__file__).with_suffix(".js")
 
@@ -45,10 +44,11 @@ def ratio_explorer(
     """
     if removed.empty:
         raise ValueError("removed has no row: there is nothing to show")
+    looks = looks_of(removed["variant"])
     criteria = {
         variant: {
-            "label": label(variant),
-            "colour": CRITERION_COLOURS.get(variant, PALETTE[0]),
+            "label": looks[variant].label,
+            "colour": looks[variant].colour,
             "points": _points(rows, filters, networks[networks["variant"] == variant]),
         }
         for variant, rows in removed.groupby("variant", sort=False)
