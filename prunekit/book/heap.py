@@ -85,7 +85,8 @@ def heap_states(ranking: pd.DataFrame, count: int, min_filters: int = 2) -> list
             heap[0] = last
             note += f"; the last entry, {last.name}, moves to the root"
         record(note, 0)
-        _sift_down(heap, 0, record)
+        if heap:
+            _sift_down(heap, 0, record)
     return states
 
 

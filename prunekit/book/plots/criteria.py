@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import NamedTuple
 
 from prunekit.book.plots.style import PALETTE
+from prunekit.criteria import CRITERIA
 
 
 class Look(NamedTuple):
@@ -39,7 +40,7 @@ LOOKS = {
     "similarity_pearson": Look("similarity (Pearson)", "#4400AA", "H"),
     "similarity_filters": Look("similarity of filters", "#440066", "8"),
 }
-#: For what is no criterion of prunekit's: a reader's own, or another variant of a study.
+#: For criteria that a reader registers.
 SPARE = (("#000000", "o"), ("#664477", "s"), ("#222244", "D"))
 
 
@@ -51,14 +52,15 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     >>> [look.label for look in looks_of(["taylor", "largest_value"]).values()]
     ['Taylor', 'largest value']
     """
-    names = list(dict.fromkeys(names))
-    taken = {LOOKS[name].colour for name in names if name in LOOKS}
-    known = [(look.colour, look.marker) for look in LOOKS.values()]
-    free = cycle(pair for pair in (*SPARE, *known) if pair[0] not in taken)
-    return {
-        name: LOOKS[name] if name in LOOKS else Look(name.replace("_", " "), *next(free))
-        for name in names
-    }
+    looks = {name: LOOKS.get(name) for name in names}
+    free = [(look.colour, look.marker) for look in LOOKS.values() if look not in looks.values()]
+    # A registered criterion resembles no other; what is none may look like one that is not shown.
+    spare, free = cycle([*SPARE, *free]), cycle([*free, *SPARE])
+    for name, look in looks.items():
+        if look is None:
+            pair = next(spare if name in CRITERIA else free)
+            looks[name] = Look(name.replace("_", " "), *pair)
+    return looks
 
 
 def label_of(name: str) -> str:

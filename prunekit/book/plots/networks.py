@@ -18,6 +18,7 @@ from prunekit.book.plots.style import (
     PALETTE,
     WIDTH,
     figure,
+    logarithmic,
     names_along,
     panels,
     percent,
@@ -116,6 +117,7 @@ def against_boards(needs: pd.DataFrame, boards: pd.DataFrame) -> None:
         ax.set_xlim(
             np.nanmin([low, boards[column].min() / 2]), np.nanmax([high, boards[column].max() * 2])
         )
+        logarithmic(ax.xaxis, "B")
         ax.set_title(titles[column])
     fig.legend(lines.values(), lines, loc="outside lower center", ncols=len(lines))
 
@@ -151,8 +153,8 @@ def macs_against_time(table: pd.DataFrame) -> None:
         if low < at / 10.0**exponent < high:
             label = EngFormatter(unit="MAC/s")(10.0**exponent)
             ax.text(at, at / 10.0**exponent, label, fontsize=8, color="0.4")
-    ax.xaxis.set_major_formatter(EngFormatter())
-    ax.yaxis.set_major_formatter(EngFormatter(unit="s"))
+    logarithmic(ax.xaxis)
+    logarithmic(ax.yaxis, "s")
     ax.set(xlabel="MACs per image", ylabel="measured time per image")
 
 
@@ -250,7 +252,7 @@ def _dots(ax: Axes, values: pd.Series, unit: str) -> None:
             fontsize=9,
         )
     ax.set_xlim(values.min() / 2, values.max() * 8)
-    ax.xaxis.set_major_formatter(EngFormatter(unit=unit))
+    logarithmic(ax.xaxis, unit)
     ax.grid(visible=False, axis="x")
     _label_rows(ax, values.index)
 

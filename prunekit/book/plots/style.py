@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 P = ParamSpec("P")
 Colour = str | tuple[float, ...]
@@ -126,6 +127,14 @@ def percent(*axes: Axis) -> None:
     """Write fractions along these axes in per cent, with the decimals that they need."""
     for axis in axes:
         axis.set_major_formatter(lambda share, _: f"{100 * share:.4g}%")
+
+
+def logarithmic(axis: Axis, unit: str = "") -> None:
+    """Powers of ten along an axis with its limits set; 2 and 5 times them where these are few."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    axis.set_major_formatter(EngFormatter(unit=unit))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def names_along(axis: Axis, names: Iterable[str], **text: Any) -> None:
