@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatterSciNotation
 
 from prunekit.book.plots.criteria import label_of, looks_of
 from prunekit.book.plots.pruning import short_name
@@ -80,7 +81,8 @@ def against_truth(
         title = f"{label_of(name)}\nrank correlation {correlations[name]:+.2f}"
         ax.set_title(title, fontsize=9)
         ax.set(xlabel="true change in cost, |ΔC|", xscale="log", yscale="log")
-        ax.tick_params(labelbottom=True)
+        ax.tick_params(which="both", labelbottom=True, labelsize=8)
+        ax.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(0.7, 0.1)))
     for ax in axs[:, 0]:
         ax.set_ylabel("score (layer-normalised)")
 
