@@ -10,7 +10,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from prunekit.book.plots.style import CRITERION_COLOURS, use_style
+from prunekit.book.plots.criteria import colour_of
+from prunekit.book.plots.style import use_style
 
 BOOK = Path(__file__).parent
 
@@ -20,13 +21,13 @@ def main() -> None:
     table = pd.read_csv(BOOK / "thesis_accuracy.csv", index_col=0)
     l2, taylor = (table[name] for name in table)
     figure, axes = plt.subplots()
-    axes.plot(l2, marker="o", markersize=4, color=CRITERION_COLOURS["activation_l2"], label="L2")
+    axes.plot(l2, marker="o", markersize=4, color=colour_of("activation_l2"), label="L2")
     axes.plot(
         taylor,
         marker="s",
         markersize=4,
         linestyle="--",
-        color=CRITERION_COLOURS["taylor"],
+        color=colour_of("taylor"),
         label="Taylor",
     )
     axes.annotate(
