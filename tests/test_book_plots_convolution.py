@@ -41,6 +41,12 @@ def test_convolution_step_writes_the_sum_of_the_window():
     figure = readable(
         plots.convolution_step(image, kernel, output, stride=1, padding=0, position=(1, 0))
     )
+    framed = [[p for p in ax.patches if p.get_linewidth() == 3] for ax in figure.axes]
+    assert [[p.get_bbox().bounds for p in patches] for patches in framed] == [
+        [(-0.5, 0.5, 2, 2)],
+        [],
+        [(-0.5, 0.5, 1, 1)],
+    ]
     assert figure.get_supxlabel() == "1·3 + −2·7 = −11".replace("+ −", "− ")
 
 

@@ -53,7 +53,9 @@ def test_speed_draws_masked_rebuilt_and_macs():
     figure = readable(plots.speed(table))
     lines = figure.axes[0].lines
     assert [list(line.get_ydata()) for line in lines] == [[1, 1.01], [1, 0.6], [1, 0.3]]
-    assert {"masked, measured", "rebuilt, measured", "0%", "50%"} <= set(words(figure))
+    names = ["masked, measured", "rebuilt, measured", "rebuilt, if time followed MACs"]
+    assert [note.get_text() for note in figure.axes[0].texts] == names
+    assert {"0%", "50%"} <= set(words(figure))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])

@@ -19,6 +19,7 @@ STATES = heap_states(RANKING, count=2, min_filters=1)
 def test_every_state_is_drawn_as_tree_and_array(step):
     state, figure = STATES[step], readable(heap_figure(STATES, [step]))
     (ax,) = figure.axes
+    assert not ax.axison
     circles = [patch for patch in ax.patches if isinstance(patch, Circle)]
     cells = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_fill()]
     assert len(circles) == len(cells) == len(state.heap)

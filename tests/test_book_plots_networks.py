@@ -64,8 +64,14 @@ def test_a_board_without_a_limit_has_no_line_and_every_board_one_colour():
     assert limits == [[1e6, 8e6], [5e8, 3e5]]
     phone, same = storage.lines[2], memory.lines[2]
     assert phone.get_color() == same.get_color() != memory.lines[1].get_color()
-    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    (legend,) = figure.legends
+    named = {
+        text.get_text(): line.get_color()
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
     assert sorted(named) == ["computer", "controller", "phone"]
+    assert named["phone"] == phone.get_color()
+    assert named["controller"] == storage.lines[1].get_color()
     for ax, column in ((storage, "storage"), (memory, "memory")):
         low, high = ax.get_xlim()
         assert low < boards[column].min() and boards[column].max() < high

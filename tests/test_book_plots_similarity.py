@@ -27,7 +27,10 @@ def test_each_pair_has_its_two_maps_beside_every_image():
     assert len(shown) == 2 * (1 + 2 * 2)
     titles = [axes.get_title(loc="left") for axes in shown]
     assert [title for title in titles if title] == [
-        *("pair 1: 0.90\nfilter 0", "\nfilter 1", "pair 2: 0.90\nfilter 2", "\nfilter 4")
+        "pair 1: 0.90\nfilter 0",
+        "\nfilter 1",
+        "pair 2: 0.90\nfilter 2",
+        "\nfilter 4",
     ]
     one, hundredfold, silent = (
         np.stack([shown[place + row].images[0].get_array() for row in (0, 5)])
