@@ -1,39 +1,82 @@
-"""Each chapter asks the questions of its own file, and jupyterquiz understands them."""
+"""Every chapter has a quiz in a file of its own, and jupyterquiz can show it."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+from prunekit.book.chapter import Chapter
+
+ROOT = Path(__file__).resolve().parents[1]
+QUIZZES = sorted((ROOT / "notebooks" / "quizzes").iterdir())
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import prunekit_book  # noqa: E402
 
 
-def test_every_file_belongs_to_a_chapter():
-    assert sorted(path.stem for path in (NOTEBOOKS / "quizzes").iterdir()) == CHAPTERS
+def read(path: Path) -> list[dict]:
+    return json.loads(path.read_text("utf-8"))
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_shows_its_own_quiz(chapter):
-    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text("utf-8"))["cells"]
-    shown = [source for cell in cells if "display_quiz(" in (source := "".join(cell["source"]))]
-    assert len(shown) == 1
-    assert f'display_quiz(chapter.quiz("{chapter}"))' in shown[0]
+def test_quizzes_and_chapters_belong_together():
+    assert [f"{notebook.stem}.json" for notebook in NOTEBOOKS] == [q.name for q in QUIZZES]
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_questions_can_be_answered_and_every_answer_says_why(chapter):
-    questions = json.loads((NOTEBOOKS / "quizzes" / f"{chapter}.json").read_text("utf-8"))
-    assert questions
-    for question in questions:
-        assert question["question"] and question["answers"]
-        right = [answer for answer in question["answers"] if answer.get("correct")]
-        assert right, question["question"]
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_chapter_shows_its_own_quiz(notebook):
+    code = [c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code"]
+    shown = re.findall(r"chapter\.quiz\((.*?)\)", "\n".join(code))
+    assert shown == [f'"{notebook.stem}"']
+
+
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda p: p.stem)
+def test_every_question_can_be_answered_and_every_answer_is_explained(path):
+    for question in read(path):
+        assert question.keys() == {"question", "type", "answers"}
+        assert question["question"].strip()
+        answers = question["answers"]
+        assert all(answer["feedback"].strip() for answer in answers)
+        if question["type"] == "numeric":
+            *accepted, otherwise = answers
+            assert otherwise.keys() == {"type", "feedback"} and otherwise["type"] == "default"
+            assert any(answer["correct"] for answer in accepted)
+            for answer in accepted:
+                assert isinstance(answer["correct"], bool)
+                if answer["type"] == "range":
+                    low, high = answer["range"]
+                    assert low < high
+                else:
+                    assert answer["type"] == "value" and isinstance(answer["value"], int | float)
+            continue
+        assert all(answer.keys() == {"answer", "correct", "feedback"} for answer in answers)
+        texts = [answer["answer"].strip() for answer in answers]
+        assert all(texts) and len(texts) == len({*texts}) > 1
+        correct = [answer["correct"] for answer in answers]
+        assert all(isinstance(value, bool) for value in correct)
         if question["type"] == "multiple_choice":
-            assert len(right) == 1, question["question"]
-            assert all(answer["answer"] and answer["feedback"] for answer in question["answers"])
+            assert sum(correct) == 1
         else:
-            assert question["type"] in ("numeric", "many_choice")
-            assert all(answer["feedback"] for answer in question["answers"])
+            assert question["type"] == "many_choice" and any(correct)
+
+
+def test_a_quiz_is_shown_from_any_working_directory(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("prunekit.book.chapter.display_quiz", shown.append)
+    monkeypatch.chdir(tmp_path)
+    Chapter("smoke").quiz(QUIZZES[0].stem)
+    assert shown == [read(QUIZZES[0])]
+
+
+def test_a_changed_quiz_leaves_no_page_in_the_execution_cache(tmp_path):
+    quiz = tmp_path / QUIZZES[0].relative_to(ROOT)
+    quiz.parent.mkdir(parents=True)
+    quiz.write_text("[]")
+    before = prunekit_book._fingerprint(tmp_path)
+    quiz.write_text("[ ]")
+    assert prunekit_book._fingerprint(tmp_path) != before

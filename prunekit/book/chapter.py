@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from jupyterquiz import display_quiz
 from torch import Tensor, nn
 
 from prunekit import storage
@@ -76,18 +77,13 @@ class Chapter:
         """The value for this chapter's profile."""
         return {"smoke": smoke, "quick": quick, "full": full}[self.profile]
 
-    @staticmethod
-    def quiz(name: str) -> list[dict[str, Any]]:
-        """The questions of a chapter, as jupyterquiz takes them, from beside the notebooks.
+    def quiz(self, name: str) -> None:
+        """Show the questions in ``notebooks/quizzes/<name>.json``, in jupyterquiz's format.
 
-        Examples
-        --------
-        >>> Chapter.quiz("01_why_prune")[0]["type"]
-        'numeric'
+        The file is found from any working directory: on Colab, the notebook's is another.
         """
-        return json.loads(
-            (BOOK.parent / "notebooks" / "quizzes" / f"{name}.json").read_text("utf-8")
-        )
+        path = BOOK.parent / "notebooks" / "quizzes" / f"{name}.json"
+        display_quiz(json.loads(path.read_text("utf-8")))
 
     def loader(
         self,
