@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test arm bench zoo lab record study environment colab lock clean
+.PHONY: help book test arm bench zoo lab record study cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...
 
 study: $(STAMP)  ## run what is missing of a study (STUDY=smoke, ratios, ...; see book/studies)
 	$(BIN)/python -m prunekit.study run $(STUDY) $(STUDY_OPTIONS)
+
+cards: $(STAMP)  ## write the cards of the networks in book/results
+	$(BIN)/python book/model_cards.py
 
 environment: $(STAMP)  ## write environment.yml from pyproject.toml
 	$(BIN)/python book/_ext/environment.py

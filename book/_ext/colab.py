@@ -16,7 +16,7 @@ import sys
 
 if importlib.util.find_spec("prunekit") is None:
     !git clone --quiet --depth 1 {url} book
-    %pip install --quiet "./book[plots]" jupyterquiz
+    %pip install --quiet "./book[digits,plots]" jupyterquiz
     sys.path.insert(0, "book")"""
 
 

@@ -171,7 +171,8 @@ class Reporter:
 
     def write_tables(self) -> None:
         stored = [
-            json.loads(p.read_text()) for p in sorted((self.folder / "networks").glob("*.json"))
+            json.loads(p.read_text("utf-8"))
+            for p in sorted((self.folder / "networks").glob("*.json"))
         ]
         write_table(pd.DataFrame([one["row"] for one in stored]), self.folder / "networks.csv")
         removed = [{"ratio": one["row"]["ratio"]} | one["removed"] for one in stored]
