@@ -1,0 +1,267 @@
+"""Batch norm put behind convolutions, and folded into them: the network's function stays.
+
+A network without batch norm, such as SqueezeNet, trains badly once it has been
+pruned hard. Inserted before training and folded after it, batch norm costs
+nothing where the network is used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from prunekit.calibration import Images, channel_moments, hooked, images_in
+from prunekit.channels import rules, trace
+from prunekit.channels.capture import capture, meta_copy
+from prunekit.execution import device_of, evaluation_mode, fastest_layout
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+NORMS = (*rules.BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)
+NORM_OF = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+
+
+class NormedConvolution(nn.Sequential):
+    """A convolution, ``conv``, and the batch norm behind it, ``norm``, in the convolution's place.
+
+    :func:`fold_batch_norm` puts a plain convolution back under the old name.
+    """
+
+    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm = conv, norm
+
+
+def insert_batch_norm(
+    model: nn.Module,
+    loader: Images,
+    *,
+    layers: Iterable[str] | None = None,
+    batches: int | None = None,
+) -> nn.Module:
+    """A copy with a batch norm behind each convolution that had none, of the same function.
+
+    The mean and deviation of a convolution's output are the running
+    statistics of its batch norm, and at first also its shift and scale, so
+    that the two cancel. In training mode each batch's own statistics take
+    their place. The batch norm takes over the convolution's bias.
+
+    Parameters
+    ----------
+    model
+        Left untouched. In the copy, the convolution that was ``features.0``
+        is ``features.0.conv``, and its batch norm ``features.0.norm``: plain
+        modules, so that tracing, ranking, rebuilding and saving work as ever.
+    loader
+        Batches of images, or pairs that begin with images; no labels needed.
+    layers
+        Names of convolutions. By default all those whose filters may be
+        removed and that no norm directly follows: not those that give the
+        network's outputs.
+    batches
+        How many batches to look at; by default as many as hold 512 images.
+
+    Raises
+    ------
+    KeyError
+        No convolution has a name in ``layers``.
+    ValueError
+        A norm follows one in ``layers`` already, the loader is empty, or an
+        image or an output is NaN or infinite.
+    TraceError
+        The model cannot be traced.
+
+    Notes
+    -----
+    SqueezeNet ends in a ReLU on its class maps, through which a class whose
+    map is negative everywhere learns nothing. Take it away before training:
+    ``model.set_submodule("classifier.2", nn.Identity())``.
+
+    Examples
+    --------
+    >>> from prunekit.models import TinySqueezeNet
+    >>> model, images = TinySqueezeNet().eval(), torch.randn(8, 3, 32, 32)
+    >>> normed = insert_batch_norm(model, [images])
+    >>> list(normed.features[0]._modules)
+    ['conv', 'norm']
+    >>> torch.allclose(normed(images), model(images), atol=1e-4)
+    True
+    >>> fold_batch_norm(normed).features[0]
+    Conv2d(3, 16, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))
+    """
+    images = list(images_in(loader, batches))
+    normed = copy.deepcopy(model)
+    prunable = trace(normed, images[0][:2].to(device_of(normed))).prunable
+    calls = calls_by_module(normed)
+    convolutions = {
+        name: module
+        for name in calls
+        if isinstance(module := normed.get_submodule(name), rules.CONVOLUTIONS)
+    }
+    normed_already = {name for name in convolutions if norm_behind(calls[name], normed, NORMS)}
+    if layers is None:
+        layers = [name for name in convolutions if name in prunable and name not in normed_already]
+    for name in layers:
+        if name not in convolutions:
+            raise KeyError(f"no convolution is named {name!r}; there are {', '.join(convolutions)}")
+        if name in normed_already:
+            raise ValueError(f"{name} has a norm behind it already: leave it out of layers")
+    for name, moments in _output_moments(normed, layers, images).items():
+        conv = convolutions[name]
+        pair = NormedConvolution(conv, _cancelling_norm(conv, *moments))
+        _replace(normed, conv, pair.train(conv.training))
+    return normed
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy in which every batch norm that directly follows a convolution is part of it.
+
+    It computes the same in evaluation mode, up to rounding. Where
+    :func:`insert_batch_norm` had put a batch norm, a plain convolution stands
+    under the old name again; elsewhere an ``nn.Identity`` takes the batch
+    norm's place. Folded convolutions have a bias.
+
+    A batch norm stays if it keeps no running statistics, or if it, the
+    convolution or its weight is used in a second place too.
+
+    Raises
+    ------
+    TraceError
+        The model cannot be traced.
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet18
+    >>> folded = fold_batch_norm(resnet18())
+    >>> folded.bn1, folded.conv1.bias.shape
+    (Identity(), torch.Size([64]))
+    """
+    folded = copy.deepcopy(model)
+    calls, tied = calls_by_module(folded), tied_parameters(folded)
+    for name, uses in calls.items():
+        conv, behind = folded.get_submodule(name), norm_behind(uses, folded, (BATCH_NORM,))
+        if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
+            continue
+        norm = folded.get_submodule(behind)
+        shared = any(id(p) in tied for p in (*conv.parameters(), *norm.parameters()))
+        if not shared and norm.running_mean is not None:
+            _replace(folded, conv, _fused(conv, norm))
+            _replace(folded, norm, nn.Identity())
+    for name, module in list(folded.named_modules()):
+        if _is_inserted(module, folded) and isinstance(module.norm, nn.Identity):
+            _replace(folded, module, module.conv)
+            if isinstance(folded, fx.GraphModule):
+                _rename_in_graph(folded, name)
+    return folded
+
+
+def calls_by_module(model: nn.Module) -> dict[str, list[fx.Node]]:
+    """The calls of each module in evaluation mode, in order of execution."""
+    calls: dict[str, list[fx.Node]] = {}
+    for node in capture(meta_copy(model).eval()).nodes:
+        if node.op == "call_module":
+            calls.setdefault(node.target, []).append(node)
+    return calls
+
+
+def tied_parameters(model: nn.Module) -> set[int]:
+    """The ids of parameters that several modules share."""
+    holders = Counter(id(p) for module in model.modules() for p in module._parameters.values())
+    return {parameter for parameter, times in holders.items() if times > 1}
+
+
+def norm_behind(calls: list[fx.Node], model: nn.Module, kinds: tuple[type, ...]) -> str | None:
+    """The name of the norm that reads what each of these calls gives, where nothing else does."""
+    readers = [list(call.users) for call in calls]
+    if any(len(users) != 1 or users[0].op != "call_module" for users in readers):
+        return None
+    names = {users[0].target for users in readers}
+    behind = [name for name in names if isinstance(model.get_submodule(name), kinds)]
+    return behind[0] if len(names) == len(behind) == 1 else None
+
+
+def _output_moments(
+    model: nn.Module, layers: Iterable[str], images: list[Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and variance of each filter's output over all images and positions."""
+    sums: dict[str, Tensor | float] = dict.fromkeys(layers, 0.0)
+
+    def observe(module: nn.Module, inputs: tuple, maps: Tensor, *, name: str) -> None:
+        mean, variance = channel_moments(maps)
+        values = torch.ones_like(mean), mean, variance + mean**2
+        sums[name] = sums[name] + torch.stack(values) * maps[:, 0].numel()
+
+    device, layout = device_of(model), fastest_layout(model, images[0])
+    with hooked(model, {name: partial(observe, name=name) for name in layers}):
+        for x in images:
+            model(x.to(device).to(memory_format=layout, copy=True))  # it may be written over
+    moments = {}
+    for name, (count, first, second) in sums.items():
+        mean = first / count
+        moments[name] = mean, (second / count - mean**2).clamp_min(0)
+        if not moments[name][1].isfinite().all():
+            raise ValueError(f"{name}: its outputs on these images are NaN or infinite")
+    return moments
+
+
+def _cancelling_norm(conv: nn.Module, mean: Tensor, variance: Tensor) -> nn.Module:
+    """The batch norm that leaves the convolution's output as it is; takes over the bias."""
+    weight, bias = conv.weight, conv.bias
+    norm = NORM_OF[type(conv)](len(mean), device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        norm.running_mean.copy_(mean if bias is None else mean - bias)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((norm.running_var.double() + norm.eps).sqrt())
+        norm.bias.copy_(mean)
+    norm.weight.requires_grad_(weight.requires_grad)
+    norm.bias.requires_grad_((weight if bias is None else bias).requires_grad)
+    conv.bias = None
+    return norm
+
+
+def _takes_norm(module: nn.Module) -> bool:
+    """Whether a module is a convolution that torch can fold a batch norm into."""
+    transposed = isinstance(module, rules.TRANSPOSED) and module.groups == 1
+    plain = isinstance(module._parameters.get("weight"), nn.Parameter)  # not computed from others
+    return plain and (transposed or isinstance(module, rules.CONVOLUTIONS))
+
+
+def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    with evaluation_mode(conv), evaluation_mode(norm), torch.no_grad():
+        fused = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, rules.TRANSPOSED))
+    fused.train(conv.training)
+    trained = conv.weight if norm.bias is None else norm.bias
+    fused.bias.requires_grad_(trained.requires_grad)
+    return fused
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put one module in another's place, under every name it has."""
+    for parent in list(model.modules()):
+        for key, child in parent._modules.items():
+            if child is old and parent is not new:
+                parent._modules[key] = new
+
+
+def _is_inserted(module: nn.Module, model: nn.Module) -> bool:
+    """Whether a module is a pair that was inserted; in a model read from a file, its namespace."""
+    namespace = type(module) is nn.Module and isinstance(model, fx.GraphModule)
+    return isinstance(module, NormedConvolution) or (
+        namespace and list(module._modules) == ["conv", "norm"]
+    )
+
+
+def _rename_in_graph(module: fx.GraphModule, name: str) -> None:
+    """Call the convolution by the pair's name, and its batch norm, now an identity, no more."""
+    for node in module.graph.nodes:
+        if node.target == f"{name}.conv":
+            node.target = name
+        elif node.target == f"{name}.norm":
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()

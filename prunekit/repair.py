@@ -1,0 +1,231 @@
+"""Closed-form repair of a network that has lost filters: no training, and no labels."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunekit.batch_norms import BATCH_NORM, calls_by_module, norm_behind, tied_parameters
+from prunekit.calibration import Images, channel_moments, hooked, images_in
+from prunekit.channels import ChannelGraph, rules, trace
+from prunekit.execution import device_of, fastest_layout
+from prunekit.least_squares import at_places, fit
+from prunekit.progress import bar
+from prunekit.surgery import Removal
+
+Method = Literal["least_squares", "moments", "batch_norm"]
+
+
+def repair(
+    pruned: nn.Module,
+    original: nn.Module,
+    remove: Removal,
+    loader: Images,
+    *,
+    method: Method = "least_squares",
+    batches: int | None = None,
+    progress: bool = True,
+) -> nn.Module:
+    """A copy of a pruned network whose layers give again what they gave before, as far as possible.
+
+    Layers are repaired in order of execution, each on what the repaired
+    layers before it give. A layer used in several places stays as it is, and
+    so does one that shares its weights.
+
+    Parameters
+    ----------
+    pruned
+        What ``rebuild(original, x, remove)`` gave, or that repaired or trained
+        since. Left untouched, as is ``original``.
+    original
+        The network before the removal.
+    remove
+        The removal, as :func:`prunekit.select` returns it.
+    loader
+        Batches of images, or pairs that begin with images; no labels needed.
+        Some hundred images of the training set are enough.
+    method
+        ``"least_squares"``: each filter's weights over the inputs that are
+        left, and its bias, come as near as they can to its old output (He,
+        Zhang and Sun 2017; Luo, Wu and Lin 2017), by ridge regression on
+        patches drawn from the images. Transposed convolutions are repaired by
+        moments. ``"moments"``: each filter is scaled and shifted, so that its
+        output has its old mean and deviation. ``"batch_norm"``: running
+        statistics are estimated anew, as they are over all the images, and
+        nothing else changes.
+    batches
+        How many batches to look at; by default as many as hold 512 images.
+        They go through the network as one batch, whose maps must fit into
+        memory.
+    progress
+        Whether to show a bar, where there is a terminal or a notebook.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class as ``pruned``. The shift of a filter goes into its
+        bias, or into the running mean of the batch norm that follows; with
+        neither, the layer gets a bias.
+
+    Raises
+    ------
+    ValueError
+        The three do not fit together, the loader is empty, an image or a map
+        is NaN or infinite, the method is not known, or no batch norm has
+        running statistics and ``method`` is ``"batch_norm"``.
+    KeyError, IndexError
+        ``remove`` names a layer or filter that ``original`` does not have.
+    TraceError
+        A model cannot be traced.
+
+    Examples
+    --------
+    >>> from prunekit import rebuild
+    >>> from prunekit.models import TinySqueezeNet
+    >>> _ = torch.manual_seed(0)
+    >>> model, images = TinySqueezeNet().eval(), torch.randn(64, 3, 32, 32)
+    >>> remove = {"features.0": [0, 3, 5]}
+    >>> small = rebuild(model, images, remove)
+    >>> repaired = repair(small, model, remove, [images])
+    >>> error, left = ((m(images) - model(images)).norm() for m in (small, repaired))
+    >>> bool(left < error / 2)
+    True
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
+    images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
+    images = images.to(memory_format=fastest_layout(original, images))
+    repaired = copy.deepcopy(pruned)
+    kept = _kept_filters(original, repaired, remove, images[:2])
+    calls, tied = calls_by_module(repaired), tied_parameters(repaired)
+    once = [
+        name
+        for name, nodes in calls.items()
+        if len(nodes) == 1
+        and not any(id(p) in tied for p in repaired.get_submodule(name).parameters())
+    ]
+    norms = [name for name in once if _keeps_statistics(repaired.get_submodule(name))]
+    if method == "batch_norm":
+        if not norms:
+            raise ValueError("the network has no batch norm with running statistics to estimate")
+        with hooked(repaired, dict.fromkeys(norms, _estimate_statistics)):
+            repaired(images.clone())
+        return repaired
+    layers = [name for name in once if name in kept]
+    wanted: dict[str, Tensor] = {}
+
+    def note(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> None:
+        seen = _looked_at(layer, _maps(layer, output), method)
+        wanted[name] = seen[:, kept[name].to(seen.device)]
+
+    def correct(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> Tensor:
+        maps = _maps(layer, output)
+        found, goal = _looked_at(layer, maps, method), wanted.pop(name)
+        if not (found.isfinite().all() and goal.isfinite().all()):
+            raise ValueError(f"{name}: its output on these images is NaN or infinite")
+        shown.update()
+        if (goal - found).norm() <= 10 * torch.finfo(maps.dtype).eps * goal.norm():
+            return output  # nothing before it has changed
+        if _by_moments(layer, method):
+            weight, constant = _rescaled(layer, found, goal)
+        else:
+            weight, constant = fit(layer, inputs[0], goal - found, maps.shape[2])
+        norm = norm_behind(calls[name], repaired, (BATCH_NORM,))
+        _put(layer, repaired.get_submodule(norm) if norm in norms else None, weight, constant)
+        return layer.forward(inputs[0])
+
+    # The images are copied, as a network may write over them.
+    with bar(total=len(layers), show=progress, desc="repairing", leave=False) as shown:
+        with hooked(original, {name: partial(note, name=name) for name in layers}):
+            original(images.clone())
+        with hooked(repaired, {name: partial(correct, name=name) for name in layers}):
+            repaired(images.clone())
+    return repaired
+
+
+def _kept_filters(
+    original: nn.Module, pruned: nn.Module, remove: Removal, x: Tensor
+) -> dict[str, Tensor]:
+    """The filters left of each layer."""
+    before, after = trace(original, x), trace(pruned, x)
+    gone = before.groups_of(remove)
+    kept = {name: ~gone[layer.groups] for name, layer in before.layers.items()}
+    expected = {
+        name: (int(kept[name].sum()), int((~gone[layer.inputs]).sum()))
+        for name, layer in before.layers.items()
+    }
+    found = _sizes(after)
+    for name in {**expected, **found}:
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{name}: (filters, inputs) are {found.get(name)} in the pruned network, and "
+                f"{expected.get(name)} in the original after the removal: pass what "
+                "rebuild(original, x, remove) gave, and the same original and remove"
+            )
+    return {name: torch.from_numpy(np.flatnonzero(filters)) for name, filters in kept.items()}
+
+
+def _sizes(graph: ChannelGraph) -> dict[str, tuple[int, int]]:
+    return {name: (layer.filters, len(layer.inputs)) for name, layer in graph.layers.items()}
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    return isinstance(module, BATCH_NORM) and module.running_mean is not None
+
+
+def _estimate_statistics(norm: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    mean, variance = channel_moments(inputs[0])
+    count = inputs[0][:, 0].numel()
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance * count / max(count - 1, 1))  # unbiased, as in training
+    return norm.forward(inputs[0])
+
+
+def _maps(layer: nn.Module, output: Tensor) -> Tensor:
+    """A layer's output as (images, filters, positions); a linear layer has its filters last."""
+    maps = output.movedim(-1, 1) if isinstance(layer, nn.Linear) else output
+    return maps.flatten(2) if maps.dim() > 2 else maps.unsqueeze(2)
+
+
+def _by_moments(layer: nn.Module, method: Method) -> bool:
+    return method == "moments" or isinstance(layer, rules.TRANSPOSED)
+
+
+def _looked_at(layer: nn.Module, maps: Tensor, method: Method) -> Tensor:
+    """What is compared of a layer's maps: mean and deviation, or the values at some places."""
+    if _by_moments(layer, method):
+        mean, variance = channel_moments(maps)
+        return torch.stack([mean, variance.sqrt()])
+    return at_places(maps)
+
+
+def _rescaled(layer: nn.Module, found: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+    """The weight and bias that give each filter's output the mean and deviation it should have."""
+    (mean, deviation), (goal_mean, goal_deviation) = found, goal
+    # What is constant, up to rounding, stays so: it can be shifted, not scaled.
+    varies = deviation > 1e-4 * goal_deviation
+    scale = torch.where(varies, goal_deviation / deviation, 1)
+    bias = 0 if layer.bias is None else layer.bias
+    weight, kernel = layer.weight.double(), [1] * (layer.weight.dim() - 2)
+    if isinstance(layer, rules.TRANSPOSED):  # filters come second there, counted within a group
+        by_group = weight.unflatten(0, (layer.groups, -1))
+        by_group = by_group * scale.view(layer.groups, 1, -1, *kernel)
+        return by_group.flatten(0, 1), scale * (bias - mean) + goal_mean
+    return weight * scale.view(-1, 1, *kernel), scale * (bias - mean) + goal_mean
+
+
+def _put(layer: nn.Module, norm: nn.Module | None, weight: Tensor, constant: Tensor) -> None:
+    """Give a layer its weights, and its bias to it or to the batch norm behind it."""
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(constant)
+    elif norm is not None:
+        norm.running_mean.sub_(constant)
+    else:
+        bias = constant.to(layer.weight.dtype)
+        layer.bias = nn.Parameter(bias, requires_grad=layer.weight.requires_grad)
