@@ -1,11 +1,13 @@
 """Filter pruning of convolutional networks: rank, select, rebuild."""
 
+from importlib.metadata import PackageNotFoundError, version
+
 from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.criteria import rank, rank_all
 from prunekit.errors import PrunekitError
 from prunekit.measure import Latency, Profile, compare, latency, peak_memory, profile
 from prunekit.pruning import PruningHistory, prune
-from prunekit.repair import repair
+from prunekit.repair import fold_batch_norm, insert_batch_norm, repair
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
 from prunekit.surgery import mask, rebuild

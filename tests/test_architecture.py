@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     *("errors", "extras", "checks", "execution", "progress", "losses"),
     *("channels", "surgery", "selection", "models", "storage", "data"),
-    *("measure", "criteria", "training", "pruning"),
+    *("measure", "criteria", "repair", "training", "pruning"),
     *("deploy", "study", "book"),
 )
 MODULES = {

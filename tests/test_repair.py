@@ -13,8 +13,8 @@ from torchvision import models
 
 import prunekit
 from prunekit import fold_batch_norm
-from prunekit.calibration import channel_moments
 from prunekit.models import TinySqueezeNet
+from prunekit.repair.calibration import channel_moments
 
 ZOO = "mobilenet_v2", "shufflenet_v2_x0_5", "regnet_y_400mf"
 

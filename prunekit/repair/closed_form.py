@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.batch_norms import BATCH_NORM, calls_by_module, norm_behind, tied_parameters
-from prunekit.calibration import Images, channel_moments, hooked, images_in
 from prunekit.channels import ChannelGraph, rules, trace
 from prunekit.execution import device_of, fastest_layout
-from prunekit.least_squares import at_places, fit
 from prunekit.progress import bar
+from prunekit.repair.batch_norms import BATCH_NORM, calls_by_module, norm_behind, tied_parameters
+from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
+from prunekit.repair.least_squares import at_places, fit
 from prunekit.surgery import Removal
 
 Method = Literal["least_squares", "moments", "batch_norm"]

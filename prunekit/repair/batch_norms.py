@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from prunekit.calibration import Images, channel_moments, hooked, images_in
 from prunekit.channels import rules, trace
 from prunekit.channels.capture import capture, meta_copy
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
+from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 NORMS = (*rules.BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)
