@@ -88,7 +88,11 @@ def test_output_is_whole_and_input_empty():
 def test_interrupted_run_leaves_no_program_behind(tmp_path):
     pids = tmp_path / "pids"
     stalled = program(tmp_path, f"echo $$ >{pids}; sleep 60")
-    code = f"from prunekit.deploy.processes import finish; finish([{str(stalled)!r}], 60)"
+    # A shell that starts tests in the background has them ignore Ctrl-C, and so their children.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from prunekit.deploy.processes import finish; finish([{str(stalled)!r}], 60)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as process:
         while not (pids.is_file() and pids.read_text()):
             time.sleep(0.05)
