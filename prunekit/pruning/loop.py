@@ -6,12 +6,10 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +23,10 @@ from prunekit.execution import device_of
 from prunekit.progress import say
 from prunekit.pruning.budgets import Budget, enough, left, per_saving, relative_latency
 from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, resume
+from prunekit.pruning.history import PruningHistory, history_of
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria, criterion_at, ranked_by, reached
-from prunekit.selection import Selection, excluded, select
-from prunekit.storage import save
-from prunekit.storage.files import replacing
+from prunekit.selection import excluded, select
 from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate, fit
@@ -37,47 +34,6 @@ from prunekit.training import Interrupted, evaluate, fit
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
 ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass
-class PruningHistory:
-    """What :func:`prune` did.
-
-    Attributes
-    ----------
-    model : nn.Module
-        The pruned network.
-    table : DataFrame
-        A row an iteration; row 0 is the network before pruning. ``removed``
-        counts filters of this iteration; ``filters``, ``parameters``,
-        ``macs`` (of one example) and ``bytes`` what is left; ``accuracy_before``
-        and ``accuracy_after`` are fractions on the validation set, before
-        and after fine-tuning; ``seconds`` is the iteration's wall time. A
-        budget in latency adds ``latency``, a schedule of criteria adds
-        ``criterion``, by which the filters of the iteration were ranked.
-    removed : list of Selection
-        The filters of each iteration, numbered as they stood at its start.
-    pattern : DataFrame
-        Filters removed: a row an iteration, a column a layer.
-    stopped : str
-        Why pruning ended: ``"ratio"`` was reached, ``"floor"``: nothing more
-        may be removed, or ``"accuracy"`` fell by more than allowed.
-    """
-
-    model: nn.Module
-    table: pd.DataFrame
-    removed: list[Selection]
-    pattern: pd.DataFrame
-    stopped: str
-
-    def save(self, folder: str | Path) -> None:
-        """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
-        folder = Path(folder)
-        with replacing(folder / "table.csv") as temporary:
-            self.table.to_csv(temporary, index=False)
-        with replacing(folder / "pattern.csv") as temporary:
-            self.pattern.to_csv(temporary)
-        save(self.model, folder / "model.safetensors")
 
 
 @checked(**PRUNING)
@@ -233,7 +189,7 @@ def prune(
                 report(run.model, run.rows)
     except KeyboardInterrupt as error:
         message = f"pruning was interrupted in iteration {len(run.rows)}"
-        raise Interrupted(message, _history(run, layers)) from error
+        raise Interrupted(message, history_of(run, layers)) from error
     if run.stopped == "floor":
         fixed = ", ".join(f"{name}={value}" for name, value in plan.limits.items())
         warnings.warn(
@@ -241,7 +197,7 @@ def prune(
             f"asked for: no more can be removed with {fixed}",
             stacklevel=3,  # past the check of the arguments
         )
-    return _history(run, layers)
+    return history_of(run, layers)
 
 
 def iterations(
@@ -323,14 +279,6 @@ def _begun(
     row |= {"latency": 1.0} if plan.budget == "latency" else {}
     row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
     return Run(original, [row | {"seconds": time.perf_counter() - start}])
-
-
-def _history(run: Run, layers: list[str]) -> PruningHistory:
-    counts = [{name: len(filters) for name, filters in one.items()} for one in run.removed]
-    iterations = pd.RangeIndex(1, len(counts) + 1, name="iteration")
-    pattern = pd.DataFrame(counts, index=iterations, columns=layers).fillna(0).astype(int)
-    table = pd.DataFrame(run.rows)
-    return PruningHistory(run.model, table, run.removed, pattern, run.stopped)
 
 
 def _tune(model: nn.Module, loader: Batches, fine_tune: FineTune, progress: bool) -> None:
