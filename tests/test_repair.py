@@ -224,14 +224,37 @@ def test_so_many_batches_and_no_more_are_read():
     assert len(read) == 1 + 2  # 512 images are enough
 
 
-def test_a_layer_used_twice_and_tied_weights_stay_as_they_are():
-    model = TwoPlaces().eval()
-    x = torch.randn(16, 3, 6, 6)
+@pytest.mark.parametrize("method", ["least_squares", "moments"])
+def test_a_layer_used_twice_and_tied_weights_stay_as_they_are(method):
+    model, x = TwoPlaces().eval(), torch.randn(16, 3, 6, 6)
     small = prunekit.rebuild(model, x, {"shared": [1]})
-    repaired = prunekit.repair(small, model, {"shared": [1]}, [x])
+    repaired = prunekit.repair(small, model, {"shared": [1]}, [x], method=method)
     assert repaired.alias is repaired.shared
     assert torch.equal(repaired.shared.weight, small.shared.weight)
     assert not torch.equal(repaired.heads[0].weight, small.heads[0].weight)
+
+    parts = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+    model = nn.Sequential(*parts).eval()
+    model[2].weight = model[1].weight
+    small = prunekit.rebuild(model, x, {"1": [2]})
+    repaired = prunekit.repair(small, model, {"1": [2]}, [x], method=method)
+    assert repaired[2].weight is repaired[1].weight
+    assert torch.equal(repaired[1].weight, small[1].weight)
+    assert not torch.equal(repaired[3].weight, small[3].weight)
+
+
+@pytest.mark.parametrize("method", ["least_squares", "moments"])
+def test_what_lies_before_the_removal_stays_as_it_is(method):
+    model, x = normed_and_bare(), torch.randn(8, 3, 8, 8)
+    small = prunekit.rebuild(model, x, {"3": [0]})
+    repaired = prunekit.repair(small, model, {"3": [0]}, [x], method=method)
+    assert set(repaired.state_dict()) == {*small.state_dict(), "4.bias"}
+    changed = [
+        name
+        for name, p in small.named_parameters()
+        if not torch.equal(p, repaired.get_parameter(name))
+    ]
+    assert changed == ["4.weight"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 PLACES = 64  # of each image's maps: neighbours are alike, so more of them say little more
 CHUNK = 64  # images whose patches are in memory at a time
 RIDGE = 0.1  # of the variance of one patch: too little to see with many patches, firm with few
-ROUNDING = 1e-6  # of the mean square
+ROUNDING = 1e-10  # of the mean square
 
 
 def at_places(maps: Tensor) -> Tensor:
