@@ -8,7 +8,7 @@ from repairs import error
 from torch import nn
 
 import prunekit
-from prunekit.calibration import channel_moments
+from prunekit.repair.calibration import channel_moments
 
 CONSUMERS = {
     "strided": nn.Conv2d(5, 4, 3, stride=2, padding=1),
