@@ -87,6 +87,7 @@ def test_the_function_stays_on_random_networks(model):
 
 def test_what_is_written_over_in_place_is_seen_before():
     model, x = randomise(InPlace()).eval(), torch.randn(4, 3, 8, 8)
+    x = x.to(memory_format=torch.channels_last)
     before = x.clone()
     normed = insert_batch_norm(nn.Sequential(nn.ReLU(inplace=True), model), [x])
     assert torch.equal(x, before)
@@ -118,6 +119,21 @@ class NormedOnce(nn.Module):
         return self.norm(self.conv(x)) + self.conv(x)
 
 
+class ReadBesides(NormedOnce):
+    """What a convolution gives, with and without batch norm."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.norm(x) + x
+
+
+class NormedTwice(NormedOnce):
+    """A batch norm behind a convolution, and behind the input as well."""
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) + self.norm(x)
+
+
 def tied() -> nn.Module:
     first, second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
     second.weight = first.weight
@@ -128,7 +144,7 @@ def without_statistics() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
 
 
-@pytest.mark.parametrize("make", [NormedOnce, tied, without_statistics])
+@pytest.mark.parametrize("make", [NormedOnce, ReadBesides, NormedTwice, tied, without_statistics])
 def test_a_batch_norm_that_cannot_be_folded_stays(make):
     model, x = randomise_if_tracked(make()).eval(), torch.randn(4, 3, 6, 6)
     folded = fold_batch_norm(model)

@@ -196,7 +196,7 @@ def _output_moments(
         values = torch.ones_like(mean), mean, variance + mean**2
         sums[name] = sums[name] + torch.stack(values) * maps[:, 0].numel()
 
-    device, layout = device_of(model), fastest_layout(model, images[0])
+    device, layout = device_of(model), fastest_layout(model, images[0][:2].clone())
     with hooked(model, {name: partial(observe, name=name) for name in layers}):
         for x in images:
             model(x.to(device).to(memory_format=layout, copy=True))  # it may be written over

@@ -99,7 +99,7 @@ def repair(
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
-    images = images.to(memory_format=fastest_layout(original, images))
+    images = images.to(memory_format=fastest_layout(original, images[:2].clone()))
     repaired = copy.deepcopy(pruned)
     kept = _kept_filters(original, repaired, remove, images[:2])
     calls, tied = calls_by_module(repaired), tied_parameters(repaired)
