@@ -65,7 +65,8 @@ def fastest_layout(model: nn.Module, x: Tensor) -> torch.memory_format:
     """
     if x.dim() != 4:
         return torch.contiguous_format
-    few = x[:2].to(device_of(model)).to(memory_format=torch.channels_last)
+    # A copy: a network may write over its input, and these are the caller's images.
+    few = x[:2].to(device_of(model)).to(memory_format=torch.channels_last, copy=True)
     try:
         with evaluation_mode(model), torch.inference_mode():
             model(few)

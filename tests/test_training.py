@@ -8,6 +8,7 @@ from torch import nn
 
 from prunekit import prune
 from prunekit.data import Loader, load_dataset
+from prunekit.execution import fastest_layout
 from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
 from prunekit.storage.fingerprints import digest_of
 from prunekit.training import Interrupted, evaluate, fit
@@ -237,6 +238,14 @@ def test_a_network_that_views_a_map_is_trained_ranked_and_pruned(noise):
     history = prune(model, noise, noise, "taylor", 0.5, 4, progress=False)
     assert history.model.features[0].out_channels == 4
     assert evaluate(history.model, noise).examples == 10
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_finding_the_layout_leaves_the_images_as_they_are(layout):
+    x = torch.randn(4, 3, 8, 8).to(memory_format=layout)
+    before = x.clone()
+    fastest_layout(nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3)), x)
+    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
