@@ -202,6 +202,7 @@ def trained(tmp_path):
         (lambda given: {"lr": 0.02}, r"lr \(0.01 there, 0.02 here\)"),
         (lambda given: {"model": TinySqueezeNet()}, "starting_weights"),
         (lambda given: {"loader": [(given["loader"][0][0] + 1, torch.arange(8))]}, "data"),
+        (lambda given: {"val_loader": given["loader"]}, "val_data"),
         (lambda given: {"teacher": TinySqueezeNet()}, "teacher"),
     ],
 )

@@ -152,6 +152,7 @@ def fit(
             "temperature": temperature,
             "starting_weights": digest_of(model),
             "data": digest_of_data(loader, "loader"),
+            "val_data": None if val_loader is None else digest_of_data(val_loader, "val_loader"),
         }
         if checkpoint.is_file():
             state.read(checkpoint, settings)
