@@ -6,10 +6,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from prunekit.checks import run, shown
-from prunekit.execution import autocast, evaluation_mode
+from prunekit.checks import shown
 
 # A label that cannot be: cross-entropy leaves out those of -100 else, without a word.
 _cross_entropy = partial(F.cross_entropy, ignore_index=torch.iinfo(torch.int64).min)
@@ -21,27 +20,24 @@ def summed_cross_entropy(output: Tensor, y: Tensor) -> Tensor:
 
 
 def training_loss(
-    x: Tensor,
     output: Tensor,
     y: Tensor,
+    answers: Tensor | None,
     *,
     label_smoothing: float,
-    teacher: nn.Module | None,
     teacher_weight: float,
     temperature: float,
 ) -> Tensor:
-    """Mean cross-entropy, and with a teacher the divergence from what it says, softened."""
+    """Mean cross-entropy, and the divergence from what a teacher says, softened."""
     loss = _cross_entropy(output, y.long(), label_smoothing=label_smoothing)
-    if teacher is None:
+    if answers is None:
         return loss
-    with evaluation_mode(teacher), torch.no_grad(), autocast(x.device):
-        said = run(teacher, (x,), "the images", who="the teacher")
-        if not isinstance(said, Tensor) or said.shape != output.shape:
-            raise ValueError(
-                f"teacher gives {shown(said)}, and the model outputs of shape "
-                f"{tuple(output.shape)}: they must be alike"
-            )
-        soft = F.log_softmax(said.float() / temperature, dim=1)
+    if answers.shape != output.shape:
+        raise ValueError(
+            f"the teacher gives {shown(answers)}, and the model outputs of shape "
+            f"{tuple(output.shape)}: they must be alike"
+        )
+    soft = F.log_softmax(answers.float() / temperature, dim=1)
     divergence = F.kl_div(
         F.log_softmax(output / temperature, dim=1), soft, reduction="batchmean", log_target=True
     )

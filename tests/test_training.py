@@ -10,6 +10,7 @@ from prunekit import prune
 from prunekit.data import Loader, load_dataset
 from prunekit.execution import fastest_layout
 from prunekit.models import TinySqueezeNet, freeze_features, squeezenet
+from prunekit.repair import insert_batch_norm
 from prunekit.storage.fingerprints import digest_of
 from prunekit.training import Interrupted, evaluate, fit
 
@@ -164,11 +165,15 @@ class StopsIn:
         return iter([self.batches[i] for i in order])
 
 
-def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+AVERAGED = {"schedule": "cosine", "warm_up": 1.0, "average": 0.8, "decay_all": False}
+
+
+@pytest.mark.parametrize("more", [{}, AVERAGED], ids=["plain", "averaged"])
+def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_path, more):
     torch.manual_seed(0)
     batches = [(torch.randn(8, 3, 32, 32), torch.arange(8)) for _ in range(4)]
-    untrained = TinySqueezeNet()
-    settings = {"epochs": 3, "lr": 0.02, "progress": False}
+    untrained = insert_batch_norm(TinySqueezeNet(), batches)
+    settings = {"epochs": 3, "lr": 0.02, "progress": False} | more
     whole, broken = copy.deepcopy(untrained), copy.deepcopy(untrained)
     torch.manual_seed(1)
     fit(whole, StopsIn(batches, 3), **settings)
@@ -180,7 +185,7 @@ def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_p
     torch.manual_seed(5)
     history = fit(resumed, StopsIn(batches, 1), checkpoint=path, **settings)
     assert history["epoch"].tolist() == [1, 2, 3]
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
 

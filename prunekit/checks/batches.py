@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from prunekit.checks import shown
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Tensor, ...]]
 # Of the first batch, so many examples show whether a loss adds up.
 TRIED = 8
 
@@ -58,21 +58,42 @@ def pairs(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of a loader, each found to be a pair of tensors of as many examples.
 
-    Where no ``labels`` are needed, anything may stand for them.
+    Where no ``labels`` are needed, anything may stand for them. What teachers
+    say of the examples, if it comes third, is left out.
     """
+    for x, y, _ in taught(batches, name, labels=labels):
+        yield x, y
+
+
+def taught(
+    batches: Batches, name: str = "loader", *, labels: bool = True
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """As :func:`pairs`, with a teacher's answers of shape (examples, classes) where they come."""
     one_pass(name, batches)
     for index, batch in enumerate(batches):
         where = f"batch {index} of {name}"
-        pair = batch if isinstance(batch, (tuple, list)) and len(batch) == 2 else (None, None)
-        needed = pair if labels else pair[:1]
+        x, y, answers = _parts(batch)
+        needed = (x, y) if labels else (x,)
         if not all(isinstance(part, Tensor) and part.dim() for part in needed):
             raise TypeError(f"{where} must be a pair (x, y) of tensors, not {shown(batch)}")
-        x, y = batch
         if labels and len(x) != len(y):
             raise ValueError(f"{where} has {len(x)} examples and {len(y)} labels")
         if not len(x):
             raise ValueError(f"{where} is empty")
-        yield x, y
+        if answers is not None and len(x) != len(answers):
+            raise ValueError(f"{where} has {len(x)} examples and {len(answers)} answers")
+        yield x, y, answers
+
+
+def _parts(batch: Any) -> tuple[Any, Any, Tensor | None]:
+    """Images, labels and a teacher's answers; nothing, where it is neither a pair nor these."""
+    if isinstance(batch, (tuple, list)):
+        if len(batch) == 2:
+            return *batch, None
+        answers = batch[-1] if len(batch) == 3 else batch
+        if answers is None or (isinstance(answers, Tensor) and answers.is_floating_point()):
+            return tuple(batch)
+    return None, None, None
 
 
 def no_batch(name: str, purpose: str) -> ValueError:

@@ -15,6 +15,7 @@ from prunekit.checks import (
     folder,
     function,
     module,
+    modules,
     names,
     number,
     optional,
@@ -34,6 +35,11 @@ def normalizer(name: str, value: object) -> object:
     if value is not False and (not isinstance(value, str) or value not in get_args(Normalizer)):
         raise ValueError(f'{name} must be "l2", "mean" or False, not {shown(value)}')
     return value
+
+
+def _teachers(name: str, value: object) -> object:
+    """One network or several."""
+    return modules(name, value) if isinstance(value, (list, tuple)) else module(name, value)
 
 
 def _fine_tune(name: str, value: object) -> object:
@@ -57,10 +63,13 @@ TUNING: Checks = {
     "lr": partial(number, above=0, below=math.inf),
     "momentum": partial(number, least=0, below=1),
     "weight_decay": partial(number, least=0, below=math.inf),
+    "decay_all": flag,
     "schedule": partial(choice, among=SCHEDULES),
+    "warm_up": partial(number, least=0, below=math.inf),
+    "average": partial(number, least=0, below=1),
     "label_smoothing": partial(number, least=0, below=1),
     "clip_norm": partial(number, above=0),
-    "teacher": optional(module),
+    "teacher": optional(_teachers),
     "teacher_weight": partial(number, least=0, most=1),
     "temperature": partial(number, above=0, below=math.inf),
     "checkpoint": optional(file),

@@ -15,6 +15,7 @@ from prunekit.data.images import (
     random_flip,
 )
 from prunekit.data.loader import Loader
+from prunekit.data.views import Views
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "Loader",
+    "Views",
     "data_folder",
     "load_dataset",
     "normalise",

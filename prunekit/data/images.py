@@ -92,22 +92,31 @@ def normalise(images: Tensor, size: int | None = None) -> Tensor:
 def random_flip(images: Tensor) -> Tensor:
     """Mirror each image of (n, channels, h, w) left to right with probability one half."""
     _refuse_unless_batch(images)
-    mirrored = torch.rand(len(images), 1, 1, 1) < 0.5
-    return torch.where(mirrored.to(images.device), images.flip(-1), images)
+    return mirror(images, torch.rand(len(images), 1, 1, 1) < 0.5)
 
 
 def random_crop(images: Tensor, padding: int) -> Tensor:
     """Pad with zeros, then cut a window of the old size, placed at random for each image."""
     _refuse_unless_batch(images)
     padding = whole("padding", padding, least=0)
-    count, _, height, width = images.shape
+    rows, columns = (torch.randint(2 * padding + 1, (len(images),)) for _ in range(2))
+    return crop(images, rows, columns, padding)
+
+
+def crop(images: Tensor, rows: Tensor, columns: Tensor, padding: int) -> Tensor:
+    """Pad with zeros, then cut a window of the old size that begins at these rows and columns."""
+    height, width = images.shape[-2:]
     padded = F.pad(images, (padding,) * 4)
-    rows = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(height)
-    columns = torch.randint(2 * padding + 1, (count, 1)) + torch.arange(width)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    example = torch.arange(count, device=images.device).view(-1, 1, 1)
+    rows = (rows.view(-1, 1) + torch.arange(height)).to(images.device)
+    columns = (columns.view(-1, 1) + torch.arange(width)).to(images.device)
+    example = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     cropped = padded.permute(0, 2, 3, 1)[example, rows.unsqueeze(2), columns.unsqueeze(1)]
     return cropped.permute(0, 3, 1, 2)
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Those images that ``mirrored`` says, left to right."""
+    return torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), images.flip(-1), images)
 
 
 def sha256_of(*tensors: Tensor) -> str:

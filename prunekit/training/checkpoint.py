@@ -8,23 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from prunekit.storage.files import read_state, write_tensors
 
 
 @dataclass
 class TrainingState:
-    """Everything the next epoch depends on: weights, momentum, schedule, generator, rows so far."""
+    """Everything the next epoch depends on: weights, momentum, schedule, generator, rows so far.
+
+    ``average`` is the moving average of the weights, where one is kept.
+    """
 
     model: nn.Module
     optimizer: torch.optim.SGD
     scheduler: torch.optim.lr_scheduler.LRScheduler
+    average: AveragedModel | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """The parameters that learn, in the optimiser's order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def write(self, path: Path, settings: dict[str, Any]) -> None:
         """Replace the file at ``path`` by this state."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            followed = self.average.state_dict()
+            tensors |= {f"average.{name}": tensor for name, tensor in followed.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             if state.get("momentum_buffer") is not None:
                 tensors[f"momentum.{number}"] = state["momentum_buffer"]
@@ -33,11 +46,14 @@ class TrainingState:
             for name, tensor in tensors.items()
         }
         tensors["generator"] = torch.get_rng_state()
-        group = {k: v for k, v in self.optimizer.param_groups[0].items() if k != "params"}
+        groups = [
+            {k: v for k, v in group.items() if k != "params"}
+            for group in self.optimizer.param_groups
+        ]
         record = {
             "settings": settings,
             "rows": self.rows,
-            "group": group,
+            "groups": groups,
             "schedule": self.scheduler.state_dict(),
         }
         write_tensors(tensors, path, {"prunekit-training": json.dumps(record)})
@@ -51,12 +67,12 @@ class TrainingState:
             The file is damaged or of a training with other settings.
         """
         record, tensors = read_state(path, settings, "prunekit-training", "training")
-        self.model.load_state_dict(
-            {name.removeprefix("model."): t for name, t in tensors.items() if "model." in name[:6]}
-        )
-        group = self.optimizer.param_groups[0]
-        group.update(record["group"])
-        for number, parameter in enumerate(group["params"]):
+        self.model.load_state_dict(_beginning_with("model.", tensors))
+        if self.average is not None:
+            self.average.load_state_dict(_beginning_with("average.", tensors))
+        for group, stored in zip(self.optimizer.param_groups, record["groups"], strict=True):
+            group.update(stored)
+        for number, parameter in enumerate(self.trained):
             if (momentum := tensors.get(f"momentum.{number}")) is not None:
                 # The parameter's own memory layout, which decides the kernels of an unbroken run.
                 buffer = torch.empty_like(parameter).copy_(momentum)
@@ -64,3 +80,11 @@ class TrainingState:
         self.scheduler.load_state_dict(record["schedule"])
         torch.set_rng_state(tensors["generator"])
         self.rows.extend(record["rows"])
+
+
+def _beginning_with(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,60 @@
+"""What a teacher says of images: as training goes on, or of fixed views once and for all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.checks import run, shown
+from prunekit.data import Views
+from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
+from prunekit.progress import bar
+
+
+def said(teacher: nn.Module, x: Tensor) -> Tensor:
+    """Scores of shape (examples, classes) of one batch, in float32."""
+    with torch.no_grad(), autocast(x.device):
+        scores = run(teacher, (x,), "the images", who="the teacher")
+    if not isinstance(scores, Tensor):
+        raise ValueError(f"the teacher gives {shown(scores)}, not one tensor of scores")
+    return scores.float()
+
+
+def answers(
+    teacher: nn.Module, views: Views, *, batch_size: int = 256, progress: bool = True
+) -> Tensor:
+    """What a teacher says of every view of every image, to learn from again and again.
+
+    The answers of several teachers are added up as
+    ``torch.stack([...]).mean(0)``: the mean of scores is the geometric mean of
+    what they hold likely. A teacher may see the views at a size of its own.
+
+    Returns
+    -------
+    Tensor of shape (views, images, classes), float16: scores before softmax.
+
+    Examples
+    --------
+    >>> from prunekit.data import load_dataset
+    >>> from prunekit.models import TinySqueezeNet
+    >>> views = Views(load_dataset("digits").val, views=2, flip=False)
+    >>> scores = answers(TinySqueezeNet(), views)
+    >>> scores.shape[0] == 2, scores.shape[2] == 10
+    (True, True)
+    >>> x, y, said_of_x = next(iter(views.answered(scores)))
+    """
+    everything = torch.arange(len(views.images))
+    device = device_of(teacher)
+    layout = fastest_layout(teacher, views.view(0, everything[:2]))
+    given: list[list[Tensor]] = []
+    total = views.views * -(-len(everything) // batch_size)
+    shown_bar = bar(total=total, show=progress, unit="batch", desc="answers")
+    with evaluation_mode(teacher), laid_out(teacher, layout):
+        for view in range(views.views):
+            given.append([])
+            for indices in everything.split(batch_size):
+                x = views.view(view, indices).to(device).to(memory_format=layout)
+                given[-1].append(said(teacher, x).half().cpu())
+                shown_bar.update()
+    shown_bar.close()
+    return torch.stack([torch.cat(parts) for parts in given])
