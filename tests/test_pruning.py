@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pandas as pd
 import pytest
 import torch
@@ -9,7 +11,7 @@ from loops import FILTERS, assert_same_run, network, quickly
 from torch import nn
 
 import prunekit
-from prunekit import profile, prune
+from prunekit import profile, prune, rebuild, repair
 from prunekit.pruning.loop import CHECKPOINT
 
 
@@ -65,6 +67,19 @@ def test_random_draws_anew_in_each_iteration_and_for_each_seed(noise):
     at_once = quickly(noise, criterion="random", per_iteration=80)
     counts = runs[0].pattern.iloc[:2].sum()
     assert counts.tolist() != at_once.pattern.iloc[0].tolist()
+
+
+@pytest.mark.parametrize("method", ["least_squares", "moments"])
+def test_a_repair_in_the_loop_is_the_one_after_each_removal(noise, method):
+    kept = []
+    options = {"ratio": 0.4, "report": lambda model, rows: kept.append(copy.deepcopy(model))}
+    history = quickly(noise, repair=method, **options)
+    model = network()
+    for removed, after in zip(history.removed, kept[1:], strict=True):
+        smaller = rebuild(model, noise[0][0], removed)
+        model = repair(smaller, model, removed, noise, method=method, progress=False)
+        for key, value in model.state_dict().items():
+            torch.testing.assert_close(after.state_dict()[key], value)
 
 
 def test_excluded_layers_stay_whole(noise):
@@ -126,6 +141,7 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
         ),
         ({"cost_aware": True}, "cost_aware needs a budget in parameters or macs, not in filters"),
         ({"max_accuracy_drop": 2}, "max_accuracy_drop"),
+        ({"repair": "best"}, "repair must be one of least_squares, moments, batch_norm"),
         ({"criterion": "best"}, "no criterion is named 'best'"),
         ({"min_filters": 0}, "min_filters"),
         ({"round_to": 0}, "round_to"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from loops import FILTERS, assert_same_run, digits_loaders, network, on_digits, quickly
+from torch import nn
 
 import prunekit
 from prunekit import prune
@@ -70,6 +71,26 @@ class InterruptedOnce:
 
     def calls(self) -> int:
         return len(self.notes.read_text().splitlines())
+
+
+def test_biases_that_a_repair_gave_to_layers_without_one_are_read_back(noise, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False)),
+        *(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
+    )
+    options = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 6, "progress": False}
+    options |= {"repair": "least_squares", "fine_tune": None}
+    unbroken = prune(model, noise, noise, **options)
+    assert unbroken.model[2].bias is not None
+
+    def interrupt(model, rows):
+        if len(rows) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prune(model, noise, noise, folder=tmp_path, report=interrupt, **options)
+    assert_same_run(prune(model, noise, noise, folder=tmp_path, **options), unbroken)
 
 
 def test_a_run_interrupted_while_fine_tuning_keeps_the_iterations_before(noise, tmp_path):

@@ -26,6 +26,7 @@ from prunekit.checks.batches import repeatable
 
 Budget = Literal["filters", "parameters", "macs", "latency"]
 Normalizer = Literal["l2", "mean", False]
+Method = Literal["least_squares", "moments", "batch_norm"]
 SCHEDULES = ("one_cycle", "cosine", "constant")
 Checks = Mapping[str, Check]
 
@@ -91,6 +92,7 @@ PRUNING: Checks = LIMITS | {
     "per_iteration": partial(whole, least=1),
     "share_per_iteration": optional(partial(number, above=0, below=1)),
     "normalize": normalizer,
+    "repair": optional(partial(choice, among=get_args(Method))),
     "fine_tune": optional(_fine_tune),
     "budget": partial(choice, among=get_args(Budget)),
     "cost_aware": flag,

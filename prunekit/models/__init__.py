@@ -10,6 +10,7 @@ from prunekit.models.squeezenet import (
     Fire,
     TinySqueezeNet,
     freeze_features,
+    remove_final_relu,
     replace_head,
     squeezenet,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "TinySqueezeNet",
     "freeze_features",
     "mobilenet_v2",
+    "remove_final_relu",
     "replace_head",
     "resnet20",
     "resnet56",

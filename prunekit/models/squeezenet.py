@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import SqueezeNet, SqueezeNet1_1_Weights, squeezenet1_1
 
+FINAL_RELU = "classifier.2"
+
 
 def squeezenet(num_classes: int = 10, *, pretrained: bool = False) -> SqueezeNet:
     """SqueezeNet 1.1 with a classifier of ``num_classes`` maps (thesis, section 5.2).
@@ -51,6 +53,29 @@ def freeze_features(model: SqueezeNet) -> SqueezeNet:
     for parameter in model.features.parameters():
         parameter.requires_grad_(False)
     return model
+
+
+def remove_final_relu(model: nn.Module) -> None:
+    """Take away the ReLU on a SqueezeNet's class maps, in place.
+
+    A class whose map is negative everywhere learns nothing through it, and a
+    pruned network in which all of them are stays at chance.
+
+    Raises
+    ------
+    ValueError
+        There is none: the model is no SqueezeNet.
+
+    Examples
+    --------
+    >>> model = squeezenet()
+    >>> remove_final_relu(model)
+    >>> model.classifier[2]
+    Identity()
+    """
+    if not isinstance(dict(model.named_modules()).get(FINAL_RELU), nn.ReLU):
+        raise ValueError(f"no {FINAL_RELU} that is a ReLU: the model does not end as SqueezeNet")
+    model.set_submodule(FINAL_RELU, nn.Identity())
 
 
 class Fire(nn.Module):

@@ -76,6 +76,9 @@ def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_input
     small = copy.deepcopy(model)
     for selection in removed[: record["rebuilt"]]:
         small = rebuild(small, example_inputs, selection)
+    for name in tensors.keys() - small.state_dict().keys():  # a repair gave this layer a bias
+        layer, _, bias = name.rpartition(".")
+        setattr(small.get_submodule(layer), bias, nn.Parameter(torch.empty_like(tensors[name])))
     small.load_state_dict(tensors)
     plain_layout(small)
     return Run(small, record["rows"], removed, record["rebuilt"], record["stopped"])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, first_batch
-from prunekit.checks.settings import PRUNING
+from prunekit.checks.settings import PRUNING, Method
 from prunekit.criteria.base import Normalizer
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.execution import device_of
@@ -26,6 +26,7 @@ from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, resume
 from prunekit.pruning.history import PruningHistory, history_of
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria, criterion_at, ranked_by, reached
+from prunekit.repair import repair
 from prunekit.selection import excluded, select
 from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.surgery import rebuild
@@ -47,6 +48,7 @@ def prune(
     *,
     share_per_iteration: float | None = None,
     normalize: Normalizer = "l2",
+    repair: Method | None = None,
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
     cost_aware: bool = False,
@@ -86,6 +88,10 @@ def prune(
         equally long.
     normalize
         As for :func:`prunekit.rank`.
+    repair
+        A method of :func:`prunekit.repair`, by which what is left is
+        corrected after each removal, on the first images of
+        ``train_loader``, before it is fine-tuned.
     fine_tune
         Arguments of :func:`prunekit.training.fit`; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
@@ -154,6 +160,7 @@ def prune(
         per_iteration=per_iteration if share_per_iteration is None else None,
         share_per_iteration=share_per_iteration,
         normalize=normalize,
+        repair=repair,
         fine_tune=fine_tune,
         budget=budget,
         cost_aware=cost_aware,
@@ -245,6 +252,10 @@ def iterations(
             return
         selection = select(ranking, count, **plan.limits)
         smaller = rebuild(run.model, graph, selection)
+        if plan.repair is not None:
+            smaller = repair(
+                smaller, run.model, selection, train_loader, method=plan.repair, progress=progress
+            )
         before = after = evaluate(smaller, val_loader).accuracy
         if plan.fine_tune is not None:
             _tune(smaller, train_loader, plan.fine_tune, progress)

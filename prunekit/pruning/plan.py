@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from prunekit.checks.batches import Batches
-from prunekit.checks.settings import Budget, Normalizer
+from prunekit.checks.settings import Budget, Method, Normalizer
 from prunekit.criteria.ranking import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
@@ -35,6 +35,7 @@ class Plan:
     per_iteration: int | None
     share_per_iteration: float | None
     normalize: Normalizer
+    repair: Method | None
     fine_tune: FineTune
     budget: Budget
     cost_aware: bool

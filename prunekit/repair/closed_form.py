@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, rules, trace
+from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
 from prunekit.repair.batch_norms import BATCH_NORM, calls_by_module, norm_behind, tied_parameters
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 from prunekit.repair.least_squares import at_places, fit
 from prunekit.surgery import Removal
-
-Method = Literal["least_squares", "moments", "batch_norm"]
 
 
 def repair(

@@ -20,6 +20,8 @@ SETTINGS = {
     "batch_size": 128,
     "start": None,
     "freeze": False,
+    "final_relu": None,
+    "batch_norm": None,
     "train": None,
     "prune": None,
     "finish": None,
@@ -67,14 +69,22 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     The file holds any of the settings ``dataset``, ``input_size`` (pixels),
     ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
     of ``prunekit.models.CIFAR_MODELS``, or the folder of a recorded network
-    under the results), ``freeze`` (only the classifier learns), ``train``
-    (arguments of :func:`prunekit.training.fit`), ``prune`` (arguments of
-    :func:`prunekit.prune`) and ``finish`` (``ratios`` at which the network is
-    fine-tuned longer, by ``fine_tune``, and reported: shares of what
+    under the results, in which ``{seed}`` stands for the run's), ``freeze``
+    (only the classifier learns), ``final_relu`` (false takes away a
+    SqueezeNet's ReLU on its class maps), ``batch_norm`` (true puts batch norm
+    behind the convolutions for the run, and folds it in what is reported),
+    ``train`` (arguments of :func:`prunekit.training.fit`), ``prune`` (arguments
+    of :func:`prunekit.prune`) and ``finish`` (``ratios`` at which the network
+    is fine-tuned longer, by ``fine_tune``, and reported: shares of what
     ``prune.budget`` names; without ``ratios``, the last one is). ``seeds`` and
     the list ``variants``, each with a ``name`` and settings of its own, span
     the runs. ``like`` names a study whose settings hold where the file is
     silent.
+
+    Where a network is fine-tuned, ``teacher`` is ``"unpruned"``, for the one
+    the run begins with, a recorded network's folder, or a list of such; with
+    ``views``, they answer so many fixed views of each image once, each at the
+    size it was trained with.
 
     Parameters
     ----------
@@ -114,7 +124,8 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
         run = f"{variant['name']}-seed{seed}"
         if run in runs:
             raise ValueError(f"{path}: two runs are named {run}")
-        runs[run] = {"variant": variant["name"], "seed": seed} | settings
+        start = settings["start"].replace("{seed}", str(seed))
+        runs[run] = {"variant": variant["name"], "seed": seed} | settings | {"start": start}
     return Study(
         path.stem,
         declared.get("title", path.stem),
@@ -164,7 +175,7 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     if "ratios" in finish and pruning.get("budget") == "latency":
         raise ValueError(f"{path}: finish cannot ask for ratios of latency: a time is not exact")
     for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
-        _refuse_unknown(fine_tune or {}, FIT, path)
+        _refuse_unknown(fine_tune or {}, FIT | {"views"}, path)
 
 
 def _refuse_unknown(declared: Mapping[str, Any], known: set[str], path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +14,20 @@ import torch
 from torch import nn
 
 from prunekit.channels import trace
-from prunekit.checks.batches import Batches
 from prunekit.criteria.ranking import ranked_layers
-from prunekit.data import Dataset, Loader
 from prunekit.execution import device_of
 from prunekit.measure import profile
 from prunekit.pruning import prune
 from prunekit.pruning.budgets import left
 from prunekit.pruning.checkpoint import mixed_seed
-from prunekit.pruning.plan import FineTune
 from prunekit.pruning.schedule import criterion_at
+from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import replacing, write_json
+from prunekit.study.tuning import Loaders, Tuning
 from prunekit.training import evaluate, fit
 
 Progress = Callable[[float], None]
-
-
-@dataclass
-class Distilled:
-    """A fine-tuning whose teacher is the network before pruning."""
-
-    settings: dict[str, Any]
-    teacher: nn.Module = field(repr=False)
-
-    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> None:
-        fit(model, loader, teacher=self.teacher, **{"progress": False} | self.settings | more)
-
-
-class Loaders:
-    """Batches of a run's data, at its input size, all of it on one device."""
-
-    def __init__(self, dataset: Dataset, settings: dict[str, Any], device: torch.device) -> None:
-        size, batch = settings["input_size"], settings["batch_size"]
-        flip = dataset.name != "digits"
-        train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
-        self.train = Loader(train, batch, size=size, shuffle=True, augment=True, flip=flip)
-        self.val = Loader(val, 250, size=size)
-        self.test = Loader(test, 250, size=size)
-        self.example_inputs = torch.zeros(1, 3, size, size)
 
 
 class Reporter:
@@ -64,18 +37,20 @@ class Reporter:
         self,
         original: nn.Module,
         loaders: Loaders,
+        tuning: Tuning,
         settings: dict[str, Any],
         folder: Path,
         progress: Progress,
     ) -> None:
-        self.original = original
         self.loaders = loaders
+        self.tuning = tuning
         self.settings = settings
         self.folder = folder
         self.progress = progress
         self.example_inputs = loaders.example_inputs.to(device_of(original))
         self.layers = ranked_layers(trace(original, self.example_inputs))
-        self.before = self._filters(original)
+        self.reported_layers = [reported_name(layer) for layer in self.layers]
+        self.before = self._filters(self.as_reported(original))
         self.budget = (settings["prune"] or {}).get("budget", "filters")
         (folder / "networks").mkdir(exist_ok=True)
 
@@ -101,6 +76,10 @@ class Reporter:
                 self._finish(load(begun).to(self.example_inputs.device), ratio)
         save(model, kept)
         self.show(model, rows)
+
+    def as_reported(self, model: nn.Module) -> nn.Module:
+        """The network as it would be used: a batch norm that was put in for the run is folded."""
+        return fold_batch_norm(model) if self.settings["batch_norm"] else model
 
     def _goal(self, total: int, ratio: float) -> float:
         """How much of the budget may be left: filters are counted in whole numbers."""
@@ -133,13 +112,13 @@ class Reporter:
     def finish_last(self, model: nn.Module) -> nn.Module:
         """Report the network at the run's end; a second time, read it back."""
         stored = self.folder / "last.safetensors"
-        ratio = 1 - float(self._filters(model).sum()) / float(self.before.sum())
+        now = self._filters(self.as_reported(model))
+        ratio = 1 - float(now.sum()) / float(self.before.sum())
         if not stored.is_file() or not self._row(ratio).is_file():
-            self._finish(model, ratio)
-            save(model, stored)
+            save(self._finish(model, ratio), stored)
         return load(stored)
 
-    def _finish(self, model: nn.Module, ratio: float) -> None:
+    def _finish(self, model: nn.Module, ratio: float) -> nn.Module:
         begin = time.perf_counter()
         loaders = self.loaders
         row = {"ratio": ratio, "val_accuracy_before": evaluate(model, loaders.val).accuracy}
@@ -147,11 +126,12 @@ class Reporter:
         checkpoint = self._row(ratio).with_suffix(".safetensors")
         if fine_tune:
             torch.manual_seed(self._branch_seed(ratio))
-            longer = fine_tuning(fine_tune, self.original)
+            longer = self.tuning.of(fine_tune)
             if callable(longer):
                 longer(model, loaders.train, checkpoint=checkpoint)
             else:
                 fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
+        model = self.as_reported(model)
         test = evaluate(model, loaders.test)
         cost, filters = profile(model, self.example_inputs), self._filters(model)
         row |= {
@@ -168,6 +148,7 @@ class Reporter:
         write_json({"row": row, "removed": removed}, self._row(ratio))
         checkpoint.unlink(missing_ok=True)
         self._begun(ratio).unlink(missing_ok=True)
+        return model
 
     def write_tables(self) -> None:
         stored = [
@@ -194,14 +175,13 @@ class Reporter:
         return self.folder / "networks" / f"{ratio:.6f}-begun.safetensors"
 
     def _filters(self, model: nn.Module) -> pd.Series:
-        return profile(model, self.example_inputs).layers.set_index("layer")["filters"][self.layers]
+        layers = profile(model, self.example_inputs).layers.set_index("layer")
+        return layers["filters"][self.reported_layers]
 
 
-def fine_tuning(settings: dict[str, Any] | None, unpruned: nn.Module) -> FineTune:
-    """What :func:`prunekit.prune` takes, ``teacher = "unpruned"`` made into that network."""
-    if settings is None or "teacher" not in settings:
-        return settings
-    return Distilled({k: v for k, v in settings.items() if k != "teacher"}, copy.deepcopy(unpruned))
+def reported_name(layer: str) -> str:
+    """That of a convolution once the batch norm put behind it is folded."""
+    return layer.removesuffix(".conv")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

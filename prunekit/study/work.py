@@ -12,16 +12,23 @@ import torch
 from torch import nn
 
 from prunekit.data import load_dataset
-from prunekit.models import CIFAR_MODELS, TinySqueezeNet, freeze_features, squeezenet
+from prunekit.models import (
+    CIFAR_MODELS,
+    TinySqueezeNet,
+    freeze_features,
+    remove_final_relu,
+    squeezenet,
+)
 from prunekit.pruning import prune
+from prunekit.repair import insert_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import write_json
 from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import provenance
-from prunekit.study.reporting import Loaders, Progress, Reporter, fine_tuning, write_table
+from prunekit.study.reporting import Progress, Reporter, reported_name, write_table
+from prunekit.study.tuning import MODEL, Loaders, Tuning
 from prunekit.training import fit
 
-MODEL = "model.safetensors"
 DONE = "provenance.json"
 TRAINING_SHARE = 0.3  # of a run's time, for the progress bar
 FRESH = {
@@ -73,7 +80,11 @@ def carry_out(
     starting_weights = digest_of(model)
     if settings["freeze"]:
         freeze_features(model)
+    if settings["final_relu"] is False:
+        remove_final_relu(model)
     loaders = Loaders(dataset, settings, device)
+    if settings["batch_norm"]:
+        model = insert_batch_norm(model, loaders.train)
     pruning, training, finish = settings["prune"], settings["train"], settings["finish"]
     if training:
         history = fit(
@@ -87,27 +98,34 @@ def carry_out(
         write_table(history, folder / "history.csv")
     begun = TRAINING_SHARE if training else 0.0
     progress(begun)
+    tuning = Tuning(model, loaders, results)
     reporter = Reporter(
-        model, loaders, settings, folder, lambda share: progress(begun + (1 - begun) * share)
+        model,
+        loaders,
+        tuning,
+        settings,
+        folder,
+        lambda share: progress(begun + (1 - begun) * share),
     )
     if pruning:
         history = prune(
             model,
             loaders.train,
             loaders.val,
-            **pruning | {"fine_tune": fine_tuning(pruning["fine_tune"], model)},
+            **pruning | {"fine_tune": tuning.of(pruning["fine_tune"])},
             seed=settings["seed"],
             folder=folder,
             report=reporter if finish and "ratios" in finish else reporter.show,
             progress=False,
         )
         write_table(history.table, folder / "table.csv")
-        write_table(history.pattern.reset_index(), folder / "pattern.csv")
+        pattern = history.pattern.rename(columns=reported_name)
+        write_table(pattern.reset_index(), folder / "pattern.csv")
         model = history.model
     if not (finish and "ratios" in finish):
         model = reporter.finish_last(model)
     reporter.write_tables()
-    save(model, folder / MODEL)
+    save(reporter.as_reported(model), folder / MODEL)
     record = provenance(
         seed=settings["seed"],
         data=dataset.name,

@@ -1,0 +1,110 @@
+"""The fine-tunings of a run: settings of ``fit``, with the teachers that a study names."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.checks.batches import Batches
+from prunekit.data import Dataset, Loader, Views
+from prunekit.execution import device_of
+from prunekit.pruning.plan import FineTune
+from prunekit.storage import load
+from prunekit.training import answers, fit
+
+MODEL = "model.safetensors"
+UNPRUNED = "unpruned"
+
+
+class Loaders:
+    """Batches of a run's data, at its input size, all of it on one device."""
+
+    def __init__(self, dataset: Dataset, settings: dict[str, Any], device: torch.device) -> None:
+        size, self.batch_size = settings["input_size"], settings["batch_size"]
+        self.flip, self.seed = dataset.name != "digits", settings["seed"]
+        train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
+        self.train = Loader(
+            train, self.batch_size, size=size, shuffle=True, augment=True, flip=self.flip
+        )
+        self.val = Loader(val, 250, size=size)
+        self.test = Loader(test, 250, size=size)
+        self.example_inputs = torch.zeros(1, 3, size, size)
+
+    def views(self, count: int, size: int) -> Views:
+        """Fixed views of the training images, the same at every size."""
+        return Views(
+            self.train.images,
+            self.batch_size,
+            views=count,
+            seed=self.seed,
+            size=size,
+            flip=self.flip,
+        )
+
+
+@dataclass
+class Distilled:
+    """A fine-tuning with a teacher, or on views that teachers have answered."""
+
+    settings: dict[str, Any]
+    teacher: list[nn.Module] | None = field(default=None, repr=False)
+    views: Views | None = field(default=None, repr=False)
+
+    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> None:
+        seen = loader if self.views is None else self.views
+        fit(model, seen, teacher=self.teacher, **{"progress": False} | self.settings | more)
+
+
+class Tuning:
+    """What the settings of a fine-tuning mean in one run.
+
+    Parameters
+    ----------
+    unpruned
+        The network that the run begins to prune.
+    results
+        Where recorded networks lie.
+    """
+
+    def __init__(self, unpruned: nn.Module, loaders: Loaders, results: Path) -> None:
+        self.unpruned = copy.deepcopy(unpruned)
+        self.loaders = loaders
+        self.results = results
+        self._answered: dict[str, Views] = {}
+
+    def of(self, settings: dict[str, Any] | None) -> FineTune:
+        """What :func:`prunekit.prune` takes, teachers by name made into networks."""
+        if settings is None or not {"teacher", "views"} & set(settings):
+            return settings
+        plain = {key: value for key, value in settings.items() if key not in ("teacher", "views")}
+        names = settings.get("teacher", [])
+        names = [names] if isinstance(names, str) else names
+        if "views" in settings:
+            return Distilled(plain, views=self._views(settings["views"], names))
+        return Distilled(plain, teacher=[self._teacher(name)[0] for name in names])
+
+    def _views(self, count: int, names: list[str]) -> Views:
+        key = json.dumps([count, names])
+        if key not in self._answered:
+            said: list[Tensor] = []
+            for name in names:
+                teacher, size = self._teacher(name)
+                said.append(answers(teacher, self.loaders.views(count, size), progress=False))
+            views = self.loaders.views(count, self.loaders.train.size)
+            self._answered[key] = views.answered(torch.stack(said).mean(0)) if said else views
+        return self._answered[key]
+
+    def _teacher(self, name: str) -> tuple[nn.Module, int]:
+        """A network, and the side of the images it was trained with."""
+        if name == UNPRUNED:
+            return self.unpruned, self.loaders.train.size
+        study, run = Path(name).parts
+        record = json.loads((self.results / study / "provenance.json").read_text("utf-8"))
+        size = record["runs"][run]["settings"]["input_size"]
+        return load(self.results / name / MODEL).float().to(device_of(self.unpruned)), size

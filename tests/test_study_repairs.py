@@ -1,0 +1,136 @@
+"""Studies of a long repair: starts of their own, batch norm for the run, teachers and views."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from loops import SMALL_STUDY
+from torch import nn
+
+from prunekit.data import Loader, load_dataset
+from prunekit.models import remove_final_relu, squeezenet
+from prunekit.repair import insert_batch_norm
+from prunekit.storage import load
+from prunekit.study import read_study
+from prunekit.study.__main__ import main
+from prunekit.study.recorded import Recorded
+from prunekit.study.tuning import Loaders, Tuning
+from prunekit.study.work import carry_out
+from prunekit.training import answers, evaluate
+
+BASE = """
+title = "Starts"
+dataset = "digits"
+start = "tiny"
+seeds = [0, 1]
+batch_norm = true
+keep_model = true
+train = { epochs = 2, lr = 0.02, schedule = "cosine", warm_up = 0.5, average = 0.9 }
+"""
+REPAIRED = """
+title = "Pruned from starts of their own, and taught by two teachers"
+dataset = "digits"
+start = "base/base-seed{seed}"
+seeds = [0, 1]
+batch_norm = true
+keep_model = true
+
+[prune]
+criterion = "weight_l1"
+ratio = 0.4
+per_iteration = 40
+repair = "moments"
+fine_tune = { epochs = 0.25, lr = 0.01 }
+
+[finish]
+ratios = [0.0, 0.4]
+fine_tune = { epochs = 1, lr = 0.01, teacher = ["unpruned", "base/base-seed0"], views = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Both studies, recorded."""
+    folder = tmp_path_factory.mktemp("repaired")
+    for name, declared in (("base", BASE), ("repaired", REPAIRED)):
+        (folder / f"{name}.toml").write_text(declared)
+        folders = ["--results", str(folder), "--unfinished", str(folder / "unfinished")]
+        main(["run", str(folder / f"{name}.toml"), *folders, "--workers", "1"])
+    return folder
+
+
+def recorded(folder, name):
+    return Recorded(folder / name, read_study(folder / f"{name}.toml"))
+
+
+def test_each_seed_begins_with_the_start_of_its_own(folder):
+    records = recorded(folder, "repaired").records()
+    starts = [record["settings"]["start"] for record in records.values()]
+    assert starts == ["base/base-seed0", "base/base-seed1"]
+    assert len({record["starting_weights"] for record in records.values()}) == 2
+
+
+@pytest.mark.parametrize("name", ["base", "repaired"])
+def test_networks_are_reported_with_batch_norm_folded(folder, name):
+    network = load(folder / name / f"{name}-seed1" / "model.safetensors")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    parameters = sum(p.numel() for p in network.parameters())
+    rows = recorded(folder, name).table("networks").query("seed == 1")
+    if name == "base":
+        assert rows["parameters"].tolist() == [parameters]
+        accuracy = evaluate(network, Loader(load_dataset("digits").test)).accuracy
+        assert rows["test_accuracy"].tolist() == [pytest.approx(accuracy, abs=0.01)]
+    for table in ("pattern", "networks_pattern"):
+        path = folder / name / f"{table}.csv"
+        assert not path.is_file() or not any(".conv" in c for c in pd.read_csv(path).columns)
+
+
+def test_ratios_are_shares_of_the_filters(folder):
+    rows = recorded(folder, "repaired").table("networks").query("seed == 0")
+    assert rows["filters"].tolist() == [184, 184 - 74]  # four tenths of 184, and whole filters
+
+
+def test_a_run_that_was_killed_is_taught_the_same_again(folder, tmp_path):
+    settings = read_study(folder / "repaired.toml").runs["repaired-seed1"]
+    shared = {"threads": 1, "command": "", "commit": ""}
+
+    def stop(share):
+        if share > 0.4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        carry_out(settings, tmp_path / "run", folder, progress=stop, **shared)
+    carry_out(settings, tmp_path / "run", folder, progress=lambda share: None, **shared)
+    again = pd.read_csv(tmp_path / "run" / "networks.csv").drop(columns="seconds")
+    before = recorded(folder, "repaired").table("networks").query("seed == 1")
+    before = before.drop(columns=["variant", "seed", "seconds"]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, before)
+
+
+def test_a_recorded_teacher_sees_the_views_at_its_own_size(folder):
+    settings = {"input_size": 64, "batch_size": 50, "seed": 0}
+    dataset = load_dataset("digits")
+    loaders = Loaders(dataset, settings, torch.device("cpu"))
+    unpruned = squeezenet()
+    views = Tuning(unpruned, loaders, folder).of({"teacher": "base/base-seed0", "views": 2}).views
+    teacher = load(folder / "base" / "base-seed0" / "model.safetensors")
+    expected = answers(teacher, loaders.views(2, 32), progress=False)
+    assert torch.equal(views.answers, expected.float().to(views.answers.dtype))
+    assert next(iter(views))[0].shape == (50, 3, 64, 64)
+
+
+def test_a_setting_of_batch_norm_or_views_without_meaning_is_refused(tmp_path):
+    (tmp_path / "one.toml").write_text(SMALL_STUDY.format(ratio=0.4) + "view = 2\n")
+    with pytest.raises(ValueError, match="view means nothing there"):
+        read_study(tmp_path / "one.toml")
+
+
+def test_without_the_last_relu_class_maps_may_be_negative():
+    torch.manual_seed(0)
+    model = squeezenet()
+    remove_final_relu(model)
+    normed = insert_batch_norm(model, [torch.randn(16, 3, 64, 64)])
+    assert (normed.eval()(torch.randn(8, 3, 64, 64)) < 0).any()
+    with pytest.raises(ValueError, match="does not end as SqueezeNet"):
+        remove_final_relu(model)
