@@ -81,7 +81,8 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     the runs. ``like`` names a study whose settings hold where the file is
     silent.
 
-    Where a network is fine-tuned, ``teacher`` is ``"unpruned"``, for the one
+    ``prune.fine_tune = false`` leaves a network as removal, and repair, left
+    it. Where it is fine-tuned, ``teacher`` is ``"unpruned"``, for the one
     the run begins with, a recorded network's folder, or a list of such; with
     ``views``, they answer so many fixed views of each image once, each at the
     size it was trained with.

@@ -78,9 +78,11 @@ class Tuning:
         self.results = results
         self._answered: dict[str, Views] = {}
 
-    def of(self, settings: dict[str, Any] | None) -> FineTune:
+    def of(self, settings: dict[str, Any] | bool | None) -> FineTune:
         """What :func:`prunekit.prune` takes, teachers by name made into networks."""
-        if settings is None or not {"teacher", "views"} & set(settings):
+        if not settings:  # a file says false, as TOML has no null
+            return None
+        if not {"teacher", "views"} & set(settings):
             return settings
         plain = {key: value for key, value in settings.items() if key not in ("teacher", "views")}
         names = settings.get("teacher", [])
