@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from prunekit.checks import checked, shown, whole
-from prunekit.checks.settings import LIMITS
+from prunekit.checks.settings import LIMITS, Floor
+
+LEAST = 2  # filters of a layer, where nobody says otherwise
 
 
 def table(name: str, value: object) -> pd.DataFrame:
@@ -56,7 +58,7 @@ def select(
     ranking: pd.DataFrame,
     count: int = 128,
     *,
-    min_filters: int = 2,
+    min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
 ) -> Selection:
@@ -73,7 +75,9 @@ def select(
         Number of groups to remove.
     min_filters
         The floor: so many of its filters stay in every layer of the ranking.
-        A group that would take any layer below it is passed over.
+        A group that would take any layer below it is passed over. Or floors
+        by name or pattern, such as ``{"*squeeze": 12, "*expand*": 24}``: a
+        layer has that of the last pattern it matches, and 2 if it matches none.
     exclude
         Layers that keep all their filters, by name or by pattern such as
         ``"features.0"`` or ``"layer1.*"``. A group that touches one stays.
@@ -95,8 +99,8 @@ def select(
     ValueError
         ``count``, ``min_filters`` or ``round_to`` is below 1, fewer than
         ``count`` groups can go, a score is NaN, the ranking is empty or lacks
-        a column, a filter is listed twice, or a name in ``exclude`` matches
-        no layer.
+        a column, a filter is listed twice, or a name in ``exclude`` or
+        ``min_filters`` matches no layer.
     TypeError
         One of these is no whole number, or a column holds something else.
 
@@ -123,7 +127,7 @@ def select(
 def removable(
     ranking: pd.DataFrame,
     *,
-    min_filters: int = 2,
+    min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
 ) -> Selection:
@@ -188,13 +192,13 @@ class _Groups(Sequence[_Bundle]):
 def _take(
     ranking: pd.DataFrame,
     count: int,
-    min_filters: int,
+    min_filters: Floor,
     exclude: Iterable[str],
     round_to: int | None,
 ) -> Selection:
     groups = _Groups(ranking)
     left = groups.left
-    floors = dict.fromkeys(left, min_filters) | excluded(left, exclude)
+    floors = floors_of(left, min_filters, exclude)
     bundles: Sequence[_Bundle] = groups
     scores = groups.scores
     if round_to is not None and round_to > 1:
@@ -270,14 +274,27 @@ def _joined(bundles: list[_Bundle]) -> _Bundle:
     return _Bundle(score, [group for bundle in bundles for group in bundle.groups], lost)
 
 
-def excluded(layers: Iterable[str], patterns: Iterable[str]) -> dict[str, float]:
-    """For each layer that a pattern matches, a floor that it is always below."""
-    floors: dict[str, float] = {}
-    for pattern in patterns:
-        matches = [name for name in layers if fnmatchcase(name, pattern)]
-        if not matches:
-            raise ValueError(
-                f"exclude: no layer matches {pattern!r}; there are {', '.join(layers)}"
-            )
-        floors |= dict.fromkeys(matches, math.inf)
+def floors_of(
+    layers: Iterable[str], min_filters: Floor, exclude: Iterable[str]
+) -> dict[str, float]:
+    """How many filters each layer keeps at least; a layer that keeps all is always below it.
+
+    Raises
+    ------
+    ValueError
+        A pattern matches no layer.
+    """
+    by_pattern = min_filters if isinstance(min_filters, Mapping) else {"*": min_filters}
+    floors: dict[str, float] = dict.fromkeys(layers, LEAST)
+    for pattern, floor in by_pattern.items():
+        floors |= dict.fromkeys(_matching(layers, pattern, "min_filters"), floor)
+    for pattern in exclude:
+        floors |= dict.fromkeys(_matching(layers, pattern, "exclude"), math.inf)
     return floors
+
+
+def _matching(layers: Iterable[str], pattern: str, setting: str) -> list[str]:
+    matches = [name for name in layers if fnmatchcase(name, pattern)]
+    if not matches:
+        raise ValueError(f"{setting}: no layer matches {pattern!r}; there are {', '.join(layers)}")
+    return matches

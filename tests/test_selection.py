@@ -37,6 +37,20 @@ def test_the_floor_passes_over_a_layer():
     assert selection == {"a": [0], "b": [1]}
 
 
+@pytest.mark.parametrize(
+    ("floors", "taken"),
+    [
+        ({"a": 3}, {"b": [1]}),
+        ({"b": 1}, {"a": [0], "b": [1, 2]}),
+        ({"*": 1, "a": 2}, {"a": [0], "b": [1, 2]}),
+        ({"a": 2, "*": 1}, {"a": [0, 1], "b": [1, 2]}),
+    ],
+)
+def test_floors_by_name_the_last_that_matches(floors, taken):
+    """Layers that no pattern names keep two."""
+    assert removable(PLAIN, min_filters=floors) == taken
+
+
 def test_coupled_filters_go_together_and_count_once():
     selection = select(COUPLED, 2)
     assert selection == {"a": [0], "b": [0], "c": [0]}
@@ -78,6 +92,8 @@ def test_asking_for_too_much_says_how_much_there_is():
     [
         (PLAIN, {"count": 0}, "count"),
         (PLAIN, {"min_filters": 0}, "min_filters"),
+        (PLAIN, {"min_filters": {"conv*": 3}}, r"min_filters: no layer matches 'conv\*'"),
+        (PLAIN, {"min_filters": {"a": 0}}, r"min_filters\['a'\] must be at least 1, not 0"),
         (PLAIN, {"round_to": 0}, "round_to must be at least 1, not 0"),
         (PLAIN, {"count": 5, "min_filters": 1, "round_to": 2}, "at least 1, and a multiple of 2"),
         (PLAIN, {"exclude": ["conv*"]}, r"no layer matches 'conv\*'"),

@@ -26,6 +26,7 @@ from prunekit.checks.batches import repeatable
 
 Budget = Literal["filters", "parameters", "macs", "latency"]
 Normalizer = Literal["l2", "mean", False]
+Floor = int | Mapping[str, int]
 Method = Literal["least_squares", "moments", "batch_norm"]
 SCHEDULES = ("one_cycle", "cosine", "constant")
 Checks = Mapping[str, Check]
@@ -36,6 +37,16 @@ def normalizer(name: str, value: object) -> object:
     if value is not False and (not isinstance(value, str) or value not in get_args(Normalizer)):
         raise ValueError(f'{name} must be "l2", "mean" or False, not {shown(value)}')
     return value
+
+
+def floor(name: str, value: object) -> object:
+    """How many filters stay: in every layer, or in those that each pattern matches."""
+    if not isinstance(value, Mapping):
+        return whole(name, value, least=1)
+    for pattern in value:
+        if not isinstance(pattern, str):
+            raise TypeError(f"{name} must map names of layers to numbers, not {shown(value)}")
+    return {key: whole(f"{name}[{key!r}]", least, least=1) for key, least in value.items()}
 
 
 def _teachers(name: str, value: object) -> object:
@@ -79,7 +90,7 @@ TUNING: Checks = {
 TRAINING: Checks = TUNING | {"model": module, "loader": repeatable}
 #: What a selection may take.
 LIMITS: Checks = {
-    "min_filters": partial(whole, least=1),
+    "min_filters": floor,
     "exclude": names,
     "round_to": optional(partial(whole, least=1)),
 }

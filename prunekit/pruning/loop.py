@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, first_batch
-from prunekit.checks.settings import PRUNING, Method
+from prunekit.checks.settings import PRUNING, Floor, Method
 from prunekit.criteria.base import Normalizer
 from prunekit.criteria.ranking import rank, ranked_layers
 from prunekit.execution import device_of
@@ -27,7 +27,7 @@ from prunekit.pruning.history import PruningHistory, history_of
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria, criterion_at, ranked_by, reached
 from prunekit.repair import repair
-from prunekit.selection import excluded, select
+from prunekit.selection import LEAST, floors_of, select
 from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate, fit
@@ -52,7 +52,7 @@ def prune(
     fine_tune: FineTune = ONE_EPOCH,
     budget: Budget = "filters",
     cost_aware: bool = False,
-    min_filters: int = 2,
+    min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
     rank_batches: int | None = None,
@@ -173,7 +173,8 @@ def prune(
     )
     example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(model))
     layers = ranked_layers(trace(model, example_inputs))
-    excluded(layers, plan.exclude)  # a name that matches none is refused now, not later
+    # A name that matches no layer is refused now, not later.
+    floors_of(layers, plan.min_filters, plan.exclude)
     checkpoint, settings = None, {}
     if folder is not None:
         checkpoint = Path(folder) / CHECKPOINT

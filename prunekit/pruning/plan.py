@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from prunekit.checks.batches import Batches
-from prunekit.checks.settings import Budget, Method, Normalizer
+from prunekit.checks.settings import Budget, Floor, Method, Normalizer
 from prunekit.criteria.ranking import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
@@ -39,7 +39,7 @@ class Plan:
     fine_tune: FineTune
     budget: Budget
     cost_aware: bool
-    min_filters: int
+    min_filters: Floor
     exclude: tuple[str, ...]
     round_to: int | None
     rank_batches: int | None
