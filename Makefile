@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test arm bench zoo lab record study cards environment colab lock clean
+.PHONY: help book test arm bench zoo lab study cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -61,9 +61,6 @@ bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torc
 zoo: $(STAMP)  ## prune every network of torchvision; resumes where it stopped
 	$(BIN)/python benchmarks/zoo.py
 	$(BIN)/python book/zoo_tables.py
-
-record: $(STAMP)  ## run a recorded experiment again (EXPERIMENT=fine_tuned, ...; see book/record.py)
-	$(BIN)/python book/record.py $(EXPERIMENT)
 
 study: $(STAMP)  ## run what is missing of a study (STUDY=smoke, ratios, ...; see book/studies)
 	$(BIN)/python -m prunekit.study run $(STUDY) $(STUDY_OPTIONS)
