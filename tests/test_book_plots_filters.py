@@ -35,7 +35,7 @@ def test_costs_labels_every_bar_with_its_value():
             "parameters": [2e6, 2e6, 1e6],
             "macs": [4e8, 4e8, 1e8],
             "bytes": [8e6, 8e6, 4e6],
-            "milliseconds": [10.0, 10.0, 5.0],
+            "ms": [10.0, 10.0, 5.0],
         },
         index=["original", "masked", "rebuilt"],
     )

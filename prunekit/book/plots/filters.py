@@ -108,18 +108,18 @@ def costs(table: pd.DataFrame) -> None:
     """Bars of the original, the masked and the rebuilt network, one panel a cost.
 
     Index: keys of :data:`VERSIONS`. Columns: ``parameters``, ``macs``,
-    ``bytes`` and ``milliseconds``.
+    ``bytes`` and ``ms``.
     """
     titles = {
         "parameters": "parameters",
         "macs": "MACs",
         "bytes": "bytes on disk",
-        "milliseconds": "milliseconds",
+        "ms": "milliseconds",
     }
     _, axs = plt.subplots(1, 4, figsize=(9, 2.5))
     for ax, (column, title) in zip(axs, titles.items(), strict=True):
         bars = ax.bar(table.index, table[column], color=[VERSIONS[name] for name in table.index])
-        number = EngFormatter(places=1, sep="") if column != "milliseconds" else "{:.2f}".format
+        number = EngFormatter(places=1, sep="") if column != "ms" else "{:.2f}".format
         ax.bar_label(bars, [number(value) for value in table[column]], fontsize=8)
         ax.set_title(title)
         ax.set_yticks([])

@@ -29,7 +29,7 @@ AXIS_LABELS = {
     "filters_removed": "filters removed",
     "parameters_removed": "parameters removed",
     "macs_removed": "MACs removed",
-    "milliseconds_removed": "time of one image saved",
+    "ms_removed": "time of one image saved",
 }
 PARTS = (PALETTE[4], PALETTE[5], PALETTE[0])
 label = label_of
