@@ -92,9 +92,9 @@ def test_every_variant_gets_the_unpruned_row_of_its_seed(networks):
 
 
 def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
-    networks = networks.assign(milliseconds=networks["macs"] / 10)
+    networks = networks.assign(ms=networks["macs"] / 10)
     row = findings.relative(networks).query("variant == 'random' and seed == 1 and ratio == 0.8")
-    names = ["filters", "parameters", "macs", "milliseconds"]
+    names = ["filters", "parameters", "macs", "ms"]
     saved = [row[f"{name}_removed"].item() for name in names]
     assert saved == pytest.approx([0.8, 0.94, 0.8, 0.8])
     assert row["speedup"].item() == pytest.approx(5)
@@ -103,11 +103,11 @@ def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
 
 def test_the_unpruned_network_has_one_time_a_seed_the_fastest(networks):
     slow = (networks["ratio"] == 0) & (networks["variant"] == "random")
-    timed = networks.assign(milliseconds=networks["macs"] / 10)
-    timed["milliseconds"] = timed["milliseconds"].mask(slow, 2 * timed["milliseconds"])
+    timed = networks.assign(ms=networks["macs"] / 10)
+    timed["ms"] = timed["ms"].mask(slow, 2 * timed["ms"])
     unpruned = findings.relative(timed).query("ratio == 0")
-    assert (unpruned["milliseconds"] == unpruned["macs"] / 10).all()
-    assert (unpruned["milliseconds_removed"] == 0).all()
+    assert (unpruned["ms"] == unpruned["macs"] / 10).all()
+    assert (unpruned["ms_removed"] == 0).all()
 
 
 def test_interval_of_three_seeds_is_students():
@@ -199,7 +199,7 @@ def test_speed_is_not_measured_until_times_are_recorded(read, tmp_path, networks
     claim = {"variant": "taylor", "measure": "speedup_at_knee"}
     with pytest.raises(FileNotFoundError, match=r"latency\.csv"):
         MEASURES["speedup_at_knee"](read("ratios"), claim)
-    times = networks[["variant", "seed", "ratio"]].assign(milliseconds=networks["macs"])
+    times = networks[["variant", "seed", "ratio"]].assign(ms=networks["macs"])
     times.to_csv(tmp_path / "latency.csv", index=False)
     speedup = MEASURES["speedup_at_knee"](read("ratios"), claim)
     assert speedup.tolist() == pytest.approx([2.5, 1])

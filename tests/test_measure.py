@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2, resnet18, vgg16
 
 from prunekit import compare, latency, peak_memory, profile, rebuild
+from prunekit.measure.timing import in_turns
 from prunekit.models import TinySqueezeNet, squeezenet
 
 
@@ -106,6 +107,26 @@ def test_latency_refuses_what_it_cannot_time(wrong):
         latency(nn.Linear(1, 1), torch.zeros(1, 1), **wrong)
 
 
+def test_calls_that_lead_in_are_made_and_not_counted():
+    calls = []
+    functions = [lambda: calls.append("a"), lambda: calls.append("b")]
+    one, other = in_turns(functions, 2, lead_in=1, burst=2)
+    assert "".join(calls) == "aaabbbaaabbb"
+    assert len(one.times) == len(other.times) == 4
+    assert list(one.ms) == ["min_ms", "median_ms", "p95_ms"]
+    assert one.ms["median_ms"] == 1000 * one.median
+
+
+def test_threads_are_restored_where_a_timed_call_fails():
+    def fails():
+        raise KeyError
+
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyError):
+        in_turns([fails], 1, threads=threads + 1)
+    assert torch.get_num_threads() == threads
+
+
 def test_models_take_turns_and_stand_side_by_side():
     model, x = TinySqueezeNet(), torch.zeros(1, 3, 32, 32)
     small = rebuild(model, x, {"features.0": range(8)})
@@ -118,7 +139,7 @@ def test_models_take_turns_and_stand_side_by_side():
     assert table.loc["after", "macs"] == profile(small, x).macs
     assert table.loc["after", "predicted"] == profile(small, x).macs / profile(model, x).macs
     assert table["measured"].tolist() == (table["ms"] / table["ms"].iloc[0]).tolist()
-    assert (table["ms_p95"] >= table["ms"]).all()
+    assert (table["p95_ms"] >= table["ms"]).all()
 
 
 def test_nothing_to_compare_is_refused():

@@ -181,7 +181,7 @@ class Chapter:
     def study_tables(self, table: str, *names: str) -> pd.DataFrame:
         """One table of several studies, of as many as are recorded; the page names the others.
 
-        ``networks`` come with their ``milliseconds`` where those were measured.
+        ``networks`` come with their ``ms`` where those were measured.
         """
         parts = []
         for recorded in filter(None, map(self.study_or_notice, names)):

@@ -44,9 +44,9 @@ from prunekit.deploy.layers import layer_times
 from prunekit.deploy.manifest import PRECISIONS, plan
 from prunekit.deploy.targets import Settings, run_emulated
 from prunekit.measure import profile
-from prunekit.storage.files import replacing, write_json
 from prunekit.storage.fingerprints import digest_of
-from prunekit.storage.provenance import current_commit, provenance
+from prunekit.storage.provenance import current_commit
+from prunekit.study.recorded import record_table
 
 RESULTS = BOOK / "results"
 DEPLOYMENT = RESULTS / "deployment"
@@ -95,7 +95,7 @@ class Recording:
         self, limit: int | None, rounds: int, shares: tuple[float, ...], skip: list[str]
     ) -> None:
         self.commit = current_commit()
-        self.start = time.perf_counter()
+        self.begin = time.perf_counter()
         self.limit, self.rounds, self.shares, self.skip = limit, rounds, shares, skip
         self.dataset: Dataset = load_dataset("cifar10", stand_in=False)
         FILES.mkdir(parents=True, exist_ok=True)
@@ -197,10 +197,17 @@ class Recording:
             expected.tofile(folder / f"{name}.f32")
             shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
             entries.append(
-                {"name": name, "precision": precision, "classes": expected.shape[1]}
-                | {"executorch": {"file": f"{name}.pte", "expected": f"{name}.f32"}
-                   | {"tolerance": TOLERANCE["executorch"][precision]}}
-            )  # fmt: skip
+                {
+                    "name": name,
+                    "precision": precision,
+                    "classes": expected.shape[1],
+                    "executorch": {
+                        "file": f"{name}.pte",
+                        "expected": f"{name}.f32",
+                        "tolerance": TOLERANCE["executorch"][precision],
+                    },
+                }
+            )
         manifest = {"shape": [1, *x.shape[1:]], "labels": y.tolist(), "models": entries}
         (folder / "plan.txt").write_text(plan(manifest), "utf-8")
         return folder, manifest
@@ -235,18 +242,16 @@ class Recording:
         self._write("layers", pd.concat(tables))
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
-        with replacing(DEPLOYMENT / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
-        record = provenance(
-            seed=SEED,
+        record_table(
+            table,
+            DEPLOYMENT / f"{name}.csv",
             data=self.dataset.name,
             data_sha256=self.dataset.fingerprint(),
             command=shlex.join(["python", "-m", "prunekit.book.deployment", *sys.argv[1:]]),
-            seconds=time.perf_counter() - self.start,
+            begin=self.begin,
             commit=self.commit,
+            pruned=pruned_checkpoint().relative_to(RESULTS).as_posix(),
         )
-        record |= {"pruned": pruned_checkpoint().relative_to(RESULTS).as_posix()}
-        write_json(record, DEPLOYMENT / f"{name}.json")
 
 
 def pruned_checkpoint() -> Path:

@@ -17,7 +17,7 @@ from prunekit.study.recorded import Recorded
 
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
 RUN = ["variant", "seed"]
-COSTS = ("filters", "parameters", "macs", "milliseconds")
+COSTS = ("filters", "parameters", "macs", "ms")
 
 
 def part_of(layer: str) -> str:
@@ -110,24 +110,24 @@ def relative(networks: pd.DataFrame) -> pd.DataFrame:
 
     Takes and returns runs :func:`with_unpruned`, and adds ``accuracy_lost`` on
     the test set, the shares ``filters_removed``, ``parameters_removed`` and
-    ``macs_removed``, and where times are known ``milliseconds_removed`` and
+    ``macs_removed``, and where times are known ``ms_removed`` and
     ``speedup``.
     """
     networks = with_unpruned(networks)
     columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
     start = networks["ratio"] == 0
     unpruned = networks[start].groupby("seed")[columns].mean()
-    if "milliseconds" in networks:
+    if "ms" in networks:
         # One network, timed once a criterion: other programs can only have slowed it down.
-        fastest = unpruned["milliseconds"] = networks[start].groupby("seed")["milliseconds"].min()
+        fastest = unpruned["ms"] = networks[start].groupby("seed")["ms"].min()
         shared = networks["seed"].map(fastest)
-        networks["milliseconds"] = networks["milliseconds"].mask(start, shared)
+        networks["ms"] = networks["ms"].mask(start, shared)
     beside = unpruned.loc[networks["seed"]].set_index(networks.index)
     result = networks.assign(accuracy_lost=beside["test_accuracy"] - networks["test_accuracy"])
     for cost in columns[:-1]:
         result[f"{cost}_removed"] = 1 - networks[cost] / beside[cost]
-    if "milliseconds" in networks:
-        result["speedup"] = beside["milliseconds"] / networks["milliseconds"]
+    if "ms" in networks:
+        result["speedup"] = beside["ms"] / networks["ms"]
     return result
 
 

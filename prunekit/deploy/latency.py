@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 
 from prunekit.deploy.engines import Engine
+from prunekit.measure.timing import in_turns
 
 
 def compare(
@@ -37,6 +37,7 @@ def compare(
 
     Examples
     --------
+    >>> import time
     >>> def slow(image): time.sleep(0.002)
     >>> table = compare({"slow": slow, "fast": len}, np.zeros((1, 3, 4, 4)), rounds=3)
     >>> table["engine"].tolist(), bool(table["min_ms"][0] > table["min_ms"][1])
@@ -44,26 +45,7 @@ def compare(
     """
     if rounds < 1 or burst < 1:
         raise ValueError(f"rounds and burst must be at least 1, not {rounds} and {burst}")
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(rounds):
-            for name, engine in engines.items():
-                engine(image)
-                for _ in range(burst):
-                    start = time.perf_counter()
-                    engine(image)
-                    times[name].append((time.perf_counter() - start) * 1e3)
-    finally:
-        torch.set_num_threads(threads)
-    rows = [
-        {
-            "engine": name,
-            "min_ms": min(taken),
-            "median_ms": float(np.median(taken)),
-            "p95_ms": float(np.quantile(taken, 0.95)),
-        }
-        for name, taken in times.items()
-    ]
+    turns = [partial(engine, image) for engine in engines.values()]
+    timings = in_turns(turns, rounds, lead_in=1, burst=burst)
+    rows = [{"engine": name} | timing.ms for name, timing in zip(engines, timings, strict=True)]
     return pd.DataFrame(rows)

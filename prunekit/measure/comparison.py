@@ -31,7 +31,7 @@ def compare(
     Returns
     -------
     DataFrame with a row a model: ``parameters``, ``macs`` and ``bytes`` as
-    in :class:`Profile`; ``peak_memory`` in bytes; ``ms`` and ``ms_p95``, the
+    in :class:`Profile`; ``peak_memory`` in bytes; ``ms`` and ``p95_ms``, the
     median and the 95 % quantile of milliseconds a forward pass on these
     inputs, timed in turns; ``predicted`` and ``measured``, the MACs and the
     median time as shares of the first model's.
@@ -57,8 +57,8 @@ def compare(
             "macs": cost.macs,
             "bytes": cost.bytes,
             "peak_memory": peak_memory(model, example_inputs),
-            "ms": 1000 * timing.median,
-            "ms_p95": 1000 * timing.p95,
+            "ms": timing.ms["median_ms"],
+            "p95_ms": timing.ms["p95_ms"],
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["predicted"] = table["macs"] / table["macs"].iloc[0]

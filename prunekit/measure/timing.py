@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.checks import checked, inputs, module, modules, run, whole
+from prunekit.checks import Check, checked, inputs, module, modules, run, whole
 from prunekit.execution import device_of, evaluation_mode, on_device
 
-TIMING = {
+TIMING: dict[str, Check] = {
     "example_inputs": inputs,
     "repeats": partial(whole, least=1),
     "warmup": partial(whole, least=0),
@@ -25,7 +25,7 @@ TIMING = {
 
 @dataclass(frozen=True)
 class Latency:
-    """Wall time of forward passes, in seconds, one array entry a pass."""
+    """Wall time of repeated calls, in seconds, one array entry a call."""
 
     times: np.ndarray
 
@@ -35,8 +35,14 @@ class Latency:
 
     @property
     def p95(self) -> float:
-        """The time that 95 % of the passes stayed below."""
+        """The time that 95 % of the calls stayed below."""
         return float(np.quantile(self.times, 0.95))
+
+    @property
+    def ms(self) -> dict[str, float]:
+        """As tables have it, in milliseconds: ``min_ms``, ``median_ms`` and ``p95_ms``."""
+        seconds = {"min": float(self.times.min()), "median": self.median, "p95": self.p95}
+        return {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
 
 
 @checked(model=module, **TIMING)
@@ -76,20 +82,59 @@ def latencies(
     In each of ``warmup + repeats`` rounds every model runs once, so that a
     machine that slows down for a while slows all of them alike.
     """
-    given = [on_device(model, example_inputs) for model in models]
-    threads_before = torch.get_num_threads()
-    times: list[list[float]] = [[] for _ in models]
     with ExitStack() as stack:
-        stack.callback(torch.set_num_threads, threads_before)
-        torch.set_num_threads(threads)
         stack.enter_context(torch.inference_mode())
         for model in models:
             stack.enter_context(evaluation_mode(model))
-        for _ in range(warmup + repeats):
-            for model, x, own in zip(models, given, times, strict=True):
-                start = time.perf_counter()
-                run(model, x, "example_inputs")
-                if device_of(model).type == "cuda":
-                    torch.cuda.synchronize()
-                own.append(time.perf_counter() - start)
-    return [Latency(np.array(own[warmup:])) for own in times]
+        passes = [partial(_one_pass, model, on_device(model, example_inputs)) for model in models]
+        timings = in_turns(passes, warmup + repeats, threads=threads)
+    return [Latency(timing.times[warmup:]) for timing in timings]
+
+
+def _one_pass(model: nn.Module, given: tuple) -> None:
+    run(model, given, "example_inputs")
+    if device_of(model).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def in_turns(
+    functions: Sequence[Callable[[], object]],
+    rounds: int,
+    *,
+    threads: int = 1,
+    lead_in: int = 0,
+    burst: int = 1,
+) -> list[Latency]:
+    """Time calls of several functions, which take turns: the one timer of this library.
+
+    Parameters
+    ----------
+    rounds
+        Turns of each function.
+    threads
+        CPU threads of torch meanwhile.
+    lead_in, burst
+        Calls at the start of a turn that do not count, and calls that do.
+
+    Examples
+    --------
+    >>> calls = []
+    >>> timings = in_turns([lambda: calls.append("a"), lambda: calls.append("b")], 2, burst=2)
+    >>> "".join(calls), [len(timing.times) for timing in timings]
+    ('aabbaabb', [4, 4])
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(rounds):
+            for function, own in zip(functions, times, strict=True):
+                for _ in range(lead_in):
+                    function()
+                for _ in range(burst):
+                    start = time.perf_counter()
+                    function()
+                    own.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads_before)
+    return [Latency(np.array(own)) for own in times]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 from prunekit.storage import load, save
-from prunekit.storage.files import replacing, write_json
+from prunekit.storage.files import write_json
+from prunekit.storage.provenance import provenance
 from prunekit.study.declaration import Study
+from prunekit.study.reporting import write_table
 from prunekit.study.work import DONE, FRESH, MODEL
 
 TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
@@ -107,10 +110,10 @@ class Recorded:
             same = (before["variant"] == settings["variant"]) & (before["seed"] == settings["seed"])
             rows = pd.concat([before[~same], rows], ignore_index=True)
         order = {(s["variant"], s["seed"]): n for n, s in enumerate(self.study.runs.values())}
-        key = [order[variant, seed] for variant, seed in zip(rows["variant"], rows["seed"])]  # noqa: B905
-        rows = rows.assign(_order=key).sort_values("_order", kind="stable").drop(columns="_order")
-        with replacing(path) as temporary:
-            rows.to_csv(temporary, index=False)
+        runs = zip(rows["variant"], rows["seed"], strict=True)
+        rows = rows.assign(_order=[order[run] for run in runs])
+        rows = rows.sort_values("_order", kind="stable").drop(columns="_order")
+        write_table(rows, path)
 
     def _refuse_other_data(
         self, run: str, record: dict[str, Any], records: dict[str, dict[str, Any]]
@@ -124,3 +127,34 @@ class Recorded:
                         f"{run} and {name}, both of {self.folder}, differ in {key}: their results "
                         "are not mixed. Move the folder away to record all of them again"
                     )
+
+
+def record_table(
+    table: pd.DataFrame,
+    path: Path,
+    *,
+    data: str,
+    data_sha256: str,
+    command: str,
+    begin: float,
+    commit: str,
+    **facts: Any,
+) -> None:
+    """Write measurements that are no run of a study, and beside them how they came about.
+
+    Parameters
+    ----------
+    path
+        Of the table, a CSV. The provenance gets the same name as JSON.
+    begin, commit
+        :func:`time.perf_counter` and :func:`prunekit.storage.provenance.current_commit` at the
+        start of the measurements.
+    facts
+        What else must be known to get the table again.
+    """
+    write_table(table, path)
+    seconds = time.perf_counter() - begin
+    record = provenance(
+        seed=0, data=data, data_sha256=data_sha256, command=command, seconds=seconds, commit=commit
+    )
+    write_json(record | facts, path.with_suffix(".json"))

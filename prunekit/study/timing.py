@@ -14,9 +14,8 @@ from prunekit.measure import latency
 from prunekit.progress import bar
 from prunekit.selection import Selection
 from prunekit.storage import load
-from prunekit.storage.files import replacing, write_json
-from prunekit.storage.provenance import current_commit, provenance
-from prunekit.study.recorded import Recorded
+from prunekit.storage.provenance import current_commit
+from prunekit.study.recorded import Recorded, record_table
 from prunekit.study.work import MODEL, start
 from prunekit.surgery import rebuild
 
@@ -56,20 +55,18 @@ def time_networks(
         timed = zip(models, inputs, strict=True)
         medians.append([latency(model, x, repeats=passes).median for model, x in timed])
     table = pd.DataFrame(keys, columns=KEYS)
-    table["milliseconds"] = pd.DataFrame(medians).min() * 1e3
-    with replacing(recorded.folder / "latency.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f")
-    record = provenance(
-        seed=0,
+    table["ms"] = (pd.DataFrame(medians).min() * 1e3).round(4)
+    record_table(
+        table,
+        recorded.folder / "latency.csv",
         data="zeros, one example",
         data_sha256="",
         command=command,
-        seconds=time.perf_counter() - begin,
+        begin=begin,
         commit=commit,
-    )
-    write_json(
-        record | {"threads": 1, "rounds": rounds, "passes": passes},
-        recorded.folder / "latency.json",
+        threads=1,
+        rounds=rounds,
+        passes=passes,
     )
     return table
 
