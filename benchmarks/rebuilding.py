@@ -2,7 +2,7 @@
 
 ``removal_ratio`` is for those who have a ranking: selecting 30 % of the groups and ``rebuild``,
 which traces, against torch-pruning's dependency graph and the pruning of the same filters, which
-it is told. ``whole_ratio`` adds the ranking by L1 norm, against torch-pruning's pruner set to do
+it is given. ``whole_ratio`` adds the ranking by L1 norm, against torch-pruning's pruner set to do
 the same. Networks with coupled layers that torch-pruning takes for others (see ``networks.STAY``)
 lose filters in the other layers only, in both libraries.
 """

@@ -19,9 +19,12 @@ LARGE = 23.5e6  # parameters of ResNet-50: from here on it is to take half of to
 
 # The least and the most layers of three families.
 GROWTH = (
-    *("resnet18", "resnet152"),
-    *("densenet121", "densenet201"),
-    *("efficientnet_b0", "efficientnet_b7"),
+    "resnet18",
+    "resnet152",
+    "densenet121",
+    "densenet201",
+    "efficientnet_b0",
+    "efficientnet_b7",
 )
 
 Row = dict[str, str]  # a field that does not apply is empty

@@ -53,14 +53,15 @@ def test_recorded_results_are_read_and_a_missing_one_says_how_to_get_it(tmp_path
     folder = tmp_path / "fine_tuned"
     folder.mkdir()
     (folder / "history.csv").write_text("epoch,loss\n1,0.5\n")
-    machine = {"processor": "Chip", "accelerator": None, "threads": 2}
+    machine = {"processor": "Chip", "instruction_set": "AVX2", "accelerator": None, "threads": 2}
     record = {"data": "cifar10", "seed": 3, "machine": machine, "commit": "abcdef0123"}
+    record |= {"seconds": 5400, "settings": {"input_size": 96}}
     (folder / "provenance.json").write_text(json.dumps(record | {"command": "python x.py"}))
     chapter = Chapter("smoke", results=tmp_path)
     assert chapter.table("fine_tuned", "history")["loss"].tolist() == [0.5]
     assert chapter.caption("fine_tuned") == (
-        "Recorded run `fine_tuned`: cifar10, seed 3, Chip, 2 threads, commit abcdef0, "
-        "`python x.py`."
+        "Recorded run `fine_tuned`: cifar10 at 96 pixels, seed 3; 1.5 hours on Chip (AVX2), "
+        "2 threads; abcdef0, `python x.py`."
     )
     with pytest.raises(FileNotFoundError, match=r"python book/record\.py scratch"):
         chapter.record("scratch")

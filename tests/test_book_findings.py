@@ -8,12 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from prunekit.book import BOOK, findings
 from prunekit.book.claims import MEASURES, VERDICTS, scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
-from prunekit.book.plots import study as plots
 from prunekit.book.widgets.ratio import ratio_explorer
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
@@ -236,29 +234,6 @@ def test_a_claim_without_its_study_is_not_measured(read):
     assert set(card.loc[claims["variant"] == "activation_l2", "verdict"]) == {"not measured"}
     size = card[claims["measure"] == "size"].iloc[0]
     assert (size["thesis"], size["ours"], size["seeds"]) == ("2.9 MB", "0.00 MB", 2)
-
-
-def test_figures_draw_what_is_there(networks, pattern):
-    savings = findings.relative(networks)
-    curve = networks[networks["variant"] == "taylor"].groupby("ratio")["test_accuracy"].mean()
-    axes = ["filters_removed", "parameters_removed", "macs_removed"]
-    difference = paired_differences(networks, "combined", "taylor", "test_accuracy", "ratio")
-    spread = findings.over_seeds(networks, "test_accuracy", by=["variant"])
-    figures = [
-        plots.blocks_left(pattern, FILTERS, [0.5, 0.8]),
-        plots.cut_by_block(pattern[pattern["ratio"] == 0.5], FILTERS),
-        plots.part_bars(findings.shares_by_part(pattern.loc[[1], LAYERS])),
-        plots.beside_the_thesis(networks, {"taylor": curve}),
-        plots.on_axes(savings, axes),
-        plots.two_knees(curve, 0.5, 0.8),
-        plots.difference_panels({"a": difference}, "ratio"),
-        plots.budget_dots(spread, pd.Series(1.0, index=spread.index)),
-    ]
-    assert all(isinstance(figure, Figure) for figure in figures)
-    drawn = figures[4].axes[0].get_lines()
-    assert len(drawn) == networks["variant"].nunique()
-    # Means over seeds, from the unpruned network on.
-    assert drawn[2].get_ydata().tolist() == pytest.approx([0.90, 0.75, 0.55])
 
 
 def test_the_slider_shows_the_table(page, networks, pattern):

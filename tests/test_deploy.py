@@ -135,7 +135,7 @@ def test_local_run_reports_all_that_a_board_should(archive):
 def test_bundle_needs_models_images_and_plain_names(tmp_path):
     x = some_batch(2)
     y = torch.zeros(2, dtype=torch.int64)
-    for models, images, told in (
+    for models, images, message in (
         ({}, (x, y), "at least one model"),
         ({"a/b": plain_network()}, (x, y), "a/b"),
         ({"-a": plain_network()}, (x, y), "-a"),
@@ -143,7 +143,7 @@ def test_bundle_needs_models_images_and_plain_names(tmp_path):
         ({"a": plain_network()}, (x, y[:1]), "1 labels"),
         ({"a": plain_network()}, (x, y - 100), "from 0, not -100"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             bundle(models, images, tmp_path / "x.tar.gz", calibration=x)
     assert not list(tmp_path.iterdir())
 

@@ -135,7 +135,7 @@ def test_flipped_and_lost_bytes_are_found(archive, manifest, tmp_path):
 
 @pytest.fixture
 def answering(tmp_path, monkeypatch):
-    """Runs a bundle with a program in place of Python, which answers what it is told to."""
+    """Runs a bundle with a program in place of Python, which answers what it is given."""
     program, said = tmp_path / "python", tmp_path / "answer.json"
     program.write_text(f"#!/bin/sh\nexec cat {said}\n")
     program.chmod(0o755)
@@ -150,9 +150,9 @@ def answering(tmp_path, monkeypatch):
 
 
 def test_mutated_answers_are_refused_or_right(archive, answering):
-    told = run(archive, settings=ONCE)
-    honest = {name: told[name] for name in told if name not in ("target", "core")}
-    assert answering(archive, json.dumps(honest).encode()) == told
+    answer = run(archive, settings=ONCE)
+    honest = {name: answer[name] for name in answer if name not in ("target", "core")}
+    assert answering(archive, json.dumps(honest).encode()) == answer
     chance = random.Random(0)
     refused = 0
     for number in range(400):
@@ -171,7 +171,7 @@ def test_mutated_answers_are_refused_or_right(archive, answering):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"", "Expecting value"),
         (b"Welcome to this board!\n{}", "Expecting value"),
@@ -184,14 +184,14 @@ def test_mutated_answers_are_refused_or_right(archive, answering):
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_what_is_no_answer_is_refused(text, told, archive, answering):
-    with pytest.raises(TargetError, match=rf"(?s)local: the runner.*{told}"):
+def test_what_is_no_answer_is_refused(text, message, archive, answering):
+    with pytest.raises(TargetError, match=rf"(?s)local: the runner.*{message}"):
         answering(archive, text)
 
 
 def test_answer_for_other_models_or_settings_is_refused(archive, answering):
-    told = run(archive, settings=ONCE)
-    honest = {name: told[name] for name in told if name not in ("target", "core")}
+    answer = run(archive, settings=ONCE)
+    honest = {name: answer[name] for name in answer if name not in ("target", "core")}
     text = json.dumps(honest).encode()
     with pytest.raises(TargetError, match=r"answer\.models must be a list of 1 items"):
         answering(archive, text, Settings("python", "plain-fp32", repeats=2, warmup=0))
@@ -199,9 +199,9 @@ def test_answer_for_other_models_or_settings_is_refused(archive, answering):
         answering(archive, text, Settings("python", threads=4, repeats=2, warmup=0))
 
 
-def test_scores_that_are_no_numbers_are_told_as_wrong(archive, answering):
-    told = run(archive, settings=ONCE)
-    honest = {name: told[name] for name in told if name not in ("target", "core")}
+def test_scores_that_are_no_numbers_are_reported_as_wrong(archive, answering):
+    answer = run(archive, settings=ONCE)
+    honest = {name: answer[name] for name in answer if name not in ("target", "core")}
     honest["models"][0] |= {"correct": False, "max_error": None}
     result = answering(archive, json.dumps(honest).encode())
     assert result["models"][0]["correct"] is False

@@ -224,7 +224,7 @@ def test_host_that_takes_the_call_and_is_silent(archive, board):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("uname", "true", "say nothing"),
         ("df", "echo", "say nothing"),
@@ -239,9 +239,9 @@ def test_host_that_takes_the_call_and_is_silent(archive, board):
         ("timeout", "exit 127", "cannot use"),
     ],
 )
-def test_board_that_talks_nonsense(name, text, told, archive, board):
+def test_board_that_talks_nonsense(name, text, message, archive, board):
     board.program(name, text)
-    with pytest.raises(BundleError, match=rf"127\.0\.0\.1.*{told}"):
+    with pytest.raises(BundleError, match=rf"127\.0\.0\.1.*{message}"):
         board.run(archive)
 
 

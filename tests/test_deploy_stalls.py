@@ -109,7 +109,7 @@ def test_time_limit_must_be_one(limit, archive):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run", "none.tar.gz"], "there is no file none.tar.gz"),
         (["run", "{archive}", "--target", "moon"], "target must be local"),
@@ -136,7 +136,7 @@ def test_time_limit_must_be_one(limit, archive):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_command_line_says_what_is_wrong_in_one_line(
-    arguments, told, archive, tmp_path, capsys, monkeypatch
+    arguments, message, archive, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     Path("text").write_text("text\n")
@@ -147,7 +147,7 @@ def test_command_line_says_what_is_wrong_in_one_line(
         arguments += ["--data", "digits"]
     status = main(arguments)
     errors = capsys.readouterr().err.splitlines()
-    assert status == 1 and told in errors[-1] and "Traceback" not in "".join(errors)
+    assert status == 1 and message in errors[-1] and "Traceback" not in "".join(errors)
     assert errors[-1].startswith("python -m prunekit.deploy: ")
     assert not Path("out.tar.gz").exists()
 
@@ -156,5 +156,5 @@ def test_words_of_a_board_cannot_move_the_cursor(archive, tmp_path, capsys, monk
     shouts = program(tmp_path, "printf 'no\\033[2Jsuch\\nmodule' >&2; exit 3")
     monkeypatch.setattr(sys, "executable", str(shouts))
     assert main(["run", str(archive), "--runner", "python"]) == 1
-    told = "python -m prunekit.deploy: local: the runner failed (3): no?[2Jsuch module\n"
-    assert capsys.readouterr().err == told
+    message = "python -m prunekit.deploy: local: the runner failed (3): no?[2Jsuch module\n"
+    assert capsys.readouterr().err == message

@@ -200,4 +200,4 @@ def test_a_chapter_reads_several_studies_as_one_table():
     chapter = Chapter("smoke")
     table = chapter.study_tables("networks", "ratios", "base_48px")
     assert set(table["variant"]) > {"base_48px"}
-    assert "of 9 runs recorded" in chapter.study_caption("ratios")
+    assert "of 9 runs recorded" in chapter.caption("ratios")

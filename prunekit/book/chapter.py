@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prunekit import storage
 from prunekit.book import BOOK
+from prunekit.book.captions import origin
 from prunekit.book.plots.style import use_style
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.models import TinySqueezeNet
@@ -27,6 +28,7 @@ from prunekit.training import fit
 
 PROFILES = ("smoke", "quick", "full")
 RESULTS = BOOK / "results" / "squeezenet_cifar10"
+STUDIES = BOOK / "studies"
 SEED = 0
 
 
@@ -142,15 +144,14 @@ class Chapter:
         """Seed, data, machine, commit, settings and test accuracy of a recorded run."""
         return json.loads(self._recorded(experiment, "provenance.json").read_text("utf-8"))
 
-    def caption(self, experiment: str) -> str:
-        """One line that says where a recorded figure comes from."""
-        record = self.record(experiment)
-        machine = record["machine"]
-        return (
-            f"Recorded run `{experiment}`: {record['data']}, seed {record['seed']}, "
-            f"{machine['accelerator'] or machine['processor']}, {machine['threads']} threads, "
-            f"commit {record['commit'][:7]}, `{record['command']}`."
-        )
+    def caption(self, name: str) -> str:
+        """One line that says how an experiment or a study was recorded, and how much of it."""
+        if not (STUDIES / f"{name}.toml").is_file():
+            return origin(f"Recorded run `{name}`", [self.record(name)])
+        recorded = self.study(name)
+        records, runs = list(recorded.records().values()), len(recorded.study.runs)
+        so_far = " so far" if len(records) < runs else ""
+        return origin(f"Study `{name}`, {len(records)} of {runs} runs recorded{so_far}", records)
 
     def study(self, name: str) -> Recorded:
         """What is recorded of a study, be it complete or not.
@@ -162,7 +163,7 @@ class Chapter:
         ValueError
             A recorded run is of other settings than the study declares.
         """
-        recorded = Recorded(self.results.parent / name, read_study(name, BOOK / "studies"))
+        recorded = Recorded(self.results.parent / name, read_study(name, STUDIES))
         if len(recorded.missing()) == len(recorded.study.runs):
             raise FileNotFoundError(
                 f"Nothing of the study {name} is recorded: "
@@ -195,14 +196,16 @@ class Chapter:
 
     def live_study(self, name: str, runs: int) -> Recorded:
         """Do the first runs of a study here and now, one by one, into a temporary folder."""
-        study = read_study(name, BOOK / "studies")
+        study = read_study(name, STUDIES)
         self._live = tempfile.TemporaryDirectory()
         recorded = Recorded(Path(self._live.name) / name, study)
         threads = torch.get_num_threads()
         for run in list(study.runs)[:runs]:
             folder = Path(self._live.name) / "unfinished" / run
             carry_out(
-                *(study.runs[run], folder, self.results.parent),
+                study.runs[run],
+                folder,
+                self.results.parent,
                 threads=threads,
                 command=f"python -m prunekit.study run {name}",
                 commit=current_commit(),
@@ -210,23 +213,6 @@ class Chapter:
             )
             recorded.add(run, folder)
         return recorded
-
-    def study_caption(self, name: str) -> str:
-        """One line that says how a study was recorded, and how much of it is there."""
-        recorded = self.study(name)
-        records = list(recorded.records().values())
-        machine, settings = records[0]["machine"], records[0]["settings"]
-        minutes = sum(record["seconds"] for record in records) / 60
-        took = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{minutes:.0f} minutes"
-        missing = recorded.missing()
-        return (
-            f"Study `{name}`: {len(records)} of {len(recorded.study.runs)} runs recorded"
-            f"{' so far' if missing else ''}; {records[0]['data']} at "
-            f"{settings['input_size']} pixels, {took} of runs on "
-            f"{machine['accelerator'] or machine['processor']} with {machine['threads']} "
-            f"{'thread' if machine['threads'] == 1 else 'threads'} each, commit "
-            f"{records[0]['commit'][:7]}, `{records[0]['command']}`."
-        )
 
     def _recorded(self, experiment: str, name: str) -> Path:
         path = self.results / experiment / name

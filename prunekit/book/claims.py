@@ -19,6 +19,7 @@ from prunekit.book.findings import (
     shares_by_part,
     with_unpruned,
 )
+from prunekit.pruning.schedule import reached
 from prunekit.study.recorded import Recorded
 
 Read = Callable[[str], Recorded]
@@ -36,7 +37,7 @@ def accuracy(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``ratio``."""
     means = [
-        networks[networks["ratio"] >= claim["ratio"] - 1e-9].groupby("seed")["test_accuracy"].mean()
+        networks[reached(networks["ratio"], claim["ratio"])].groupby("seed")["test_accuracy"].mean()
         for networks in (_of(recorded, claim["variant"]), _of(recorded, claim["other"]))
     ]
     return (means[0] - means[1]).dropna()
@@ -73,8 +74,8 @@ def iterations(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Iterations until at least the share ``ratio`` of all filters was gone."""
     table = _of(recorded, claim["variant"], name="table")
     before = table.groupby("seed")["filters"].transform("max")
-    reached = table[1 - table["filters"] / before >= claim["ratio"] - 1e-9]
-    return reached.groupby("seed")["iteration"].min()
+    there = reached(1 - table["filters"] / before, claim["ratio"])
+    return table[there].groupby("seed")["iteration"].min()
 
 
 def filters(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
@@ -130,9 +131,21 @@ def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
     function.__name__: function
     for function in (
-        *(accuracy, accuracy_gain, accuracy_lost, knee, knee_gain, share_of_part, iterations),
-        *(filters, size, size_at_knee, size_removed_at_knee, speedup_at_knee),
-        *(bytes_per_parameter, parameters_removed, lost_since_start),
+        accuracy,
+        accuracy_gain,
+        accuracy_lost,
+        knee,
+        knee_gain,
+        share_of_part,
+        iterations,
+        filters,
+        size,
+        size_at_knee,
+        size_removed_at_knee,
+        speedup_at_knee,
+        bytes_per_parameter,
+        parameters_removed,
+        lost_since_start,
     )
 }
 
@@ -250,7 +263,7 @@ def _at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
         raise FileNotFoundError(f"{recorded.folder} holds no latency.csv")
     networks = networks[networks["variant"] == claim["variant"]]
     limits = networks["seed"].map(knee(recorded, claim))
-    within = networks[networks["ratio"] <= limits + 1e-9].sort_values("ratio")
+    within = networks[reached(limits, networks["ratio"])].sort_values("ratio")
     return within.groupby("seed").last()
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-FOLDER = Path(__file__).parents[2] / "book" / "results" / "deployment"
+from prunekit.book import BOOK
+from prunekit.book.captions import origin
+
+FOLDER = BOOK / "results" / "deployment"
 ENGINES = ("pytorch", "torch.compile", "onnxruntime", "executorch")
 TRAINED = ("original", "pruned")
 
@@ -20,11 +23,7 @@ def table(name: str) -> pd.DataFrame:
 def caption(name: str) -> str:
     """One line that says where a recorded table comes from."""
     record = json.loads(_recorded(f"{name}.json").read_text("utf-8"))
-    machine = record["machine"]
-    return (
-        f"Recorded: `{record['command']}`, {machine['processor']} ({machine['instruction_set']}), "
-        f"commit {record['commit'][:7]}; pruned network: `{record['pruned']}`."
-    )
+    return origin(f"Recorded table `{name}`, pruned network `{record['pruned']}`", [record])
 
 
 def summary() -> pd.DataFrame:

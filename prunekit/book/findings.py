@@ -214,13 +214,13 @@ def knee_within(x: Sequence[float], y: Sequence[float], drop: float = 0.01) -> f
     >>> knee_within([0, 0.5, 0.7, 0.8], [0.9, 0.9, 0.9, 0.8])
     0.71
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    limit = y[0] - drop
-    last = int(np.flatnonzero(y >= limit - 1e-12)[-1])
-    if last == len(x) - 1:
-        return float(x[-1])
-    share = (y[last] - limit) / (y[last] - y[last + 1])
-    return round(float(x[last] + max(share, 0.0) * (x[last + 1] - x[last])), 12)
+    ratios, accuracies = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    limit = accuracies[0] - drop
+    last = int(np.flatnonzero(accuracies >= limit - 1e-12)[-1])
+    if last == len(ratios) - 1:
+        return float(ratios[-1])
+    share = (accuracies[last] - limit) / (accuracies[last] - accuracies[last + 1])
+    return round(float(ratios[last] + max(share, 0.0) * (ratios[last + 1] - ratios[last])), 12)
 
 
 def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
@@ -235,12 +235,12 @@ def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
     >>> knee_of_chord([0, 0.5, 0.7, 1.0], [0.9, 0.9, 0.8, 0.1])
     0.7
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    across = (x - x[0]) / (x[-1] - x[0])
-    height = y[-1] - y[0]
+    ratios, accuracies = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    across = (ratios - ratios[0]) / (ratios[-1] - ratios[0])
+    height = accuracies[-1] - accuracies[0]
     if height == 0:
         raise ValueError("the curve ends as high as it begins: it has no knee")
-    return float(x[int(np.argmax(across - (y - y[0]) / height))])
+    return float(ratios[int(np.argmax(across - (accuracies - accuracies[0]) / height))])
 
 
 def knees(networks: pd.DataFrame, value: str = "test_accuracy", drop: float = 0.01) -> pd.DataFrame:

@@ -70,14 +70,14 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
         if not tensors_in(found):  # a size, not channels
             continue
         labels = _channels(found)
-        same = len(sources) == 1 and np.array_equal(labels, steps[sources[0]].labels)
-        if labels is None or same:
+        incoming = steps[sources[0]].labels if len(sources) == 1 else None
+        if labels is None or (incoming is not None and np.array_equal(labels, incoming)):
             carried[node] = sources
             continue
         carried[node] = (len(steps),)
-        moved = len(sources) == 1 and set(labels) == set(steps[sources[0]].labels)
+        moved = incoming is not None and set(labels) == set(incoming)
         name = "shuffle" if moved and node.op != "call_module" else _name(node)
-        module = copy.get_submodule(node.target) if node.op == "call_module" else None
+        module = copy.get_submodule(str(node.target)) if node.op == "call_module" else None
         mixes = isinstance(module, nn.Linear) or getattr(module, "groups", 0) == 1
         steps.append(Step(name, labels, groups[labels], sources, mixes, _kind(module)))
     return steps
@@ -93,17 +93,20 @@ def _channels(labels: object) -> np.ndarray | None:
 
 def _name(node: fx.Node) -> str:
     if node.op in ("call_module", "get_attr", "placeholder"):
-        return node.target
+        return str(node.target)
     if node.target is operator.getitem:
-        return f"{_name(node.args[0])}, part {node.args[1] + 1}"
+        source, part = node.args
+        if isinstance(source, fx.Node) and isinstance(part, int):
+            return f"{_name(source)}, part {part + 1}"
     name = node.target if isinstance(node.target, str) else node.target.__name__
     return {"add": "+", "iadd": "+", "mul": "×"}.get(name, name)
 
 
 def _kind(module: nn.Module | None) -> str:
-    if not hasattr(module, "kernel_size"):
+    kernel_size = getattr(module, "kernel_size", None)
+    if module is None or kernel_size is None:
         return "linear" if isinstance(module, nn.Linear) else ""
-    kernel = "×".join(map(str, module.kernel_size))
+    kernel = "×".join(map(str, kernel_size))
     if module.groups == 1:
         return kernel
     return f"depthwise\n{kernel}" if module.groups == module.in_channels else f"grouped\n{kernel}"

@@ -1,0 +1,48 @@
+"""The line under a figure or table that says where its numbers were recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def origin(subject: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """Data, seeds, time, machine, commit and command of recorded numbers, in one line.
+
+    Parameters
+    ----------
+    subject
+        What was recorded, in Markdown.
+    records
+        Provenance of each run, as :func:`prunekit.storage.provenance.provenance` gives it. The
+        first speaks for all, but for the seeds and the time.
+
+    Examples
+    --------
+    >>> machine = {"processor": "Chip", "instruction_set": "AVX2", "accelerator": None}
+    >>> run = {"data": "digits", "machine": machine | {"threads": 1}, "seconds": 90,
+    ...        "commit": "abcdef0123", "command": "make study"}
+    >>> origin("Study `small`", [run | {"seed": 0}, run | {"seed": 1}])
+    'Study `small`: digits, seeds 0, 1; 3 minutes on Chip (AVX2), 1 thread; abcdef0, `make study`.'
+    """
+    first = records[0]
+    machine, settings = first["machine"], first.get("settings", {})
+    pixels = f" at {settings['input_size']} pixels" if "input_size" in settings else ""
+    seeds = sorted({record["seed"] for record in records})
+    processor = machine["accelerator"] or f"{machine['processor']} ({machine['instruction_set']})"
+    return (
+        f"{subject}: {first['data']}{pixels}, {'seed' if len(seeds) == 1 else 'seeds'} "
+        f"{', '.join(map(str, seeds))}; {_duration(sum(record['seconds'] for record in records))} "
+        f"on {processor}, {_counted(machine['threads'], 'thread')}; {first['commit'][:7]}, "
+        f"`{first['command']}`."
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return _counted(round(seconds / 60), "minute") if seconds >= 60 else f"{seconds:.0f} seconds"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
