@@ -57,22 +57,22 @@ def record(study: Study, experiment: str, seed: int, results: Path, unfinished: 
     """
     command, commit = f"python book/record.py {experiment} --seed {seed}", current_commit()
     runs = runs_of(study, experiment)
-    ends: list[Path] = []
+    ends: dict[str, Path] = {}
     for number, run in enumerate(runs):
         settings = run | {"seed": seed + number}
-        if ends:
-            settings["start"] = ends[-1].resolve().as_posix()
-        ends.append(unfinished / f"{settings['variant']}-seed{seed}")
+        if run["start"] in ends:
+            settings["start"] = ends[run["start"]].resolve().as_posix()
+        ends[run["variant"]] = folder = unfinished / f"{run['variant']}-seed{seed}"
         carry_out(
             settings,
-            ends[-1],
+            folder,
             results,
             threads=study.threads,
             command=command,
             commit=commit,
-            progress=lambda share, run=settings["variant"]: print(f"{run}: {share:.0%}"),
+            progress=lambda share, run=run["variant"]: print(f"{run}: {share:.0%}"),
         )
-    _keep(runs, ends, results / study.name / experiment)
+    _keep(runs, list(ends.values()), results / study.name / experiment)
 
 
 def _keep(runs: list[dict[str, Any]], ends: list[Path], folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_recorded_results_are_read_and_a_missing_one_says_how_to_get_it(tmp_path
     assert chapter.table("fine_tuned", "history")["loss"].tolist() == [0.5]
     assert chapter.caption("fine_tuned") == (
         "Recorded run `fine_tuned`: cifar10 at 96 pixels, seed 3; 1.5 hours on Chip (AVX2), "
-        "2 threads; abcdef0, `python x.py`."
+        "2 threads; commit abcdef0, `python x.py`."
     )
     with pytest.raises(FileNotFoundError, match=r"python book/record\.py scratch"):
         chapter.record("scratch")

@@ -12,6 +12,7 @@ import torch
 
 import prunekit
 from prunekit.study import read_study
+from prunekit.study.engine import run_study
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
@@ -29,6 +30,7 @@ train = { epochs = 1, lr = 0.02 }
 
 [[variants]]
 name = "cycles.2"
+start = "cycles"
 train = { epochs = 2, lr = 0.01 }
 
 [[variants]]
@@ -89,6 +91,11 @@ def test_a_run_that_is_over_is_not_repeated(study, tmp_path, monkeypatch):
     record.record(study, "cycles", 0, *where)
     assert done == {path: path.stat().st_mtime_ns for path in done} and done
     assert len(pd.read_csv(where[0] / "small" / "cycles" / "history.csv")) == 3
+
+
+def test_runs_that_start_from_one_another_are_not_run_as_a_study(study, tmp_path):
+    with pytest.raises(FileNotFoundError, match="cycles/model.safetensors is not recorded"):
+        run_study(study, tmp_path / "results", tmp_path / "unfinished", command="")
 
 
 @pytest.mark.parametrize("experiment", ["scratch", "frozen", "fine_tuned", "combined_90"])

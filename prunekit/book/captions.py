@@ -21,9 +21,9 @@ def origin(subject: str, records: Sequence[Mapping[str, Any]]) -> str:
     --------
     >>> machine = {"processor": "Chip", "instruction_set": "AVX2", "accelerator": None}
     >>> run = {"data": "digits", "machine": machine | {"threads": 1}, "seconds": 90,
-    ...        "commit": "abcdef0123", "command": "make study"}
-    >>> origin("Study `small`", [run | {"seed": 0}, run | {"seed": 1}])
-    'Study `small`: digits, seeds 0, 1; 3 minutes on Chip (AVX2), 1 thread; abcdef0, `make study`.'
+    ...        "commit": "abcdef0123", "command": "make it"}
+    >>> origin("Study `x`", [run | {"seed": 0}, run | {"seed": 1}])
+    'Study `x`: digits, seeds 0, 1; 3 minutes on Chip (AVX2), 1 thread; commit abcdef0, `make it`.'
     """
     first = records[0]
     machine, settings = first["machine"], first.get("settings", {})
@@ -33,8 +33,8 @@ def origin(subject: str, records: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"{subject}: {first['data']}{pixels}, {'seed' if len(seeds) == 1 else 'seeds'} "
         f"{', '.join(map(str, seeds))}; {_duration(sum(record['seconds'] for record in records))} "
-        f"on {processor}, {_counted(machine['threads'], 'thread')}; {first['commit'][:7]}, "
-        f"`{first['command']}`."
+        f"on {processor}, {_counted(machine['threads'], 'thread')}; commit "
+        f"{first['commit'][:7]}, `{first['command']}`."
     )
 
 
