@@ -94,7 +94,7 @@ def test_a_run_that_is_over_is_not_repeated(study, tmp_path, monkeypatch):
 
 
 def test_runs_that_start_from_one_another_are_not_run_as_a_study(study, tmp_path):
-    with pytest.raises(FileNotFoundError, match="cycles/model.safetensors is not recorded"):
+    with pytest.raises(FileNotFoundError, match=r"cycles/model\.safetensors is not recorded"):
         run_study(study, tmp_path / "results", tmp_path / "unfinished", command="")
 
 
