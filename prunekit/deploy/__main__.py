@@ -24,8 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     one = commands.add_parser("bundle", help="write one archive for a board")
     one.add_argument("out", type=Path)
-    one.add_argument("--model", action="append", required=True, metavar="NAME=FILE",
-                     help="a file of prunekit.save; give one for each model")  # fmt: skip
+    one.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="NAME=FILE",
+        help="a file of prunekit.save; give one for each model",
+    )
     one.add_argument("--data", default="cifar10", help="dataset or folder of images")
     one.add_argument("--size", type=int, default=96, help="side of an image in pixels")
     one.add_argument("--images", type=int, default=20)
