@@ -37,7 +37,8 @@ def networks():
         for ratio, accuracy in curve.items()
     ]
     columns = ["filters", "parameters", "macs", "bytes", "test_accuracy"]
-    return pd.DataFrame(rows, columns=["variant", "seed", "ratio", *columns])
+    table = pd.DataFrame(rows, columns=["variant", "seed", "ratio", *columns])
+    return table.assign(val_accuracy=table["test_accuracy"])
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def read(tmp_path, networks, pattern):
     columns = ["variant", "seed", "iteration", "filters", "parameters", "bytes"]
     pd.DataFrame(table, columns=columns).to_csv(tmp_path / "table.csv", index=False)
     runs = {f"{v}-seed{s}": {"variant": v, "seed": s} for v, s in ACCURACY}
-    records = ", ".join(f'"{r}": {{"settings": {{"variant": "{r[:-6]}"}}}}' for r in runs)
-    (tmp_path / "provenance.json").write_text(f'{{"runs": {{{records}}}}}')
+    records = {run: {"settings": settings | {"start": "tiny"}} for run, settings in runs.items()}
+    (tmp_path / "provenance.json").write_text(json.dumps({"runs": records}))
 
     def reader(name):
         if name != "ratios":
@@ -81,12 +82,12 @@ def test_a_layer_of_no_known_part_is_named():
 
 
 def test_every_variant_gets_the_unpruned_row_of_its_seed(networks):
-    whole = findings.with_unpruned(networks)
+    whole = findings.with_start(networks)
     assert len(whole) == len(networks) + 2
     random = whole[(whole["variant"] == "random") & (whole["ratio"] == 0)]
     assert random["test_accuracy"].tolist() == [0.9, 0.9]
     with pytest.raises(ValueError, match="ratio 0 is recorded for seed 1"):
-        findings.with_unpruned(networks[(networks["seed"] == 0) | (networks["ratio"] > 0)])
+        findings.with_start(networks[(networks["seed"] == 0) | (networks["ratio"] > 0)])
 
 
 def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
@@ -157,6 +158,56 @@ def test_knee_of_a_chord_does_not_depend_on_units():
         findings.knee_of_chord([0, 1, 2], [1, 2, 1])
 
 
+def test_a_curve_that_comes_back_has_its_knee_where_it_first_falls():
+    assert findings.knee_within([0, 0.2, 0.4, 0.6], [0.9, 0.88, 0.9, 0.5]) == pytest.approx(0.1)
+
+
+def test_knees_are_found_on_validation_and_read_on_test(networks):
+    held_out = networks["test_accuracy"].mask(networks["ratio"] == 0.5, 0.88)
+    table = findings.knees(networks.assign(val_accuracy=held_out)).set_index(["variant", "seed"])
+    row = table.loc[("taylor", 1)]
+    # Validation falls from 0.90 to 0.88 at 0.5: one point is lost half way, and as much on test.
+    assert row["within"] == pytest.approx(0.25)
+    assert row["accuracy_lost"] == pytest.approx(0.01)
+    # On test the combination lost nothing there, and even gained.
+    assert table.loc[("combined", 0), "accuracy_lost"] == pytest.approx(-0.005)
+
+
+def test_losses_are_counted_from_the_start_and_not_from_what_trained_longer(networks):
+    accuracies = {"val_accuracy": [0.92, 0.93], "test_accuracy": [0.91, 0.95]}
+    start = pd.DataFrame(accuracies, index=[0, 1])
+    lost = findings.relative(networks, start).set_index(["variant", "seed", "ratio"])
+    assert lost.loc[("taylor", 1, 0.5), "accuracy_lost"] == pytest.approx(0.95 - 0.88)
+    assert lost.loc[("random", 0, 0.0), "accuracy_lost"] == 0
+    within = findings.knees(networks, start=start).set_index(["variant", "seed"])["within"]
+    assert within[("combined", 0)] == pytest.approx(0.5)  # validation, 0.92, falls to 0.91 there
+
+
+def test_what_each_seed_began_with_is_read_from_its_record(tmp_path):
+    rows = {"variant": "base", "seed": [0, 1], "val_accuracy": [0.5, 0.6], "test_accuracy": 0.4}
+    (tmp_path / "base").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "base" / "networks.csv", index=False)
+    alone = {"validation_accuracy": {"last": 0.7}, "kept": "last", "test_accuracy": 0.65}
+    (tmp_path / "single" / "tuned").mkdir(parents=True)
+    (tmp_path / "single" / "tuned" / "provenance.json").write_text(json.dumps(alone))
+
+    def started(*starts):
+        records = {
+            f"a-seed{seed}": {"settings": {"variant": "a", "seed": seed, "start": start}}
+            for seed, start in enumerate(starts)
+        }
+        (tmp_path / "small").mkdir(exist_ok=True)
+        (tmp_path / "small" / "provenance.json").write_text(json.dumps({"runs": records}))
+        return Recorded(tmp_path / "small", Study("small", "", {})).started()
+
+    assert started("imagenet") is None
+    by_seed = started("base/base-seed1", "single/tuned")
+    assert by_seed["val_accuracy"].to_dict() == {0: 0.6, 1: 0.7}
+    assert by_seed["test_accuracy"].to_dict() == {0: 0.4, 1: 0.65}
+    with pytest.raises(FileNotFoundError, match="how accurate was the network at the start"):
+        started("gone/gone-seed0")
+
+
 def test_knees_of_runs_that_lack_the_unpruned_network(networks):
     table = findings.knees(networks).set_index(["variant", "seed"])
     # Taylor, seed 0: 0.90 at 0.5 and 0.84 at 0.8; 0.89 is reached a sixth of the way.
@@ -209,13 +260,16 @@ def test_speed_is_not_measured_until_times_are_recorded(read, tmp_path, networks
         ([92, 93, 94], 90, "higher", "better"),
         ([6, 7, 8], 10, "lower", "better"),
         ([89.5, 89.5], 90, "higher", "same"),
-        ([80, 90, 103], 90, "higher", "same"),
+        ([80, 90, 103], 90, "higher", "not confirmed"),  # nobody knows the mean to a point
+        ([89.9, 90.0, 90.1], 90, "lower", "same"),
         ([88, 88.1], 90, "higher", "not confirmed"),
-        ([90.5, 91], 90, "equal", "same"),
+        # Half the 90 % interval of three: 2.92 times the deviation, 0.5, by the root of 3: 0.843.
+        ([89.65, 90.15, 90.65], 90, "equal", "same"),
+        ([89.67, 90.17, 90.67], 90, "equal", "not confirmed"),
         ([92, 92], 90, "equal", "not confirmed"),
         ([0.3, 0.4, 0.5], 0, "above", "same"),
-        ([0.4], 0, "above", "not confirmed"),
-        ([95], 90, "higher", "better"),
+        ([0.4], 0, "above", "one seed"),
+        ([95], 90, "higher", "one seed"),
     ],
 )
 def test_verdicts_by_rule(values, thesis, better, expected):

@@ -82,6 +82,16 @@ def test_a_repair_in_the_loop_is_the_one_after_each_removal(noise, method):
             torch.testing.assert_close(after.state_dict()[key], value)
 
 
+def test_a_network_that_measures_slower_than_before_goes_on_with_its_first_criterion(
+    noise, monkeypatch
+):
+    monkeypatch.setattr("prunekit.pruning.loop.relative_latency", lambda *networks: 1.3)
+    options = {"budget": "latency", "ratio": 0.5, "per_iteration": 100}
+    with pytest.warns(UserWarning, match="before the 50"):
+        history = quickly(noise, criterion=[(0, "weight_l1"), (0.2, "weight_l2")], **options)
+    assert set(history.table["criterion"][1:]) == {"weight_l1"}
+
+
 def test_excluded_layers_stay_whole(noise):
     history = quickly(noise, exclude=["features.2.*"])
     assert history.pattern.filter(like="features.2.").to_numpy().sum() == 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from prunekit.book.findings import (
     on_axis,
     relative,
     shares_by_part,
-    with_unpruned,
+    with_start,
 )
 from prunekit.pruning.schedule import reached
 from prunekit.study.recorded import Recorded
@@ -25,7 +24,7 @@ from prunekit.study.recorded import Recorded
 Read = Callable[[str], Recorded]
 # What a value is multiplied with to stand in the unit, and the digits shown.
 UNITS = {"%": (100, 1), "points": (100, 1), "MB": (1e-6, 2), "KB": (1e-3, 0), "times": (1, 2)}
-VERDICTS = ("better", "same", "not confirmed", "not measured")
+VERDICTS = ("better", "same", "not confirmed", "one seed", "not measured")
 
 
 def accuracy(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
@@ -46,14 +45,16 @@ def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
     lost = on_axis(
-        _of(recorded, claim["variant"], relative), "ratio", [claim["ratio"]], "accuracy_lost"
+        _of(recorded, claim["variant"], partial(relative, start=recorded.started())),
+        *("ratio", [claim["ratio"]], "accuracy_lost"),
     )
     return lost.set_index("seed")["accuracy_lost"]
 
 
 def knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """The largest ratio within one point of the unpruned network, by seed."""
-    return _of(recorded, claim["variant"], knees).set_index("seed")["within"]
+    """The ratio up to which validation stays within one point of the start, by seed."""
+    located = _of(recorded, claim["variant"], partial(knees, start=recorded.started()))
+    return located.set_index("seed")["within"]
 
 
 def knee_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
@@ -118,14 +119,10 @@ def parameters_removed(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Serie
 
 def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Test accuracy that the last network lies below the recorded one its run began with."""
-    start = next(iter(recorded.study.runs.values()))["start"]
-    path = recorded.folder.parent / start / "provenance.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: how accurate was the network at the start?")
-    return (
-        json.loads(path.read_text("utf-8"))["test_accuracy"]
-        - _last(recorded, claim)["test_accuracy"]
-    )
+    start = recorded.started()
+    if start is None:
+        raise FileNotFoundError(f"the runs in {recorded.folder} began with no recorded network")
+    return (start["test_accuracy"] - _last(recorded, claim)["test_accuracy"]).dropna()
 
 
 MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
@@ -153,6 +150,10 @@ MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
 def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> str:
     """Compare our values, one a seed, with the thesis's number.
 
+    Sameness is shown, not assumed: two one-sided tests at 5 % (Schuirmann
+    1987), which is to ask that the 90 % confidence interval of the mean lie
+    within the tolerance. On the good side of the number there is no limit.
+
     Parameters
     ----------
     better
@@ -165,31 +166,37 @@ def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> 
     -------
     str
         ``better``: the mean beats the thesis's number by more than the
-        tolerance, and so does every part of the 95 % confidence interval
-        beat the number itself (with one seed there is no interval).
-        ``same``: the mean is no worse than the number by more than the
-        tolerance; for ``above``, the whole interval lies above it.
+        tolerance, and all of its 95 % interval beats the number itself.
+        ``same``: the 90 % interval ends no further on the bad side of the
+        number than the tolerance, or for ``equal`` on either side; for
+        ``above``, the whole 95 % interval lies above it.
         ``not confirmed``: anything else.
+        ``one seed``: there is no interval, and so no verdict.
 
     Examples
     --------
     >>> verdict(pd.Series([73.0, 74.0, 75.0]), 70, "higher", 1)
     'better'
-    >>> verdict(pd.Series([60.0, 74.0, 88.0]), 70, "higher", 1)
+    >>> verdict(pd.Series([69.8, 70.0, 70.2]), 70, "higher", 1)
     'same'
-    >>> verdict(pd.Series([0.5, 1.0, -0.2]), 0, "above", 0)
+    >>> verdict(pd.Series([60.0, 74.0, 88.0]), 70, "higher", 1)
     'not confirmed'
+    >>> verdict(pd.Series([73.0]), 70, "higher", 1)
+    'one seed'
     """
+    if len(values) < 2:
+        return "one seed"
     sign = -1 if better == "lower" else 1
-    mean, half = mean_interval(values)
-    gap, half = sign * (mean - thesis), 0.0 if math.isnan(half) else half
+    (mean, wide), (_, narrow) = mean_interval(values), mean_interval(values, 0.9)
+    gap = sign * (mean - thesis)
+    worst = gap - narrow
     if better == "equal":
-        return "same" if abs(gap) <= tolerance else "not confirmed"
+        worst = -(abs(gap) + narrow)
     if better == "above":
-        return "same" if len(values) > 1 and gap - half > 0 else "not confirmed"
-    if gap > tolerance and gap - half > 0:
+        return "same" if gap - wide > 0 else "not confirmed"
+    if better != "equal" and gap > tolerance and gap - wide > 0:
         return "better"
-    return "same" if gap >= -tolerance else "not confirmed"
+    return "same" if worst >= -tolerance - 1e-9 else "not confirmed"
 
 
 def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
@@ -255,10 +262,11 @@ def _of(
 
 
 def _at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
-    networks = with_unpruned(recorded.table("networks"))
+    start = recorded.started()
+    networks = with_start(recorded.table("networks"), start)
     if (recorded.folder / "latency.csv").is_file():
         networks = networks.merge(pd.read_csv(recorded.folder / "latency.csv"), how="left")
-    networks = relative(networks)
+    networks = relative(networks, start)
     if claim["measure"] == "speedup_at_knee" and "speedup" not in networks:
         raise FileNotFoundError(f"{recorded.folder} holds no latency.csv")
     networks = networks[networks["variant"] == claim["variant"]]

@@ -81,11 +81,19 @@ def most_taken(pattern: pd.DataFrame, filters: Mapping[str, int]) -> pd.DataFram
     return pd.DataFrame({"layer": shares.idxmax(axis=1), "share": shares.max(axis=1)})
 
 
-def with_unpruned(networks: pd.DataFrame) -> pd.DataFrame:
-    """Give every run a row at ratio 0.
+def with_start(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Give every run a row at ratio 0: the network that it began with.
 
-    Removing nothing is the same for every criterion, so the row of one
-    variant serves all runs of its seed.
+    A network that has lost nothing but was fine-tuned as long as the rest may
+    be better than the start. Losses are counted from the start itself.
+
+    Parameters
+    ----------
+    start
+        ``val_accuracy`` and ``test_accuracy`` by seed, as
+        :meth:`prunekit.study.recorded.Recorded.started` gives them. Without
+        it, the recorded network at ratio 0 stands for the start; that of one
+        variant serves all runs of its seed.
 
     Raises
     ------
@@ -102,18 +110,23 @@ def with_unpruned(networks: pd.DataFrame) -> pd.DataFrame:
         for (variant, seed), lowest in runs.items()
         if lowest > 0
     ]
-    return pd.concat([networks, *lacking], ignore_index=True)[list(networks)]
+    whole = pd.concat([networks, *lacking], ignore_index=True)[list(networks)]
+    if start is not None:
+        begins = whole["ratio"] == 0
+        for column in start:
+            whole.loc[begins, column] = whole.loc[begins, "seed"].map(start[column])
+    return whole
 
 
-def relative(networks: pd.DataFrame) -> pd.DataFrame:
-    """Each network beside the unpruned one of its seed, which had the same last fine-tuning.
+def relative(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Each network beside the one that its run began with.
 
-    Takes and returns runs :func:`with_unpruned`, and adds ``accuracy_lost`` on
+    Takes and returns runs :func:`with_start`, and adds ``accuracy_lost`` on
     the test set, the shares ``filters_removed``, ``parameters_removed`` and
     ``macs_removed``, and where times are known ``ms_removed`` and
     ``speedup``.
     """
-    networks = with_unpruned(networks)
+    networks = with_start(networks, start)
     columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
     start = networks["ratio"] == 0
     unpruned = networks[start].groupby("seed")[columns].mean()
@@ -202,7 +215,7 @@ def on_axis(
 
 
 def knee_within(x: Sequence[float], y: Sequence[float], drop: float = 0.01) -> float:
-    """The largest ratio at which no more than ``drop`` is lost, on straight lines between points.
+    """The ratio at which more than ``drop`` is lost for the first time, on straight lines.
 
     Parameters
     ----------
@@ -213,14 +226,17 @@ def knee_within(x: Sequence[float], y: Sequence[float], drop: float = 0.01) -> f
     --------
     >>> knee_within([0, 0.5, 0.7, 0.8], [0.9, 0.9, 0.9, 0.8])
     0.71
+    >>> knee_within([0, 0.5, 0.7, 0.8], [0.9, 0.88, 0.9, 0.8])  # what comes back is no matter
+    0.25
     """
     ratios, accuracies = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     limit = accuracies[0] - drop
-    last = int(np.flatnonzero(accuracies >= limit - 1e-12)[-1])
-    if last == len(ratios) - 1:
+    below = np.flatnonzero(accuracies < limit - 1e-12)
+    if not len(below):
         return float(ratios[-1])
-    share = (accuracies[last] - limit) / (accuracies[last] - accuracies[last + 1])
-    return round(float(ratios[last] + max(share, 0.0) * (ratios[last + 1] - ratios[last])), 12)
+    before, after = below[0] - 1, below[0]
+    share = (accuracies[before] - limit) / (accuracies[before] - accuracies[after])
+    return round(float(ratios[before] + max(share, 0.0) * (ratios[after] - ratios[before])), 12)
 
 
 def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
@@ -243,14 +259,25 @@ def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
     return float(ratios[int(np.argmax(across - (accuracies - accuracies[0]) / height))])
 
 
-def knees(networks: pd.DataFrame, value: str = "test_accuracy", drop: float = 0.01) -> pd.DataFrame:
-    """Both knees of each run: ``variant``, ``seed``, ``within`` and ``chord`` (ratios)."""
+def knees(
+    networks: pd.DataFrame, drop: float = 0.01, start: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Both knees of each run, found on validation and read on test.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``seed``, ``within`` and ``chord`` (ratios), and
+        ``accuracy_lost``: how far test accuracy lies below the start at
+        ``within``.
+    """
     rows = []
-    for (variant, seed), run in with_unpruned(networks).groupby(RUN, sort=False):
-        curve = run.groupby("ratio")[value].mean()
-        within = knee_within(curve.index, curve, drop)
-        rows.append((variant, seed, within, knee_of_chord(curve.index, curve)))
-    return pd.DataFrame(rows, columns=[*RUN, "within", "chord"])
+    for (variant, seed), run in with_start(networks, start).groupby(RUN, sort=False):
+        val, test = (run.groupby("ratio")[f"{part}_accuracy"].mean() for part in ("val", "test"))
+        within = knee_within(val.index, val, drop)
+        lost = float(test.iloc[0] - np.interp(within, test.index, test))
+        rows.append((variant, seed, within, knee_of_chord(val.index, val), lost))
+    return pd.DataFrame(rows, columns=[*RUN, "within", "chord", "accuracy_lost"])
 
 
 def training_epochs(settings: dict, iterations: int) -> float:

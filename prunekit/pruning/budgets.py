@@ -20,6 +20,7 @@ from prunekit.checks.settings import Budget
 from prunekit.measure import latencies, profile
 from prunekit.pruning.checkpoint import Run
 from prunekit.pruning.plan import PRICED, Plan
+from prunekit.pruning.schedule import reached
 from prunekit.selection import removable, select, table
 from prunekit.surgery import Removal
 
@@ -62,14 +63,11 @@ def enough(
     if not most or budget == "latency":
         return most
     after = None if budget == "filters" else left_after(run.model, example_inputs, budget)
-    # Filters are counted in whole numbers, so that rounding cannot ask for one more.
-    filters = math.ceil(goal * first["filters"] - 1e-9) - run.filters_removed
 
     def suffices(groups: int) -> bool:
         selection = select(ranking, groups, **plan.limits)
-        if after is None:
-            return selection.filters >= filters
-        return after(selection) <= (1 - goal) * first[budget]
+        here = run.rows[-1]["filters"] - selection.filters if after is None else after(selection)
+        return reached(1 - here / first[budget], goal)
 
     if not suffices(most):
         return most

@@ -234,7 +234,8 @@ def iterations(
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(mixed_seed(plan.seed, iteration))
-        chosen = criterion_at(plan.criterion, run.share_removed(plan.budget))
+        # A pruned network may measure slower than the original: then nothing is gone yet.
+        chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.budget)))
         graph = trace(run.model, example_inputs)
         ranking = rank(
             run.model,

@@ -75,7 +75,7 @@ class Plan:
         """The share of the budget that is to be gone after an iteration."""
         if self.share_per_iteration is None:
             return self.ratio
-        return min(self.ratio, iteration * self.share_per_iteration + 1e-9)
+        return min(self.ratio, iteration * self.share_per_iteration)
 
     def described(self) -> dict[str, Any]:
         """All settings as JSON, the same in every process."""

@@ -72,6 +72,24 @@ class Recorded:
         path = self.folder / PROVENANCE
         return json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else {}
 
+    def started(self) -> pd.DataFrame | None:
+        """``val_accuracy`` and ``test_accuracy`` of the network each seed began with.
+
+        None where runs began with fresh weights, not with a recorded network.
+
+        Raises
+        ------
+        FileNotFoundError
+            What a run began with is not recorded any more.
+        """
+        rows = {}
+        for record in self.records().values():
+            start, seed = record["settings"]["start"], record["settings"]["seed"]
+            if start in FRESH:
+                return None
+            rows[seed] = _accuracies(self.folder.parent / start)
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("seed")
+
     def table(self, name: str) -> pd.DataFrame:
         """One of ``TABLES``."""
         return pd.read_csv(self.folder / f"{name}.csv")
@@ -158,3 +176,18 @@ def record_table(
         seed=0, data=data, data_sha256=data_sha256, command=command, seconds=seconds, commit=commit
     )
     write_json(record | facts, path.with_suffix(".json"))
+
+
+def _accuracies(run: Path) -> dict[str, float]:
+    """What the last network of a recorded run scored."""
+    networks, provenance = run.parent / "networks.csv", run / PROVENANCE
+    if networks.is_file():
+        rows = pd.read_csv(networks)
+        own = rows["variant"] + "-seed" + rows["seed"].astype(str) == run.name
+        last = rows[own].iloc[-1]
+        return {column: float(last[column]) for column in ("val_accuracy", "test_accuracy")}
+    if not provenance.is_file():
+        raise FileNotFoundError(f"{run} is not there: how accurate was the network at the start?")
+    record = json.loads(provenance.read_text("utf-8"))
+    held_out = record["validation_accuracy"][record["kept"]]
+    return {"val_accuracy": held_out, "test_accuracy": record["test_accuracy"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from prunekit.measure import profile
 from prunekit.pruning import prune
 from prunekit.pruning.budgets import left
 from prunekit.pruning.checkpoint import mixed_seed
-from prunekit.pruning.schedule import criterion_at
+from prunekit.pruning.schedule import criterion_at, reached
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import replacing, write_json
@@ -65,13 +64,12 @@ class Reporter:
         end = None if self.budget == "filters" else self.settings["prune"]["ratio"]
         kept = self.folder / "before.safetensors"
         for ratio in self.settings["finish"]["ratios"]:
-            goal = self._goal(total, ratio)
-            if goal >= now and not self._row(ratio).is_file():
+            if reached(1 - now / total, ratio) and not self._row(ratio).is_file():
                 # The last iteration takes no more than it must, but costs seldom land on a share.
-                there = goal == now or ratio == end
+                there = ratio == end or not reached(1 - (now + 1) / total, ratio)
                 begun = self._begun(ratio)
                 if not begun.is_file():
-                    small = model if there else self._pruned_to(goal, total, load(kept), ratio)
+                    small = model if there else self._pruned_to(ratio, total, load(kept))
                     save(small, begun)
                 self._finish(load(begun).to(self.example_inputs.device), ratio)
         save(model, kept)
@@ -81,19 +79,13 @@ class Reporter:
         """The network as it would be used: a batch norm that was put in for the run is folded."""
         return fold_batch_norm(model) if self.settings["batch_norm"] else model
 
-    def _goal(self, total: int, ratio: float) -> float:
-        """How much of the budget may be left: filters are counted in whole numbers."""
-        if self.budget == "filters":
-            return total - math.ceil(ratio * total - 1e-9)
-        return (1 - ratio + 1e-9) * total
-
-    def _pruned_to(self, goal: float, total: int, model: nn.Module, ratio: float) -> nn.Module:
-        """``model``, the network before an iteration, pruned until at most ``goal`` is left."""
+    def _pruned_to(self, ratio: float, total: int, model: nn.Module) -> nn.Module:
+        """``model``, the network before an iteration, pruned to a ratio of the total."""
         pruning = self.settings["prune"]
         here = left(model, self.layers, self.example_inputs)[self.budget]
         options = {
             "criterion": criterion_at(pruning["criterion"], 1 - here / total),
-            "ratio": 1 - goal / here,
+            "ratio": 1 - (1 - ratio) * total / here,
             "fine_tune": None,
         }
         return prune(

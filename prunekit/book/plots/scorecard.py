@@ -8,7 +8,7 @@ from pandas.io.formats.style import Styler
 
 def scorecard_table(card: pd.DataFrame) -> Styler:
     """A scorecard for the page: verdicts told apart by sign and word, not by colour alone."""
-    signs = {"better": "▲", "same": "●", "not confirmed": "✕", "not measured": "–"}
+    signs = {"better": "▲", "same": "●", "not confirmed": "✕", "one seed": "○", "not measured": "–"}
     shown = card.drop(columns="seeds").rename(columns={"command": "python -m prunekit.study"})
     shown["verdict"] = [f"{signs[verdict]} {verdict}" for verdict in card["verdict"]]
     wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
