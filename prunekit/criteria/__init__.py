@@ -1,17 +1,20 @@
 """Criteria: each turns what it sees of a layer into one score for each filter."""
 
-from prunekit.criteria.activation import ActivationL2
-from prunekit.criteria.apoz import APoZ
+# The order of these imports is that of the criteria in lists and figures.
+# isort: off
 from prunekit.criteria.base import Criterion, Observation, normalise
-from prunekit.criteria.bn_scale import BNScale
-from prunekit.criteria.combined import Combined, CombinedRanks
-from prunekit.criteria.fpgm import FPGM
-from prunekit.criteria.hrank import HRank
-from prunekit.criteria.random import Random
-from prunekit.criteria.ranking import CRITERIA, rank, rank_all
-from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
+from prunekit.criteria.registry import CRITERIA, about, overview, register
+from prunekit.criteria.activation import ActivationL2
 from prunekit.criteria.taylor import Taylor, TaylorSigned
+from prunekit.criteria.combined import Combined, CombinedRanks
 from prunekit.criteria.weight import WeightNorm
+from prunekit.criteria.random import Random
+from prunekit.criteria.bn_scale import BNScale
+from prunekit.criteria.fpgm import FPGM
+from prunekit.criteria.apoz import APoZ
+from prunekit.criteria.hrank import HRank
+from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
+from prunekit.criteria.ranking import rank, rank_all
 
 __all__ = [
     "CRITERIA",
@@ -30,7 +33,10 @@ __all__ = [
     "Taylor",
     "TaylorSigned",
     "WeightNorm",
+    "about",
     "normalise",
+    "overview",
     "rank",
     "rank_all",
+    "register",
 ]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from prunekit.criteria.base import Criterion, Observation, summed_products
+from prunekit.criteria.registry import register
 
 
+@register("activation_l2", label="L2 of maps", source="Gaikwad 2018, chapter 7")
 @dataclass(frozen=True)
 class ActivationL2(Criterion):
     """L2 norm of a filter's activation map, averaged over examples (thesis, chapter 7).

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.registry import register
 
 
+@register("apoz", label="APoZ", source="Hu et al. 2016, eq. 1")
 @dataclass(frozen=True)
 class APoZ(Criterion):
     """One minus the average percentage of zeros of a filter's maps (Hu et al. 2016, eq. 1).

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit.checks import shown
+from prunekit.checks import choice, shown
 from prunekit.checks.settings import Normalizer, normalizer
 
-Needs = Literal["weights", "activations", "gradients"]
+Needs = Literal["weights", "activations", "gradients", "batch_norms"]
+#: Of these, what takes a pass over the data.
+FROM_DATA: frozenset[Needs] = frozenset({"activations", "gradients"})
+#: What no criterion finds missing: it reads only what it says it needs.
+ABSENT: Any = None
 
 
 @dataclass(frozen=True)
@@ -21,26 +27,26 @@ class Observation:
 
     Attributes
     ----------
-    activation : tensor of shape (examples, filters, positions), or None
+    activation : tensor of shape (examples, filters, positions)
         The layer's activation maps as its consumer sees them, each flattened.
-        A linear layer has one position. None for criteria that need weights only.
-    gradient : tensor of the same shape, or None
+        A linear layer has one position. None for criteria that need no data.
+    gradient : tensor of the same shape
         Derivative of each example's own loss with respect to its maps. None
         unless the criterion needs gradients.
     extent : tuple of int
         Height and width of a map before it was flattened; empty for a linear
         layer and without maps.
-    scale : tensor of shape (filters,), or None
+    scale : tensor of shape (filters,)
         Absolute scale of the batch norm that each filter's map passes, NaN
-        where it passes none. None for criteria that need data.
+        where it passes none. None unless the criterion needs batch norms.
     """
 
     layer: str
     module: nn.Module
-    activation: Tensor | None = None
-    gradient: Tensor | None = None
+    activation: Tensor = ABSENT
+    gradient: Tensor = ABSENT
     extent: tuple[int, ...] = ()
-    scale: Tensor | None = None
+    scale: Tensor = ABSENT
 
 
 class Criterion:
@@ -56,8 +62,12 @@ class Criterion:
     >>> maps = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])  # 1 example, 2 filters, 2 positions
     >>> LargestValue()(Observation("conv", nn.Conv2d(1, 2, 1), maps))
     tensor([2., 3.])
+
+    Pass such an object to :func:`prunekit.rank`, or give it a name by
+    :func:`prunekit.criteria.register`.
     """
 
+    #: What an observation must hold.
     needs: ClassVar[Needs] = "weights"
     #: Whether a layer's scores are normalised before layers are compared.
     normalized: ClassVar[bool] = True
@@ -74,6 +84,36 @@ class Criterion:
     def finish(self, mean: Tensor) -> Tensor:
         """Scores from the mean over all examples, once it is known."""
         return mean
+
+    def leaves(self) -> Sequence[Criterion]:
+        """The criteria that look at the network for this one: itself, unless it combines others."""
+        return (self,)
+
+    def scores(self, seen: Mapping[Criterion, pd.Series]) -> pd.Series:
+        """One score for each filter of the network, from those of all leaves."""
+        return seen[self]
+
+
+def usable(criterion: object) -> Criterion:
+    """The criterion itself, if it and those that it combines are criteria; else an error."""
+    if isinstance(criterion, type):
+        raise TypeError(f"a criterion is an object: pass {criterion.__name__}(), not the class")
+    kind: type[Any] = type(criterion)
+    if not isinstance(criterion, Criterion) or (
+        kind.__call__ is Criterion.__call__ and kind.leaves is Criterion.leaves
+    ):
+        raise TypeError(
+            "a criterion, and each part of a combined one, is an object of a subclass of "
+            f"Criterion with a __call__ of its own, not {shown(criterion)}"
+        )
+    name, pool = kind.__name__, criterion.pool
+    choice(f"{name}.needs", criterion.needs, get_args(Needs))
+    if not isinstance(pool, str) or not hasattr(pd.api.typing.SeriesGroupBy, pool):
+        raise ValueError(f"{name}.pool must be an aggregation of pandas, not {pool!r}")
+    if kind.__hash__ is None:
+        raise TypeError(f"{name} cannot be hashed: make the dataclass frozen")
+    criterion.leaves()
+    return criterion
 
 
 def normalise(scores: Tensor, by: Normalizer = "l2") -> Tensor:

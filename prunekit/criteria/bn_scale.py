@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.registry import register
 
 
+@register("bn_scale", label="scale of batch norm", source="Liu et al. 2017, section 3")
 @dataclass(frozen=True)
 class BNScale(Criterion):
     """Absolute scale γ of the batch norm behind a filter (Liu et al. 2017, "network slimming").
@@ -33,7 +35,7 @@ class BNScale(Criterion):
     tensor([0.5000, 0.1000])
     """
 
-    needs: ClassVar = "weights"
+    needs: ClassVar = "batch_norms"
     normalized: ClassVar = False
 
     def __call__(self, observation: Observation) -> Tensor:

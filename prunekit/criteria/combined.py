@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import pandas as pd
 
 from prunekit.criteria.activation import ActivationL2
-from prunekit.criteria.base import Criterion
+from prunekit.criteria.base import Criterion, usable
+from prunekit.criteria.registry import register
 from prunekit.criteria.taylor import Taylor
 
 
+@register("combined", label="sum of scores", source="Gaikwad 2018, chapter 9")
 @dataclass(frozen=True)
-class Combined:
-    """The sum of the layer-wise normalised scores of its parts.
+class Combined(Criterion):
+    """The sum of the layer-wise normalised scores of its parts, which may be combined ones too.
 
     The thesis (chapter 9) combines the rankings by activation L2 and by
     Taylor expansion; how, it leaves open.
@@ -21,19 +26,27 @@ class Combined:
 
     parts: tuple[Criterion, ...] = (ActivationL2(), Taylor())
 
-    def combine(self, scores: list[pd.Series]) -> pd.Series:
-        return sum(scores)
+    def leaves(self) -> Sequence[Criterion]:
+        if not self.parts:
+            raise ValueError(f"{type(self).__name__} needs at least one criterion as its parts")
+        return [leaf for part in self.parts for leaf in usable(part).leaves()]
+
+    def scores(self, seen: Mapping[Criterion, pd.Series]) -> pd.Series:
+        return self.combine([part.scores(seen) for part in self.parts])
+
+    def combine(self, scores: Sequence[pd.Series]) -> pd.Series:
+        """One score for each filter, from those of the parts in their order."""
+        return reduce(add, scores)
 
 
+@register("combined_ranks", label="sum of ranks", source="Gaikwad 2018, chapter 9")
 @dataclass(frozen=True)
-class CombinedRanks:
+class CombinedRanks(Combined):
     """The sum of the positions a filter has in the rankings of its parts, over all layers.
 
     Position 1 is the lowest score. Equal scores share a position, and so do
     coupled filters.
     """
 
-    parts: tuple[Criterion, ...] = (ActivationL2(), Taylor())
-
-    def combine(self, scores: list[pd.Series]) -> pd.Series:
-        return sum(score.rank(method="dense") for score in scores)
+    def combine(self, scores: Sequence[pd.Series]) -> pd.Series:
+        return super().combine([score.rank(method="dense") for score in scores])

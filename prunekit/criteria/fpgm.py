@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.registry import register
 from prunekit.criteria.weight import filters_of
 
 
+@register("fpgm", label="FPGM", source="He et al. 2019, eq. 8")
 @dataclass(frozen=True)
 class FPGM(Criterion):
     """Sum of the Euclidean distances from a filter to all others of its layer.

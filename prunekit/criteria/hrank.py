@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from prunekit.criteria.base import PART, Criterion, Observation
+from prunekit.criteria.registry import register
 
 
+@register("hrank", label="HRank", source="Lin et al. 2020, section 3")
 @dataclass(frozen=True)
 class HRank(Criterion):
     """Rank of a filter's activation map as a matrix, averaged over examples (Lin et al. 2020).

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,7 +15,7 @@ from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.checks import shown
 from prunekit.checks.batches import Batches, class_scores, refuse_mean, total
-from prunekit.criteria.base import Criterion, Needs, Observation
+from prunekit.criteria.base import FROM_DATA, Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.losses import summed_cross_entropy
@@ -30,9 +31,11 @@ ALLOCATING_MODULES = (
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+#: What is called with each observation, by what this is to hold.
+Viewers = Mapping[Needs, Callable[[Observation], None]]
 
 
-def observe(
+def scores_by_layer(
     model: nn.Module,
     graph: ChannelGraph,
     layers: Sequence[str],
@@ -40,23 +43,15 @@ def observe(
     batches: Batches,
     loss: Loss,
 ) -> dict[Criterion, dict[str, Tensor]]:
-    """Scores by criterion and layer: float64 tensors of shape (filters,) on the CPU.
-
-    The data is read only as far as the criteria need it. Nothing is attached
-    to the model, and gradients of its parameters are neither computed nor
-    changed.
-    """
-    needs: dict[str, list[Criterion]] = {need: [] for need in get_args(Needs)}
-    for criterion in criteria:
-        needs[criterion.needs].append(criterion)
-    from_weights, from_maps, from_slopes = needs.values()
-    modules = {name: model.get_submodule(name) for name in layers}
+    """Scores by criterion and layer: float64 tensors of shape (filters,) on the CPU."""
     totals: dict[tuple[Criterion, str], Tensor] = {}
 
-    def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
+    def record(which: Sequence[Criterion], seen: Observation) -> None:
         for criterion in which:
             # On its device: a GPU would have to be waited for at every layer of every batch.
-            score = _real(criterion(seen), criterion, seen.layer).detach().double() * weight
+            score = _real(criterion(seen), criterion, seen.layer).detach().double()
+            if criterion.needs in FROM_DATA:
+                score = score * len(seen.activation)
             key = criterion, seen.layer
             if key in totals and totals[key].shape != score.shape:
                 raise ValueError(
@@ -66,31 +61,17 @@ def observe(
                 )
             totals[key] = totals[key] + score if key in totals else score
 
-    scales = batch_norm_scales(model, graph)
-    scales[0] = 0  # those that must stay are never asked for
-    for name, module in modules.items():
-        scale = torch.from_numpy(scales[graph.layers[name].groups])
-        record(from_weights, Observation(name, module, scale=scale), 1)
-    examples = 0
-    if from_maps or from_slopes:
-        device, layout = device_of(model), None
-        watched = _watched(graph, modules, record, from_maps, from_slopes)
-        with evaluation_mode(model):
-            for x, y in batches:
-                layout = layout or fastest_layout(model, x)
-                x = x.to(device).to(memory_format=layout)
-                if from_slopes:
-                    _differentiate(watched, x, y, loss, first=not examples)
-                else:
-                    with torch.inference_mode():
-                        watched(x)
-                examples += len(x)
+    by_need: dict[Needs, list[Criterion]] = {}
+    for criterion in criteria:
+        by_need.setdefault(criterion.needs, []).append(criterion)
+    viewers: Viewers = {need: partial(record, which) for need, which in by_need.items()}
+    examples = observe(model, graph, layers, viewers, batches, loss)
 
     def mean(criterion: Criterion, layer: str) -> Tensor:
         filters = graph.layers[layer].filters
         # A layer the loss does not depend on never sees a gradient: its scores are zero.
         total = totals.get((criterion, layer), torch.zeros(filters, dtype=torch.float64)).cpu()
-        scores = criterion.finish(total / (1 if criterion.needs == "weights" else examples))
+        scores = criterion.finish(total / (examples if criterion.needs in FROM_DATA else 1))
         scores = _real(scores, criterion, layer)
         if scores.shape != (filters,):
             raise ValueError(
@@ -109,6 +90,57 @@ def _real(scores: object, criterion: Criterion, layer: str) -> Tensor:
             f"{shown(scores)}"
         )
     return scores
+
+
+def observe(
+    model: nn.Module,
+    graph: ChannelGraph,
+    layers: Sequence[str],
+    viewers: Viewers,
+    batches: Batches,
+    loss: Loss = summed_cross_entropy,
+) -> int:
+    """Show every layer to each viewer: once what needs no data, the rest once a batch and use.
+
+    The data is read only as far as the viewers need it. Nothing is attached
+    to the model, and gradients of its parameters are neither computed nor
+    changed.
+
+    Parameters
+    ----------
+    batches
+        Pairs ``(x, y)``, looked over already.
+
+    Returns
+    -------
+    The number of examples that were seen; 0 if no viewer needs data.
+    """
+    modules = {name: model.get_submodule(name) for name in layers}
+    if "weights" in viewers:
+        for name, module in modules.items():
+            viewers["weights"](Observation(name, module))
+    if "batch_norms" in viewers:
+        scales = batch_norm_scales(model, graph)
+        scales[0] = 0  # those that must stay are never asked for
+        for name, module in modules.items():
+            scale = torch.from_numpy(scales[graph.layers[name].groups])
+            viewers["batch_norms"](Observation(name, module, scale=scale))
+    examples = 0
+    if not viewers.keys() & FROM_DATA:
+        return examples
+    device, layout = device_of(model), None
+    watched = _watched(graph, modules, viewers)
+    with evaluation_mode(model):
+        for x, y in batches:
+            layout = layout or fastest_layout(model, x)
+            x = x.to(device).to(memory_format=layout)
+            if "gradients" in viewers:
+                _differentiate(watched, x, y, loss, first=not examples)
+            else:
+                with torch.inference_mode():
+                    watched(x)
+            examples += len(x)
+    return examples
 
 
 def _differentiate(
@@ -133,65 +165,48 @@ def _differentiate(
         torch.autograd.grad(value, x)
 
 
-Record = Callable[[Sequence[Criterion], Observation, int], None]
-
-
 class _Watch(nn.Module):
     """Shows the activation maps of one layer, and their gradient when it arrives."""
 
-    def __init__(
-        self,
-        name: str,
-        layer: nn.Module,
-        keep: bool,
-        record: Record,
-        from_maps: Sequence[Criterion],
-        from_slopes: Sequence[Criterion],
-    ) -> None:
+    def __init__(self, name: str, layer: nn.Module, keep: bool, viewers: Viewers) -> None:
         super().__init__()
         self.seen_from = name
-        self.layer = (layer,)  # in a tuple, lest torch take it for a part of this module
+        self.layer = (layer,)  # in a tuple, or torch would take it for a part of this module
         self.keep = keep
-        self.record = record
-        self.from_maps = from_maps
-        self.from_slopes = from_slopes
+        self.viewers = viewers
 
     def forward(self, value: Tensor) -> None:
-        (layer,), examples = self.layer, len(value)
-        keep = self.keep and bool(self.from_slopes)
+        (layer,), viewers = self.layer, self.viewers
+        keep = self.keep and "gradients" in viewers
         activation = _flat(value.detach().clone() if keep else value.detach(), layer)
         extent = tuple(value.shape[1:-1] if isinstance(layer, nn.Linear) else value.shape[2:])
         seen = Observation(self.seen_from, layer, activation, extent=extent)
-        self.record(self.from_maps, seen, examples)
-        if self.from_slopes and value.requires_grad:
+        if "activations" in viewers:
+            viewers["activations"](seen)
+        if "gradients" in viewers and value.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                both = replace(seen, gradient=_flat(gradient, layer))
-                self.record(self.from_slopes, both, examples)
+                viewers["gradients"](replace(seen, gradient=_flat(gradient, layer)))
 
             value.register_hook(arrived)
 
 
 def _watched(
-    graph: ChannelGraph,
-    modules: dict[str, nn.Module],
-    record: Record,
-    from_maps: Sequence[Criterion],
-    from_slopes: Sequence[Criterion],
+    graph: ChannelGraph, modules: Mapping[str, nn.Module], viewers: Viewers
 ) -> fx.GraphModule:
     """The model's forward pass with a watch behind every activation map."""
     traced = graph.module
-    watched, made = fx.Graph(), {}
+    watched, made = fx.Graph(), dict[fx.Node, fx.Node]()
     result = watched.graph_copy(traced.graph, made)
     watched.output(result)
-    parts: dict[str, nn.Module] = {}
+    parts: dict[str, Any] = {}
     for node in traced.graph.nodes:
-        name = graph.maps.get(node.name)
+        name = graph.maps.get(node.name, "")
         if name in modules:
             # A copy only where a later layer writes over the map before its gradient arrives.
             keep = _may_be_overwritten(node, traced)
             target = f"_watch_{len(parts)}"
-            parts[target] = _Watch(name, modules[name], keep, record, from_maps, from_slopes)
+            parts[target] = _Watch(name, modules[name], keep, viewers)
             with watched.inserting_after(made[node]):
                 watched.call_module(target, (made[node],))
     for node in watched.nodes:
@@ -210,15 +225,16 @@ def _flat(maps: Tensor, module: nn.Module) -> Tensor:
 def _may_be_overwritten(node: fx.Node, module: fx.GraphModule) -> bool:
     """Whether an operation in place can reach the memory of a node's output."""
     for user in node.users:
-        layer = module.get_submodule(user.target) if user.op == "call_module" else None
-        if isinstance(layer, ALLOCATING_MODULES) or user.target is torch.cat:
+        target = user.target
+        layer = module.get_submodule(str(target)) if user.op == "call_module" else None
+        if isinstance(layer, ALLOCATING_MODULES) or target is torch.cat:
             continue
+        name = target if isinstance(target, str) else target.__name__
         if (
             getattr(layer, "inplace", False)
             or user.kwargs.get("inplace", False)
-            or user.target in IN_PLACE_OPERATORS
-            or (user.op == "call_method" and user.target.endswith("_"))
-            or (user.op == "call_function" and user.target.__name__.endswith("_"))
+            or target in IN_PLACE_OPERATORS
+            or (user.op in ("call_method", "call_function") and name.endswith("_"))
             or _may_be_overwritten(user, module)
         ):
             return True

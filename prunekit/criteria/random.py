@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.registry import register
 from prunekit.criteria.weight import filters_of
 
 
+@register("random", label="random", source="the baseline, as in Li et al. 2017")
 @dataclass(frozen=True)
 class Random(Criterion):
     """Uniform scores in [0, 1), drawn anew each time from torch's global generator of the CPU.

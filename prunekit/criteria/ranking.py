@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain, islice
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
-from prunekit.checks import checked, choice, function, module, optional, shown, whole
+from prunekit.checks import Check, checked, function, module, optional, shown, whole
 from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
 from prunekit.checks.settings import normalizer
-from prunekit.criteria.activation import ActivationL2
-from prunekit.criteria.apoz import APoZ
-from prunekit.criteria.base import Criterion, Needs, Normalizer, normalise
-from prunekit.criteria.bn_scale import BNScale
-from prunekit.criteria.combined import Combined, CombinedRanks
-from prunekit.criteria.fpgm import FPGM
-from prunekit.criteria.hrank import HRank
-from prunekit.criteria.observe import Loss, observe
-from prunekit.criteria.random import Random
-from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
-from prunekit.criteria.taylor import Taylor, TaylorSigned
-from prunekit.criteria.weight import WeightNorm
+from prunekit.criteria.base import Criterion, Normalizer, normalise
+from prunekit.criteria.observe import Loss, scores_by_layer
+from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import bar
 
-AnyCriterion = str | Criterion | Combined | CombinedRanks
-
-#: The criteria known by name. Add one's own: ``CRITERIA["mine"] = Mine()``.
-CRITERIA: dict[str, Criterion | Combined | CombinedRanks] = {
-    "activation_l2": ActivationL2(),
-    "taylor": Taylor(),
-    "taylor_signed": TaylorSigned(),
-    "combined": Combined(),
-    "combined_ranks": CombinedRanks(),
-    "weight_l1": WeightNorm(1),
-    "weight_l2": WeightNorm(2),
-    "random": Random(),
-    "bn_scale": BNScale(),
-    "fpgm": FPGM(),
-    "apoz": APoZ(),
-    "hrank": HRank(),
-    "similarity_cosine": MapSimilarity(),
-    "similarity_pearson": MapSimilarity(centred=True),
-    "similarity_filters": FilterSimilarity(),
-}
+AnyCriterion = str | Criterion
 
 
 def _criteria(name: str, value: object) -> list[AnyCriterion]:
@@ -59,7 +30,7 @@ def _criteria(name: str, value: object) -> list[AnyCriterion]:
     return list(value)
 
 
-RANKING = {
+RANKING: dict[str, Check] = {
     "model": module,
     "loader": one_pass,
     "criteria": _criteria,
@@ -91,7 +62,7 @@ def rank(
         Batches ``(x, y)`` of images and labels.
     criterion
         A name in :data:`CRITERIA`, or an object such as ``WeightNorm(1)`` or
-        one of a class of one's own (see :class:`Criterion`).
+        one of a class of one's own (see :class:`prunekit.criteria.Criterion`).
     batches
         How many batches to look at; all of them by default.
     loss
@@ -164,13 +135,34 @@ def rank_all(
     chosen = {_name(criterion): lookup(criterion) for criterion in criteria}
     if len(chosen) < len(criteria) or not chosen:
         raise ValueError(f"name one or more criteria, each once: not {list(map(_name, criteria))}")
-    combined = [name for name, criterion in chosen.items() if hasattr(criterion, "parts")]
-    if combined and not normalize:
-        raise ValueError(
-            f'{combined[0]} adds scores of different units: normalize by "l2" or "mean"'
-        )
-    parts = {part: None for criterion in chosen.values() for part in _parts(criterion)}
-    remaining = pairs(loader, labels=any(part.needs == "gradients" for part in parts))
+    leaves = {name: list(criterion.leaves()) for name, criterion in chosen.items()}
+    for name, parts in leaves.items():
+        if parts != [chosen[name]] and not normalize:
+            raise ValueError(f'{name} adds scores of different units: normalize by "l2" or "mean"')
+    looking = list(dict.fromkeys(chain.from_iterable(leaves.values())))
+    labels = any(criterion.needs == "gradients" for criterion in looking)
+    graph, layers, seen = prepared(model, loader, labels, batches, graph, progress)
+    scores = scores_by_layer(model, graph, layers, looking, seen, loss)
+    table = _filters(graph, layers)
+    columns = {
+        criterion: _column(table, criterion, scores[criterion], normalize) for criterion in looking
+    }
+    return {
+        name: table.assign(score=criterion.scores(columns))[["layer", "filter", "score", "group"]]
+        for name, criterion in chosen.items()
+    }
+
+
+def prepared(
+    model: nn.Module,
+    loader: Batches,
+    labels: bool,
+    batches: int | None = None,
+    graph: ChannelGraph | None = None,
+    progress: bool = True,
+) -> tuple[ChannelGraph, list[str], Iterable[tuple[Tensor, Tensor]]]:
+    """What a pass over the data takes: the graph, the layers to look at, and the batches."""
+    remaining = pairs(loader, labels=labels)
     first = next(remaining, None)
     if first is None:
         raise no_batch("the loader", "rank on")
@@ -186,12 +178,7 @@ def rank_all(
     shown = bar(
         seen, total=total, show=progress, desc="ranking", unit="batch", delay=1, leave=False
     )
-    scores = observe(model, graph, layers, list(parts), shown, loss)
-    single = {part: _table(graph, layers, part, scores[part], normalize) for part in parts}
-    return {
-        name: _combine(criterion, [single[part] for part in _parts(criterion)])
-        for name, criterion in chosen.items()
-    }
+    return graph, layers, shown
 
 
 def ranked_layers(graph: ChannelGraph) -> list[str]:
@@ -208,69 +195,28 @@ def _name(criterion: AnyCriterion) -> str:
     return criterion if isinstance(criterion, str) else type(criterion).__name__
 
 
-def lookup(criterion: AnyCriterion) -> Criterion | Combined | CombinedRanks:
-    """A criterion by its name; an object is given back. A name not known is a ValueError."""
-    if isinstance(criterion, str):
-        if criterion not in CRITERIA:
-            known = ", ".join(CRITERIA)
-            raise ValueError(f"no criterion is named {criterion!r}; there are {known}")
-        criterion = CRITERIA[criterion]
-    parts = list(_parts(criterion)) if not isinstance(criterion, type) else [criterion]
-    if not parts:
-        raise ValueError(f"{_name(criterion)} needs at least one criterion as its parts")
-    for part in parts:
-        _refuse_no_criterion(part)
-    return criterion
-
-
-def _refuse_no_criterion(part: object) -> None:
-    if isinstance(part, type):
-        raise TypeError(f"a criterion is an object: pass {part.__name__}(), not the class")
-    if not isinstance(part, Criterion) or type(part).__call__ is Criterion.__call__:
-        raise TypeError(
-            "a criterion, and each part of a combined one, is an object of a subclass of "
-            f"Criterion with a __call__ of its own, not {shown(part)}"
-        )
-    name = type(part).__name__
-    choice(f"{name}.needs", part.needs, get_args(Needs))
-    if not isinstance(part.pool, str) or not hasattr(pd.api.typing.SeriesGroupBy, part.pool):
-        raise ValueError(f"{name}.pool must be an aggregation of pandas, not {part.pool!r}")
-    if type(part).__hash__ is None:
-        raise TypeError(f"{name} cannot be hashed: make the dataclass frozen")
-
-
-def _parts(criterion: Criterion | Combined | CombinedRanks) -> Iterable[Criterion]:
-    return getattr(criterion, "parts", (criterion,))
-
-
-def _table(
-    graph: ChannelGraph,
-    layers: list[str],
-    criterion: Criterion,
-    scores: dict[str, Tensor],
-    normalize: Normalizer,
-) -> pd.DataFrame:
-    """The ranking by one criterion that is not a combination."""
-    columns: dict[str, list[np.ndarray]] = {"layer": [], "filter": [], "score": [], "group": []}
+def _filters(graph: ChannelGraph, layers: Sequence[str]) -> pd.DataFrame:
+    """The filters that may be removed, and what they are coupled with."""
+    tables = []
     for name in layers:
-        layer = scores[name]
+        groups = graph.layers[name].groups
+        filters = np.flatnonzero(groups)
+        tables.append(pd.DataFrame({"layer": name, "filter": filters, "group": groups[filters]}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _column(
+    table: pd.DataFrame,
+    criterion: Criterion,
+    scores: Mapping[str, Tensor],
+    normalize: Normalizer,
+) -> pd.Series:
+    """The scores of these filters by one criterion that looks at the network itself."""
+    parts = []
+    for name, filters in table.groupby("layer", sort=False)["filter"]:
+        layer = scores[str(name)]
         if not layer.isfinite().all():
             raise ValueError(f"{name}: its scores by {_name(criterion)} are NaN or infinite")
         layer = normalise(layer, normalize) if criterion.normalized else layer
-        groups = graph.layers[name].groups
-        filters = np.flatnonzero(groups)
-        columns["layer"].append(np.full(len(filters), name, dtype=object))
-        columns["filter"].append(filters)
-        columns["score"].append(layer.numpy()[filters])
-        columns["group"].append(groups[filters])
-    table = pd.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
-    table["score"] = table.groupby("group")["score"].transform(criterion.pool)
-    return table
-
-
-def _combine(
-    criterion: Criterion | Combined | CombinedRanks, tables: list[pd.DataFrame]
-) -> pd.DataFrame:
-    if not hasattr(criterion, "parts"):
-        return tables[0]
-    return tables[0].assign(score=criterion.combine([table["score"] for table in tables]))
+        parts.append(layer.numpy()[filters])
+    return pd.Series(np.concatenate(parts)).groupby(table["group"]).transform(criterion.pool)

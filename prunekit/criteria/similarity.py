@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prunekit.checks import flag
 from prunekit.criteria.base import PART, Criterion, Observation
+from prunekit.criteria.registry import register
 from prunekit.criteria.weight import filters_of
 
 
@@ -73,8 +74,8 @@ def spare(similarity: Tensor, saliency: Tensor) -> Tensor:
         gone = closest.argmax()
         scores[order[gone]] = 1 - closest[gone]
         closest[gone] = left[:, gone] = -np.inf
-        bereft = np.flatnonzero((twin == gone) & (closest > -np.inf))
-        closest[bereft], twin[bereft] = left[bereft].max(axis=1), left[bereft].argmax(axis=1)
+        lost = np.flatnonzero((twin == gone) & (closest > -np.inf))
+        closest[lost], twin[lost] = left[lost].max(axis=1), left[lost].argmax(axis=1)
     return torch.from_numpy(scores)
 
 
@@ -92,6 +93,11 @@ def map_products(maps: Tensor) -> Tensor:
     return total / len(maps)
 
 
+_AFTER = "after I2CT 2022, of which only the abstract is public"
+
+
+@register("similarity_pearson", label="similarity (Pearson)", source=_AFTER, centred=True)
+@register("similarity_cosine", label="similarity (cosine)", source=_AFTER)
 @dataclass(frozen=True)
 class MapSimilarity(Criterion):
     """Feature maps that repeat another's get low scores, by cosine or by Pearson's correlation.
@@ -147,6 +153,9 @@ class MapSimilarity(Criterion):
         return spare(self.similarity(mean), mean.diagonal()[:filters])
 
 
+@register(
+    "similarity_filters", label="similarity of filters", source="similarity_cosine on weights"
+)
 @dataclass(frozen=True)
 class FilterSimilarity(Criterion):
     """Filters whose weights point where another's point get low scores.

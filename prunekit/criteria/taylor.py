@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from prunekit.criteria.base import Criterion, Observation, summed_products
+from prunekit.criteria.registry import register
 
 
+@register("taylor", label="Taylor", source="Molchanov et al. 2017, eq. 8; Gaikwad 2018, chapter 8")
 @dataclass(frozen=True)
 class Taylor(Criterion):
     """Absolute mean over positions of gradient x activation per example, averaged over examples.
@@ -35,6 +37,7 @@ class Taylor(Criterion):
         return _change(observation).abs().mean(dim=0)
 
 
+@register("taylor_signed", label="Taylor, signed", source="a widely used reading of taylor")
 @dataclass(frozen=True)
 class TaylorSigned(Criterion):
     """The variant in which examples cancel: the absolute value of one mean over all.

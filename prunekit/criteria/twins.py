@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit.checks import checked, number, shown, whole
-from prunekit.checks.batches import Batches
-from prunekit.criteria.base import Criterion, Observation
-from prunekit.criteria.ranking import rank
+from prunekit.checks import checked, module, number, optional, shown, whole
+from prunekit.checks.batches import Batches, one_pass
+from prunekit.criteria.base import Observation
+from prunekit.criteria.observe import observe
+from prunekit.criteria.ranking import prepared
 from prunekit.criteria.similarity import MapSimilarity
 from prunekit.selection import select, table
 
@@ -51,21 +51,7 @@ def _ratios(name: str, value: object) -> list[float]:
     return [number(name, ratio, least=0, below=1) for ratio in value]
 
 
-class _Keep(Criterion):
-    """Keeps the maps of one layer."""
-
-    needs: ClassVar = "activations"
-
-    def __init__(self, layer: str) -> None:
-        self.layer = layer
-        self.maps: list[Tensor] = []
-
-    def __call__(self, observation: Observation) -> Tensor:
-        if observation.layer == self.layer:
-            self.maps.append(observation.activation.unflatten(2, observation.extent or (1,)).cpu())
-        return observation.activation.mean(dim=(0, 2))
-
-
+@checked(model=module, loader=one_pass)
 def activation_maps(model: nn.Module, loader: Batches, layer: str) -> np.ndarray:
     """The activation maps of one layer, as the next layer sees them.
 
@@ -86,40 +72,25 @@ def activation_maps(model: nn.Module, loader: Batches, layer: str) -> np.ndarray
     >>> activation_maps(model, [(torch.rand(5, 1, 4, 4), torch.zeros(5).long())], "0").shape
     (5, 2, 2, 2)
     """
-    keep = _Keep(layer)
-    seen = rank(model, loader, keep, normalize=False)["layer"]
-    if not keep.maps:
-        raise ValueError(f"no layer {layer!r} can be pruned; there are {', '.join(seen.unique())}")
-    return torch.cat(keep.maps).float().numpy()
+    graph, layers, batches = prepared(model, loader, labels=False)
+    if layer not in layers:
+        raise ValueError(f"no layer {layer!r} can be pruned; there are {', '.join(layers)}")
+    maps: list[Tensor] = []
+
+    def keep(seen: Observation) -> None:
+        maps.append(seen.activation.unflatten(2, seen.extent or (1,)).cpu())
+
+    observe(model, graph, [layer], {"activations": keep}, batches)
+    return _finite(layer, torch.cat(maps).float()).numpy()
 
 
-class _Products(Criterion):
-    """Adds up what a measure of similarity needs, layer by layer."""
-
-    needs: ClassVar = "activations"
-
-    def __init__(self, measure: MapSimilarity) -> None:
-        self.measure = measure
-        self.examples: dict[str, int] = {}
-        self.totals: dict[str, Tensor] = {}
-
-    def __call__(self, observation: Observation) -> Tensor:
-        layer, (examples, filters) = observation.layer, observation.activation.shape[:2]
-        products = self.measure(observation)
-        total = products.double() * examples
-        self.totals[layer] = self.totals[layer] + total if layer in self.totals else total
-        self.examples[layer] = self.examples.get(layer, 0) + examples
-        return products.diagonal()[:filters]
-
-    def similarity(self, layer: str) -> np.ndarray:
-        mean = self.totals[layer] / self.examples[layer]
-        similarity = self.measure.similarity(mean)
-        silent = mean.diagonal()[: len(similarity)] == 0
-        similarity[silent | silent.unsqueeze(1)] = 0
-        return similarity.cpu().numpy()
+def _finite(layer: str, seen: Tensor) -> Tensor:
+    if not seen.isfinite().all():
+        raise ValueError(f"{layer}: its activation maps hold NaN or infinite values")
+    return seen
 
 
-@checked(measure=_measure)
+@checked(model=module, loader=one_pass, measure=_measure, batches=optional(partial(whole, least=1)))
 def map_similarities(
     model: nn.Module,
     loader: Batches,
@@ -154,9 +125,22 @@ def map_similarities(
     array([[1., 1.],
            [1., 1.]])
     """
-    products = _Products(measure)
-    rank(model, loader, products, batches=batches, normalize=False)
-    return {layer: products.similarity(layer) for layer in products.totals}
+    graph, layers, seen = prepared(model, loader, labels=False, batches=batches)
+    totals: dict[str, Tensor] = {}
+
+    def add(observation: Observation) -> None:
+        products = measure(observation).double() * len(observation.activation)
+        totals[observation.layer] = totals.get(observation.layer, 0) + products
+
+    examples = observe(model, graph, layers, {"activations": add}, seen)
+    similarities = {}
+    for layer, total in totals.items():
+        mean = _finite(layer, total / examples)
+        similarity = measure.similarity(mean)
+        silent = mean.diagonal()[: len(similarity)] == 0
+        similarity[silent | silent.unsqueeze(1)] = 0
+        similarities[layer] = similarity.cpu().numpy()
+    return similarities
 
 
 @checked(similarities=_similarities)

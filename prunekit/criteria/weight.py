@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from prunekit.checks import number
 from prunekit.criteria.base import Criterion, Observation
+from prunekit.criteria.registry import register
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -22,13 +23,15 @@ def filters_of(module: nn.Module) -> Tensor:
     >>> filters_of(nn.Conv2d(3, 8, 5)).shape, filters_of(nn.ConvTranspose2d(6, 8, 5)).shape
     (torch.Size([8, 75]), torch.Size([8, 150]))
     """
-    weight = module.weight.detach()
+    weight = torch.as_tensor(module.weight).detach()
     if isinstance(module, TRANSPOSED):
         # Stored as (inputs, filters of one group, ...): bring the filters of all groups first.
         weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     return weight.flatten(1)
 
 
+@register("weight_l2", label="L2 of weights", source="Li et al. 2017", order=2)
+@register("weight_l1", label="L1 of weights", source="Li et al. 2017", order=1)
 @dataclass(frozen=True)
 class WeightNorm(Criterion):
     """L1 or L2 norm of a filter's weights, its bias left out (Li et al. 2017 use L1).
