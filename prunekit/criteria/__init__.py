@@ -14,11 +14,13 @@ from prunekit.criteria.fpgm import FPGM
 from prunekit.criteria.apoz import APoZ
 from prunekit.criteria.hrank import HRank
 from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
+from prunekit.criteria.lamp import LAMP
 from prunekit.criteria.ranking import rank, rank_all
 
 __all__ = [
     "CRITERIA",
     "FPGM",
+    "LAMP",
     "APoZ",
     "ActivationL2",
     "BNScale",
