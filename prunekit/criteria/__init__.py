@@ -15,6 +15,7 @@ from prunekit.criteria.apoz import APoZ
 from prunekit.criteria.hrank import HRank
 from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.lamp import LAMP
+from prunekit.criteria.taylor_weight import TaylorWeight
 from prunekit.criteria.ranking import rank, rank_all
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Random",
     "Taylor",
     "TaylorSigned",
+    "TaylorWeight",
     "WeightNorm",
     "about",
     "normalise",

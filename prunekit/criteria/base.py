@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from prunekit.checks import choice, shown
 from prunekit.checks.settings import Normalizer, normalizer
 
-Needs = Literal["weights", "activations", "gradients", "batch_norms"]
-#: Of these, what takes a pass over the data.
-FROM_DATA: frozenset[Needs] = frozenset({"activations", "gradients"})
+Needs = Literal["weights", "activations", "gradients", "weight_gradients", "batch_norms"]
+#: Of these, what takes a backward pass, and what takes a pass over the data at all.
+FROM_LOSS: frozenset[Needs] = frozenset({"gradients", "weight_gradients"})
+FROM_DATA: frozenset[Needs] = FROM_LOSS | {"activations"}
 #: What no criterion finds missing: it reads only what it says it needs.
 ABSENT: Any = None
 
@@ -39,6 +40,9 @@ class Observation:
     scale : tensor of shape (filters,)
         Absolute scale of the batch norm that each filter's map passes, NaN
         where it passes none. None unless the criterion needs batch norms.
+    weight_gradient : tensor of the shape of the layer's weight
+        Derivative of the mean loss of a batch with respect to it. None unless
+        the criterion needs gradients of weights.
     """
 
     layer: str
@@ -47,6 +51,7 @@ class Observation:
     gradient: Tensor = ABSENT
     extent: tuple[int, ...] = ()
     scale: Tensor = ABSENT
+    weight_gradient: Tensor = ABSENT
 
 
 class Criterion:

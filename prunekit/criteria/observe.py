@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.checks import shown
 from prunekit.checks.batches import Batches, class_scores, refuse_mean, total
-from prunekit.criteria.base import FROM_DATA, Criterion, Needs, Observation
+from prunekit.criteria.base import FROM_DATA, FROM_LOSS, Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.losses import summed_cross_entropy
@@ -31,8 +32,8 @@ ALLOCATING_MODULES = (
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-#: What is called with each observation, by what this is to hold.
-Viewers = Mapping[Needs, Callable[[Observation], None]]
+#: What is called with each observation and its number of examples, by what this is to hold.
+Viewers = Mapping[Needs, Callable[[Observation, int], None]]
 
 
 def scores_by_layer(
@@ -46,12 +47,10 @@ def scores_by_layer(
     """Scores by criterion and layer: float64 tensors of shape (filters,) on the CPU."""
     totals: dict[tuple[Criterion, str], Tensor] = {}
 
-    def record(which: Sequence[Criterion], seen: Observation) -> None:
+    def record(which: Sequence[Criterion], seen: Observation, weight: int) -> None:
         for criterion in which:
             # On its device: a GPU would have to be waited for at every layer of every batch.
-            score = _real(criterion(seen), criterion, seen.layer).detach().double()
-            if criterion.needs in FROM_DATA:
-                score = score * len(seen.activation)
+            score = _real(criterion(seen), criterion, seen.layer).detach().double() * weight
             key = criterion, seen.layer
             if key in totals and totals[key].shape != score.shape:
                 raise ValueError(
@@ -103,8 +102,7 @@ def observe(
     """Show every layer to each viewer: once what needs no data, the rest once a batch and use.
 
     The data is read only as far as the viewers need it. Nothing is attached
-    to the model, and gradients of its parameters are neither computed nor
-    changed.
+    to the model, and its parameters keep their gradients and flags.
 
     Parameters
     ----------
@@ -118,24 +116,30 @@ def observe(
     modules = {name: model.get_submodule(name) for name in layers}
     if "weights" in viewers:
         for name, module in modules.items():
-            viewers["weights"](Observation(name, module))
+            viewers["weights"](Observation(name, module), 1)
     if "batch_norms" in viewers:
         scales = batch_norm_scales(model, graph)
         scales[0] = 0  # those that must stay are never asked for
         for name, module in modules.items():
             scale = torch.from_numpy(scales[graph.layers[name].groups])
-            viewers["batch_norms"](Observation(name, module, scale=scale))
+            viewers["batch_norms"](Observation(name, module, scale=scale), 1)
     examples = 0
     if not viewers.keys() & FROM_DATA:
         return examples
     device, layout = device_of(model), None
     watched = _watched(graph, modules, viewers)
-    with evaluation_mode(model):
+    weights = {}
+    if "weight_gradients" in viewers:
+        weights = {name: module.get_parameter("weight") for name, module in modules.items()}
+    with evaluation_mode(model), _differentiable(weights.values()):
         for x, y in batches:
             layout = layout or fastest_layout(model, x)
             x = x.to(device).to(memory_format=layout)
-            if "gradients" in viewers:
-                _differentiate(watched, x, y, loss, first=not examples)
+            if viewers.keys() & FROM_LOSS:
+                slopes = _differentiate(watched, x, y, loss, weights, first=not examples)
+                for name, slope in slopes.items():
+                    seen = Observation(name, modules[name], weight_gradient=slope / len(x))
+                    viewers["weight_gradients"](seen, len(x))
             else:
                 with torch.inference_mode():
                     watched(x)
@@ -148,9 +152,10 @@ def _differentiate(
     x: Tensor,
     y: Tensor,
     loss: Loss,
+    weights: Mapping[str, nn.Parameter],
     first: bool,
-) -> None:
-    """Run forward and backward; asking for the input's gradient alone leaves parameters be."""
+) -> dict[str, Tensor]:
+    """Run forward and backward; the gradient of each of these weights that the loss depends on."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         # The clone may be written to in place, which a tensor that requires a gradient may not.
@@ -162,7 +167,22 @@ def _differentiate(
         value = total(loss, output, y)
         if first and loss is not summed_cross_entropy:
             refuse_mean(loss, output, y)
-        torch.autograd.grad(value, x)
+        # Asking for the input's gradient, and not for all, leaves other parameters be.
+        _, *slopes = torch.autograd.grad(value, [x, *weights.values()], allow_unused=bool(weights))
+        return {n: slope for n, slope in zip(weights, slopes, strict=True) if slope is not None}
+
+
+@contextmanager
+def _differentiable(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Tensors that a gradient can be asked of, frozen or not; afterwards as they were."""
+    frozen = [tensor for tensor in tensors if not tensor.requires_grad]
+    for tensor in frozen:
+        tensor.requires_grad_()
+    try:
+        yield
+    finally:
+        for tensor in frozen:
+            tensor.requires_grad_(False)
 
 
 class _Watch(nn.Module):
@@ -176,17 +196,17 @@ class _Watch(nn.Module):
         self.viewers = viewers
 
     def forward(self, value: Tensor) -> None:
-        (layer,), viewers = self.layer, self.viewers
+        (layer,), viewers, examples = self.layer, self.viewers, len(value)
         keep = self.keep and "gradients" in viewers
         activation = _flat(value.detach().clone() if keep else value.detach(), layer)
         extent = tuple(value.shape[1:-1] if isinstance(layer, nn.Linear) else value.shape[2:])
         seen = Observation(self.seen_from, layer, activation, extent=extent)
         if "activations" in viewers:
-            viewers["activations"](seen)
+            viewers["activations"](seen, examples)
         if "gradients" in viewers and value.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                viewers["gradients"](replace(seen, gradient=_flat(gradient, layer)))
+                viewers["gradients"](replace(seen, gradient=_flat(gradient, layer)), examples)
 
             value.register_hook(arrived)
 

@@ -14,7 +14,7 @@ from prunekit.channels import ChannelGraph, trace
 from prunekit.checks import Check, checked, function, module, optional, shown, whole
 from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
 from prunekit.checks.settings import normalizer
-from prunekit.criteria.base import Criterion, Normalizer, normalise
+from prunekit.criteria.base import FROM_LOSS, Criterion, Normalizer, normalise
 from prunekit.criteria.observe import Loss, scores_by_layer
 from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
@@ -140,7 +140,7 @@ def rank_all(
         if parts != [chosen[name]] and not normalize:
             raise ValueError(f'{name} adds scores of different units: normalize by "l2" or "mean"')
     looking = list(dict.fromkeys(chain.from_iterable(leaves.values())))
-    labels = any(criterion.needs == "gradients" for criterion in looking)
+    labels = any(criterion.needs in FROM_LOSS for criterion in looking)
     graph, layers, seen = prepared(model, loader, labels, batches, graph, progress)
     scores = scores_by_layer(model, graph, layers, looking, seen, loss)
     table = _filters(graph, layers)

@@ -77,7 +77,7 @@ def activation_maps(model: nn.Module, loader: Batches, layer: str) -> np.ndarray
         raise ValueError(f"no layer {layer!r} can be pruned; there are {', '.join(layers)}")
     maps: list[Tensor] = []
 
-    def keep(seen: Observation) -> None:
+    def keep(seen: Observation, examples: int) -> None:
         maps.append(seen.activation.unflatten(2, seen.extent or (1,)).cpu())
 
     observe(model, graph, [layer], {"activations": keep}, batches)
@@ -128,14 +128,14 @@ def map_similarities(
     graph, layers, seen = prepared(model, loader, labels=False, batches=batches)
     totals: dict[str, Tensor] = {}
 
-    def add(observation: Observation) -> None:
-        products = measure(observation).double() * len(observation.activation)
+    def add(observation: Observation, examples: int) -> None:
+        products = measure(observation).double() * examples
         totals[observation.layer] = totals.get(observation.layer, 0) + products
 
-    examples = observe(model, graph, layers, {"activations": add}, seen)
+    count = observe(model, graph, layers, {"activations": add}, seen)
     similarities = {}
     for layer, total in totals.items():
-        mean = _finite(layer, total / examples)
+        mean = _finite(layer, total / count)
         similarity = measure.similarity(mean)
         silent = mean.diagonal()[: len(similarity)] == 0
         similarity[silent | silent.unsqueeze(1)] = 0

@@ -15,15 +15,17 @@ from prunekit.criteria.registry import register
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def filters_of(module: nn.Module) -> Tensor:
+def filters_of(module: nn.Module, values: Tensor | None = None) -> Tensor:
     """The weights of a convolution or linear layer as rows, of shape (filters, weights each).
+
+    Or any other ``values`` of the shape of its weights.
 
     Examples
     --------
     >>> filters_of(nn.Conv2d(3, 8, 5)).shape, filters_of(nn.ConvTranspose2d(6, 8, 5)).shape
     (torch.Size([8, 75]), torch.Size([8, 150]))
     """
-    weight = torch.as_tensor(module.weight).detach()
+    weight = torch.as_tensor(module.weight).detach() if values is None else values
     if isinstance(module, TRANSPOSED):
         # Stored as (inputs, filters of one group, ...): bring the filters of all groups first.
         weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
