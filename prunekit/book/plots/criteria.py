@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prunekit.book.plots.style import PALETTE
 from prunekit.criteria import CRITERIA, about
@@ -18,7 +18,7 @@ class Look(NamedTuple):
     marker: str
 
     @property
-    def line(self) -> dict[str, str]:
+    def line(self) -> dict[str, Any]:
         """As options of a line."""
         return {"color": self.colour, "marker": self.marker, "label": self.label}
 

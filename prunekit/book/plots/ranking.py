@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -145,7 +146,7 @@ def two_readings(table: pd.DataFrame, count: int) -> None:
 def _draw_plane(ax: Axes, plane: pd.DataFrame, lowest: pd.Index) -> None:
     chosen = plane.index.isin(lowest)
     few = len(plane) <= 12
-    style = {"linestyle": "none", "marker": "o", "markersize": 8 if few else 4}
+    style: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8 if few else 4}
     ax.plot(plane["x"][~chosen], plane["y"][~chosen], color=PALETTE[0], fillstyle="none", **style)
     ax.plot(plane["x"][chosen], plane["y"][chosen], color=PALETTE[0], **style)
     if few:
@@ -191,7 +192,7 @@ def accuracy_after_removal(table: pd.DataFrame, examples: int) -> None:
     _, ax = plt.subplots(figsize=(7.4, 3.9))
     best = table.max(axis=1)
     error = standard_error(best, examples)
-    band = {"color": "0.88", "label": "one standard error"}
+    band: dict[str, Any] = {"color": "0.88", "label": "one standard error"}
     ax.fill_between(table.index, best - error, best + error, **band)
     for name, look in looks_of(table).items():
         ax.plot(table.index, table[name], markersize=5, **look.line)

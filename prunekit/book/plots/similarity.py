@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,7 +79,7 @@ def schedule_bars(schedules: Mapping[str, Criteria], end: float) -> None:
         for name, start, until in parts:
             label, colour, _ = looks[name]
             bar = ax.barh(row, until - start, left=start, height=0.62, color=colour)
-            text = {"color": ink_on(colour), "fontsize": 9, "fontweight": "bold"}
+            text: dict[str, Any] = {"color": ink_on(colour), "fontsize": 9, "fontweight": "bold"}
             ax.bar_label(bar, [label], label_type="center", **text)
     names_along(ax.yaxis, schedules)
     ax.set(xlabel="MACs removed", xlim=(0, end), ylim=(len(schedules) - 0.5, -0.5))
@@ -109,7 +110,7 @@ def switch_dots(
     """
     ratios = sorted(networks["ratio"].unique()) if ratios is None else ratios
     order = sorted(switches, key=switches.__getitem__)
-    names = {0: "similarity\nalone", 1: "saliency\nalone"}
+    names: dict[float, str] = {0: "similarity\nalone", 1: "saliency\nalone"}
     _, axs = panels(len(ratios), (4.5, 3.6), sharey=True)
     for ax, ratio in zip(axs.flat, ratios, strict=True):
         here = networks[np.isclose(networks["ratio"], ratio)]
