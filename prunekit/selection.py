@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import NamedTuple
@@ -143,7 +143,7 @@ class _Bundle(NamedTuple):
     lost: dict[str, int]  # how many filters each layer loses
 
 
-class _Groups(Sequence[_Bundle]):
+class _Groups:
     """The groups of a ranking, each a bundle of its own, as they first appear in it.
 
     Each is put together when it is asked for: most stay, and never are.
@@ -172,6 +172,9 @@ class _Groups(Sequence[_Bundle]):
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __iter__(self) -> Iterator[_Bundle]:
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, group: int) -> _Bundle:
         lost: dict[str, int] = {}
         for layer in self._members[self._starts[group] : self._starts[group + 1]]:
@@ -199,7 +202,7 @@ def _take(
     groups = _Groups(ranking)
     left = groups.left
     floors = floors_of(left, min_filters, exclude)
-    bundles: Sequence[_Bundle] = groups
+    bundles: _Groups | list[_Bundle] = groups
     scores = groups.scores
     if round_to is not None and round_to > 1:
         bundles = _bundles(groups, _widths(ranking), round_to)
@@ -238,7 +241,7 @@ def _widths(ranking: pd.DataFrame) -> dict[str, int]:
     return dict(np.maximum(layers.size(), layers.max() + 1))
 
 
-def _bundles(groups: Sequence[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:
+def _bundles(groups: Iterable[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:
     """Bundles that each take all their layers from one multiple of ``round_to`` to the next."""
     # Groups that take the same number of filters from the same layers can stand for one another.
     kinds: dict[frozenset[tuple[str, int]], list[_Bundle]] = {}

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 Check = Callable[[str, Any], Any]
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "above": (operator.gt, "above {}"),
     "least": (operator.ge, "at least {}"),
@@ -97,7 +98,7 @@ def number(name: str, value: object, **bounds: float) -> float:
     return value if isinstance(value, (int, float)) else float(value)
 
 
-def whole(name: str, value: object, **bounds: int) -> int:
+def whole(name: str, value: Any, **bounds: int) -> int:
     """An integer within ``bounds``, as for :func:`number`.
 
     Examples
@@ -145,7 +146,7 @@ def names(name: str, value: object) -> list[str]:
     """A list of names; a single one may stand alone."""
     if isinstance(value, str):
         return [value]
-    listed = list(value) if isinstance(value, Iterable) else [value]
+    listed: list[Any] = list(value) if isinstance(value, Iterable) else [value]
     for one in listed:
         if not isinstance(one, str):
             raise TypeError(f"{name} must be a name or a list of names, not {shown(value)}")
@@ -187,8 +188,9 @@ def module(name: str, value: object, *, numbers: bool = True) -> nn.Module:
     TypeError: model must be a torch.nn.Module, not the class Linear: pass an object, Linear(...)
     """
     if not isinstance(value, nn.Module):
-        made = isinstance(value, type) and issubclass(value, nn.Module)
-        remedy = f": pass an object, {value.__name__}(...)" if made else ""
+        remedy = ""
+        if isinstance(value, type) and issubclass(value, nn.Module):
+            remedy = f": pass an object, {value.__name__}(...)"
         raise TypeError(f"{name} must be a torch.nn.Module, not {shown(value)}{remedy}")
     for key, parameter in value.named_parameters():
         if nn.parameter.is_lazy(parameter):
@@ -248,7 +250,7 @@ def run(model: nn.Module, given: tuple, name: str, *, who: str = "the model") ->
         ) from error
 
 
-def filters(layer: str, value: object) -> np.ndarray:
+def filters(layer: str, value: Any) -> np.ndarray:
     """Indices of filters of a layer, as int64; a boolean mask names none.
 
     Examples
@@ -257,7 +259,8 @@ def filters(layer: str, value: object) -> np.ndarray:
     Traceback (most recent call last):
     TypeError: conv: a boolean mask is no list of filters: pass the indices, np.flatnonzero(mask)
     """
-    listed = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [None]
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    listed: list[Any] = list(value) if several else [None]
     if set(map(type, listed)) <= {int}:  # the usual case, asked thousands of times in a run
         return np.array(listed, dtype=np.int64)
     if any(map(_is_boolean, listed)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ Batches = Iterable[tuple[Tensor, ...]]
 TRIED = 8
 
 
-def one_pass(name: str, value: object) -> Batches:
+def one_pass(name: str, value: Any) -> Batches:
     """Something that gives batches; which ones, :func:`pairs` looks at."""
     by_example = isinstance(value, Dataset) and not isinstance(value, IterableDataset)
     if by_example:
@@ -34,7 +35,7 @@ def one_pass(name: str, value: object) -> Batches:
     return value
 
 
-def repeatable(name: str, value: object) -> Batches:
+def repeatable(name: str, value: Any) -> Batches:
     """A loader that can be passed over many times."""
     one_pass(name, value)
     if isinstance(value, Iterator):
@@ -47,10 +48,10 @@ def repeatable(name: str, value: object) -> Batches:
 
 def number_of(batches: Batches) -> int:
     """How many batches a loader has; one that does not know is passed over once to count them."""
-    try:
-        return len(batches)  # a DataLoader has this method even where it has no length
-    except TypeError:
-        return sum(1 for _ in batches)
+    if isinstance(batches, Sized):
+        with suppress(TypeError):  # a DataLoader has this method even where it has no length
+            return len(batches)
+    return sum(1 for _ in batches)
 
 
 def pairs(

@@ -29,7 +29,7 @@ Normalizer = Literal["l2", "mean", False]
 Floor = int | Mapping[str, int]
 Method = Literal["least_squares", "moments", "batch_norm"]
 SCHEDULES = ("one_cycle", "cosine", "constant")
-Checks = Mapping[str, Check]
+Checks = dict[str, Check]
 
 
 def normalizer(name: str, value: object) -> object:

@@ -284,11 +284,12 @@ def _folder(folder: Path, size: int, val_fraction: float, seed: int) -> Dataset:
     found = images_by_part(folder)
     classes = tuple(found["train"])
     number = {name: label for label, name in enumerate(classes)}
-    parts = {}
+    parts: dict[str, ImageSet] = {}
     for part, images in found.items():
         entries = [entry for of_class in images.values() for entry in of_class]
         labels = [number[name] for name, of_class in images.items() for _ in of_class]
         parts[part] = ImageSet(decode_once(entries, folder / part, size), torch.tensor(labels))
     if "val" not in parts:
         parts["train"], parts["val"] = split(parts["train"], val_fraction, seed)
-    return Dataset(folder.absolute().name, classes, source=str(folder), **parts)
+    sets = parts["train"], parts["val"], parts["test"]
+    return Dataset(folder.absolute().name, classes, *sets, str(folder))

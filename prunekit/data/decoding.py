@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif"),
@@ -57,7 +58,7 @@ def _to_rgb(image: Image.Image, stored: Image.Image) -> Image.Image:
 
 def _refuse_unknown_range(stored: Image.Image) -> None:
     """Let pass what is known to reach from 0, black, to 65535, white."""
-    if stored.format == "TIFF":
+    if isinstance(stored, TiffImageFile):
         tags = stored.tag_v2
         form = tags.get(BITS_PER_SAMPLE), tags.get(PHOTOMETRIC)
         known = stored.mode.startswith("I;16") and form == ((16,), BLACK_IS_ZERO)

@@ -123,7 +123,7 @@ def sha256_of(*tensors: Tensor) -> str:
     """Of the values of tensors, wherever they lie, one after the other."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.cpu().reshape(-1).numpy())
+        digest.update(tensor.cpu().reshape(-1).numpy().data)
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -139,7 +140,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, int, Iterator[bytes]]]:
         raise ValueError(f"it holds the folder {short(min(strange))}, which is no file's")
 
 
-def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+def _chunks(file: gzip.GzipFile, size: int) -> Iterator[bytes]:
     while size:
         chunk = file.read(min(size, CHUNK))
         if not chunk:
@@ -148,21 +149,21 @@ def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield chunk
 
 
-class _Headers:
+class _Headers(io.RawIOBase):
     """The file as the tar reader sees it, for headers alone: once through, and not too much."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: gzip.GzipFile) -> None:
         self.file, self.left = file, HEADER_BYTES
 
     def tell(self) -> int:
         return self.file.tell()
 
-    def seek(self, place: int) -> None:
-        if place < self.file.tell():
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET or place < self.file.tell():
             raise tarfile.ReadError("a header points backwards")
-        self.file.seek(place)
+        return self.file.seek(place)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= self.left:
             raise tarfile.ReadError(f"its headers have more than {HEADER_BYTES:,} bytes")
         self.left -= size

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -229,7 +229,7 @@ def _write_model(
     folder: Path, name: str, precision: str, model: nn.Module, x: Tensor, calibration: Tensor
 ) -> dict:
     label = f"{name}-{precision}"
-    entry = {"name": label, "model": name, "precision": precision}
+    entry: dict[str, Any] = {"name": label, "model": name, "precision": precision}
     exporters: dict[str, tuple[Callable, Callable]] = {
         "onnx": (export_onnx, onnx_engine),
         "executorch": (export_executorch, executorch_engine),

@@ -112,9 +112,11 @@ def _count(folder: Path, name: str, cpu: str, repeats: int, time_limit: float) -
 def _plugin() -> Path:
     """The counting plugin, compiled for the plugin interface of the QEMU installed."""
     told = subprocess.run([tool("qemu-aarch64"), "--version"], capture_output=True, text=True)
-    version = int(re.search(r"version (\d+)\.", told.stdout)[1])
+    version = re.search(r"version (\d+)\.", told.stdout)
+    if version is None:
+        raise ToolError(f"qemu-aarch64 does not say its version: {told.stdout[:200]!r}")
     # QEMU 9 raised the oldest interface it takes from 1 to 2.
-    interface = 1 if version < 9 else 2
+    interface = 1 if int(version[1]) < 9 else 2
     source = SOURCES / "count.c"
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     path = cache() / f"count-{interface}-{key}.so"

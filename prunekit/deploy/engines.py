@@ -6,7 +6,9 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +40,7 @@ def onnx_engine(path: str | Path, threads: int = 1) -> Engine:
     return lambda images: session.run(None, {name: images})[0]
 
 
-def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None = None):
+def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None = None) -> Any:
     """An ONNX Runtime session on so many threads, which writes a profile if a prefix is given."""
     ort = need("onnxruntime", "deploy")
     options = ort.SessionOptions()
@@ -62,15 +64,20 @@ def executorch_engine(path: str | Path, threads: int = 1) -> Engine:
 
         content = Path(path).read_bytes()
         program = Runtime.get().load_program(content)
-        method = program.load_method("forward")
+    return _Executable(program.load_method("forward"), program, content)
 
-    def engine(images: np.ndarray) -> np.ndarray:
+
+@dataclass(frozen=True)
+class _Executable:
+    """A method reads its program and the program its bytes, and neither keeps them alive."""
+
+    method: Any
+    program: Any
+    content: bytes
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         # The result lies in memory that the next call writes to.
-        return method.execute((torch.from_numpy(images),))[0].numpy().copy()
-
-    # A method reads its program and the program its bytes, and neither keeps them alive.
-    engine.alive = (program, content)
-    return engine
+        return self.method.execute((torch.from_numpy(images),))[0].numpy().copy()
 
 
 def accuracy(engine: Engine, batches: Batches) -> float:

@@ -82,23 +82,23 @@ def export_onnx(
     ...     error < 1e-4, path.stat().st_size > 10_000
     (True, True)
     """
-    _check_arguments(example_inputs, quantize, calibration)
+    typical = _for_quantizing(example_inputs, quantize, calibration)
     need("onnxscript", "deploy")
     need("onnxruntime", "deploy")
     with replacing(path) as temporary, _prepared(model), _quiet():
         with _failures_named(model, path):
-            program = torch.onnx.export(
+            torch.onnx.export(
                 model,
                 (example_inputs,),
+                temporary,
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 external_data=False,
                 verbose=False,
             )
-            program.save(str(temporary))
-            if quantize:
-                _quantize_onnx(temporary, calibration, len(example_inputs))
+            if typical is not None:
+                _quantize_onnx(temporary, typical, len(example_inputs))
             engine = onnx_engine(temporary)
         return _check(model, engine, example_inputs, calibration, quantize, tolerance, path)
 
@@ -129,7 +129,7 @@ def export_executorch(
     >>> error < 1e-4
     True
     """
-    _check_arguments(example_inputs, quantize, calibration)
+    typical = _for_quantizing(example_inputs, quantize, calibration)
     with _quiet():
         need("executorch.exir", "deploy")
     with replacing(path) as temporary, _prepared(model), _quiet():
@@ -140,8 +140,8 @@ def export_executorch(
             from executorch.exir import to_edge_transform_and_lower
 
             program = torch.export.export(model, (example_inputs,))
-            if quantize:
-                program = _quantize_program(program, calibration, example_inputs)
+            if typical is not None:
+                program = _quantize_program(program, typical, example_inputs)
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             executable = lowered.to_executorch()
             left = {
@@ -156,9 +156,10 @@ def export_executorch(
         return _check(model, engine, example_inputs, calibration, quantize, tolerance, path)
 
 
-def _check_arguments(
+def _for_quantizing(
     example_inputs: Tensor, quantize: str | None, calibration: Tensor | None
-) -> None:
+) -> Tensor | None:
+    """The images from which int8 takes its ranges, None for float32."""
     if quantize not in TOLERANCE:
         raise ValueError(f'quantize must be None or "int8", not {quantize!r}')
     if quantize and (calibration is None or len(calibration) < max(1, len(example_inputs))):
@@ -170,6 +171,7 @@ def _check_arguments(
             f"calibration images have the shape {tuple(calibration.shape[1:])}, "
             f"example_inputs {tuple(example_inputs.shape[1:])}"
         )
+    return calibration if quantize else None
 
 
 def _check(
@@ -195,7 +197,7 @@ def _check(
     found = np.concatenate([engine(batch.numpy()) for batch in batches])
     if wanted.shape != found.shape:
         raise ExportError(f"{path}: gives the shape {found.shape}, PyTorch {wanted.shape}")
-    error = float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-12))
+    error = float(np.linalg.norm(found - wanted)) / max(float(np.linalg.norm(wanted)), 1e-12)
     if not error <= limit:
         raise ExportError(
             f"{path}: its outputs differ from PyTorch's by {error:.2g} (relative), more than "

@@ -105,11 +105,11 @@ def check(manifest: dict) -> None:
             if missing
             else f"manifest.files lists {min(strange)}, which is no file of a bundle"
         )
-    known = {name: size for name, size in known.items() if size is not None}
-    largest = max(known, key=known.get)
-    if known[largest] > FILE_BYTES or sum(known.values()) > TOTAL_BYTES:
+    said = {name: size for name, size in known.items() if size is not None}
+    largest = max(said, key=said.__getitem__)
+    if said[largest] > FILE_BYTES or sum(said.values()) > TOTAL_BYTES:
         raise ValueError(
-            f"its files have {sum(known.values()):,} bytes, {largest} {known[largest]:,}: more "
+            f"its files have {sum(said.values()):,} bytes, {largest} {said[largest]:,}: more "
             f"than {TOTAL_BYTES:,} in all or {FILE_BYTES:,} each"
         )
 

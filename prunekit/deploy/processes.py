@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from prunekit.errors import PrunekitError
 
@@ -64,7 +64,8 @@ def finish(
         start_new_session=True,
     ) as process:
         try:
-            output, errors = _read((process.stdout, process.stderr), end)
+            pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
+            output, errors = _read(pipes, end)
             process.wait(max(0.0, end - time.monotonic()))
         except BaseException as error:
             # Its group, for a runner has children of its own.
@@ -75,8 +76,8 @@ def finish(
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
-def _read(streams: tuple[BinaryIO, BinaryIO], end: float) -> list[bytes]:
-    """All that comes out of two pipes, until both are closed."""
+def _read(streams: Sequence[IO[bytes]], end: float) -> list[bytes]:
+    """All that comes out of each of some pipes, until all are closed."""
     with selectors.DefaultSelector() as selector:
         for stream in streams:
             selector.register(stream, selectors.EVENT_READ, bytearray())

@@ -12,8 +12,12 @@ STAGES = (
 )
 
 
-def _normed(inputs: int, outputs: int, kernel: int = 1, **options: int) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **options)
+def _normed(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
     return [conv, nn.BatchNorm2d(outputs)]
 
 

@@ -14,6 +14,9 @@ class Widen(nn.Module):
     any other tensor when a network is pruned.
     """
 
+    before: Tensor
+    after: Tensor
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         before = (outputs - inputs) // 2
@@ -56,6 +59,10 @@ class ResNet(nn.Module):
     >>> ResNet(blocks=1)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(self, blocks: int, num_classes: int = 10) -> None:
         super().__init__()

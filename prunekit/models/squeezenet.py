@@ -33,7 +33,7 @@ def replace_head(model: SqueezeNet, num_classes: int) -> None:
     """Give a SqueezeNet a fresh classifier, in place."""
     head = nn.Conv2d(model.classifier[1].in_channels, num_classes, kernel_size=1)
     nn.init.normal_(head.weight, mean=0.0, std=0.01)
-    nn.init.zeros_(head.bias)
+    nn.init.zeros_(head.get_parameter("bias"))
     model.classifier[1] = head
     model.num_classes = num_classes
 
@@ -122,7 +122,7 @@ class TinySqueezeNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.flatten(self.classifier(self.features(x)), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -121,7 +122,7 @@ def window_grid(side: int, settings: Sequence[tuple[int, int, int]]) -> None:
         _cells(ax, colours)
         if left := padded - starts[-1] - kernel:
             edge, reached = padded - left - 0.5, padded - left
-            hatched = {"hatch": "xxx", "fill": False, "edgecolor": "0.6", "linewidth": 0}
+            hatched: dict[str, Any] = {"hatch": "xxx", "fill": False, "edgecolor": "0.6", "lw": 0}
             ax.add_patch(Rectangle((edge, -0.5), left, padded, **hatched))
             ax.add_patch(Rectangle((-0.5, edge), reached, left, **hatched))
         _mark(ax, (0, 0), (kernel, kernel), WINDOW)
@@ -231,7 +232,7 @@ def _cells(
                 1,
                 edgecolor="0.55",
                 linewidth=0.8,
-                facecolor=to_rgba(colours[row, column], alpha),
+                facecolor=to_rgba(str(colours[row, column]), alpha),
             )
         )
         if numbers is not None and not np.isnan(numbers[row, column]):

@@ -132,7 +132,8 @@ def before_and_after(table: pd.DataFrame) -> None:
     for ax, unit in zip(axs.flat, units, strict=True):
         rows = table[table["unit"] == unit]
         for bars in _bars(ax, rows, "where", "model", "value"):
-            texts = ["" if np.isnan(bar) else f"{bar:.3g}" for bar in bars.datavalues]
+            heights = [bar.get_height() for bar in bars]
+            texts = ["" if np.isnan(height) else f"{height:.3g}" for height in heights]
             ax.bar_label(bars, texts, fontsize=7)
         ax.set(ylabel=unit)
     axs.flat[0].legend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -77,9 +78,10 @@ def removed_slices(inputs: int, filters: int, next_filters: int, gone: int) -> N
     _say(ax, left + 2, "batch norm", "4 numbers a channel")
     left += 5
     for row in range(filters):
-        style = {"facecolor": "white" if row == gone else "#dfeef8", "edgecolor": "0.4"}
-        dashed = (0, (3, 2)) if row == gone else "-"
-        ax.add_patch(Rectangle((left + 0.05, row + 0.08), 0.84, 0.84, linestyle=dashed, **style))
+        look: dict[str, Any] = {"facecolor": "#dfeef8", "edgecolor": "0.4", "linestyle": "-"}
+        if row == gone:
+            look |= {"facecolor": "white", "linestyle": (0, (3, 2))}
+        ax.add_patch(Rectangle((left + 0.05, row + 0.08), 0.84, 0.84, **look))
     _say(ax, left + 0.5, "maps", "one a filter")
     left += 2
     top = (filters - next_filters) / 2

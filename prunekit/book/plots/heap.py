@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -45,7 +46,7 @@ def _draw(ax: Axes, state: HeapState, capacity: int, colours: dict[str, str]) ->
         ax.plot([above[0], x], [above[1], y], color="0.6", linewidth=1, zorder=1)
     cell = min(1.0, ACROSS / capacity)
     for i, (entry, (x, y)) in enumerate(zip(state.heap, places, strict=True)):
-        edge = {"edgecolor": "black", "linewidth": 2.4 if i in state.focus else 0.6}
+        edge: dict[str, Any] = {"edgecolor": "black", "linewidth": 2.4 if i in state.focus else 0.6}
         colour = _tint(colours[entry.layer])
         ax.add_patch(Circle((x, y), 0.55, facecolor=colour, zorder=2, **edge))
         ax.text(x, y + 0.12, f"{entry.score:g}", ha="center", va="center", fontsize=8, zorder=3)
@@ -67,4 +68,5 @@ def _draw(ax: Axes, state: HeapState, capacity: int, colours: dict[str, str]) ->
 
 def _tint(colour: str) -> tuple[float, float, float]:
     """A colour light enough for black text to stand on."""
-    return tuple(1 - 0.45 * (1 - part) for part in to_rgb(colour))
+    red, green, blue = (1 - 0.45 * (1 - part) for part in to_rgb(colour))
+    return red, green, blue

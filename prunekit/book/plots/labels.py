@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
+from matplotlib.typing import ColorType
 from torch import Tensor, nn
 
-from prunekit.book.plots.style import PALETTE, Colour, figure, ink_on
+from prunekit.book.plots.style import PALETTE, figure, ink_on
 from prunekit.book.readings import group_slices, refuse_unknown_group
 from prunekit.book.steps import Step, channel_steps
 from prunekit.channels.labels import MUST_STAY
@@ -66,7 +67,8 @@ def flow_figure(model: nn.Module, example_inputs: Tensor, group: int | None = No
         ax.text(y=top + 0.3, s=step.name.replace(".", ".\n"), va="bottom", **middle)
         below = 2 * place[1] - top - 0.3
         ax.text(y=below, s=step.kind, va="top", color="0.35", **middle)
-    low = min(bottoms.min(), *(line.get_path().vertices[:, 1].min() for line in ax.patches))
+    drawn = [np.asarray(patch.get_path().vertices)[:, 1].min() for patch in ax.patches]
+    low = min(bottoms.min(), *drawn)
     inches = min(9.6 / (wide + 1.2), 0.3)
     fig.set_size_inches(inches * (wide + 1.2), inches * (high - low + 1.0))
     ax.set(xlim=(-1.2, wide), ylim=(low - 0.2, high + 0.8), aspect="equal")
@@ -220,7 +222,7 @@ def _room(hit: np.ndarray) -> float:
     return hit.shape[1] + (0.4 if hit.shape[1] > 1 else 0.0)
 
 
-def group_colour(group: int) -> Colour:
+def group_colour(group: int) -> ColorType:
     """Grey for what must stay. From the eighth group on colours come again, darker."""
     if group == MUST_STAY:
         return STAYS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -131,7 +132,8 @@ def filters_left(
 
 
 def _stacked_by_layer(ax: Axes, layers: pd.DataFrame) -> None:
-    places, edge = np.arange(len(layers)), {"edgecolor": "0.6", "linewidth": 0.4}
+    places = np.arange(len(layers))
+    edge: dict[str, Any] = {"edgecolor": "0.6", "linewidth": 0.4}
     ax.bar(places, layers["kept"], color=PALETTE[0], label="kept")
     ax.bar(places, layers["removed"], bottom=layers["kept"], color="0.85", label="removed", **edge)
     names_along(ax.xaxis, map(short_name, layers.index), rotation=90, fontsize=7)

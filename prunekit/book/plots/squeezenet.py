@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,14 +14,22 @@ from torch import nn
 from prunekit.book.plots.style import PALETTE, figure, numbers
 
 
+class FireModule(Protocol):
+    """What a Fire module is made of, be it torchvision's or our own."""
+
+    squeeze: nn.Conv2d
+    expand1x1: nn.Conv2d
+    expand3x3: nn.Conv2d
+
+
 @figure
-def fire_module(fire: nn.Module, inputs: int) -> None:
+def fire_module(fire: FireModule, inputs: int) -> None:
     """Draw a Fire module from its own layers, with their shapes and parameters.
 
     Parameters
     ----------
     fire
-        A module with the convolutions ``squeeze``, ``expand1x1`` and ``expand3x3``.
+        A module with these three convolutions.
     inputs
         Channels of the map that enters.
     """

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.typing import ColorType
 
 P = ParamSpec("P")
-Colour = str | tuple[float, ...]
 
 # Okabe and Ito's palette: told apart by readers with any form of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -30,7 +30,8 @@ MARKERS = "osD^vPX*"
 #: Inches across the column of text. A wider figure would be shrunk there, and its letters with it.
 WIDTH = 9.6
 
-STYLE = {
+# Any: some versions of matplotlib list every key as a type of its own.
+STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=PALETTE),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -86,7 +87,8 @@ def figure(draw: Callable[P, None]) -> Callable[P, Figure]:
             for number in set(plt.get_fignums()) - before:
                 plt.close(number)
 
-    drawn.__signature__ = inspect.signature(draw).replace(return_annotation="Figure")
+    # Where inspect looks first: what is drawn comes back, where ``draw`` gives nothing.
+    vars(drawn)["__signature__"] = inspect.signature(draw).replace(return_annotation="Figure")
     return drawn
 
 
@@ -165,19 +167,19 @@ def band(ax: Axes, curve: pd.DataFrame, **line: Any) -> None:
     ax.fill_between(
         curve.index, curve["low"], curve["high"], color=line["color"], alpha=0.15, linewidth=0
     )
-    ax.plot(curve["mean"], **{"markersize": 4} | line)
+    ax.plot(curve["mean"], **{"markersize": 4, **line})
 
 
 def box(ax: Axes, x: float, y: float, width: float, height: float, **look: Any) -> None:
     """A rounded box about the point (x, y)."""
-    look = {"boxstyle": "round,pad=0.08", "facecolor": "white", "linewidth": 2} | look
+    look = {"boxstyle": "round,pad=0.08", "facecolor": "white", "linewidth": 2, **look}
     ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, **look))
 
 
 def ring(ax: Axes, x: float, y: float, marker: str, colour: str, label: str) -> None:
     """A large hollow marker about a point of a curve."""
-    look = {"markersize": 10, "fillstyle": "none", "markeredgewidth": 2, "linestyle": "none"}
-    ax.plot(x, y, marker=marker, color=colour, label=label, **look)
+    hollow: dict[str, Any] = {"markersize": 10, "fillstyle": "none", "markeredgewidth": 2}
+    ax.plot(x, y, marker=marker, color=colour, label=label, linestyle="none", **hollow)
 
 
 def bare(ax: Axes) -> None:
@@ -201,8 +203,8 @@ def numbers(
     """
     image = ax.imshow(table, **{"cmap": "cividis", "aspect": "auto"} | shown)
     for (row, column), number in np.ndenumerate(table.to_numpy()):
-        text = texts.format(number) if isinstance(texts, str) else texts[row, column]
-        colour = ink_on(image.to_rgba(number))
+        text = texts.format(number) if isinstance(texts, str) else str(texts[row, column])
+        colour = ink_on(tuple(image.to_rgba(number)))
         ax.text(column, row, text, ha="center", va="center", fontsize=fontsize, color=colour)
     names_along(ax.xaxis, table.columns)
     names_along(ax.yaxis, table.index)
@@ -210,7 +212,7 @@ def numbers(
     return image
 
 
-def ink_on(colour: Colour) -> str:
+def ink_on(colour: ColorType) -> str:
     """Black on light colours, white on dark ones.
 
     Examples

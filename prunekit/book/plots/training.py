@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -131,7 +132,7 @@ def schedules(rates: pd.DataFrame, recorded: pd.Series | None = None) -> None:
     for name, style in zip(rates, cycle(("-", "--", ":", "-.")), strict=False):
         ax.plot(rates.index, rates[name], style, label=name.replace("_", " "))
     if recorded is not None:
-        look = {"marker": "o", "linestyle": "", "color": "black", "markersize": 5}
+        look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": "black", "markersize": 5}
         ax.plot(recorded.index, recorded, label="recorded run, end of each epoch", **look)
     ax.set(xlabel="step", ylabel="learning rate", ylim=(None, 1.4 * rates.to_numpy().max()))
     ax.legend(loc="upper right", ncols=2, fontsize=9)

@@ -6,6 +6,7 @@ import html
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
@@ -45,7 +46,7 @@ def ratio_explorer(
     if removed.empty:
         raise ValueError("removed has no row: there is nothing to show")
     looks = looks_of(removed["variant"])
-    criteria = {
+    criteria: dict[str, dict[str, Any]] = {
         variant: {
             "label": looks[variant].label,
             "colour": looks[variant].colour,

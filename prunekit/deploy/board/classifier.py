@@ -1,5 +1,7 @@
 """From a camera image to a class and a score, with onnxruntime and numpy alone."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 
@@ -19,7 +21,7 @@ class Classifier:
         The unpacked bundle; by default the folder of this file.
     """
 
-    def __init__(self, model, folder=HERE, threads=1):
+    def __init__(self, model: str, folder: str | Path = HERE, threads: int = 1) -> None:
         import onnxruntime as ort
 
         folder = Path(folder)
@@ -40,14 +42,14 @@ class Classifier:
         self.mean = np.array(manifest["mean"], np.float32)
         self.std = np.array(manifest["std"], np.float32)
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> tuple[str, float]:
         """The class and its probability for a uint8 RGB image of shape (height, width, 3)."""
         scores = self.session.run(None, {self.input: self.prepare(image)})[0][0]
         probabilities = np.exp(scores - scores.max())
         best = int(scores.argmax())
         return self.classes[best], float(probabilities[best] / probabilities.sum())
 
-    def prepare(self, image):
+    def prepare(self, image: np.ndarray) -> np.ndarray:
         """The middle square of an image, resized and normalised: float32 (1, 3, size, size)."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
@@ -62,7 +64,7 @@ class Classifier:
         return ((resized - self.mean) / self.std).transpose(2, 0, 1)[None].astype(np.float32)
 
 
-def _bilinear(side, size):
+def _bilinear(side: int, size: int) -> np.ndarray:
     """Weights of shape (size, side) that resize one axis; a shrinking one is averaged as well."""
     scale = side / size
     width = max(scale, 1.0)

@@ -5,6 +5,8 @@
 Needs Python 3.8 or newer, onnxruntime and numpy. Prints one JSON object.
 """
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import json
@@ -13,11 +15,12 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", help="run this model alone")
     parser.add_argument("--threads", type=int, default=1)
@@ -50,14 +53,16 @@ def main():
         options.json.write_text(text + "\n", "utf-8")
 
 
-def verify(manifest):
+def verify(manifest: dict[str, Any]) -> None:
     for name, digest in manifest["files"].items():
         path = HERE / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             sys.exit(f"run.py: {name} is missing or changed since the bundle was written")
 
 
-def run_apart(manifest, entry, options, several):
+def run_apart(
+    manifest: dict[str, Any], entry: dict[str, Any], options: argparse.Namespace, several: bool
+) -> dict[str, Any]:
     """Each of several models in a process of its own, so that its peak memory is its own."""
     if not several or not hasattr(os, "fork"):
         return run_model(manifest, entry, options)
@@ -79,7 +84,9 @@ def run_apart(manifest, entry, options, several):
     return json.loads(text)
 
 
-def run_model(manifest, entry, options):
+def run_model(
+    manifest: dict[str, Any], entry: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
     try:
         import numpy as np
         import onnxruntime as ort
@@ -124,7 +131,7 @@ def run_model(manifest, entry, options):
     }
 
 
-def peak_memory_kb():
+def peak_memory_kb() -> int | None:
     try:
         import resource
     except ImportError:
@@ -133,9 +140,9 @@ def peak_memory_kb():
     return peak // 1024 if sys.platform == "darwin" else peak
 
 
-def processor():
+def processor() -> str:
     """An ARM core as implementer:part, any other by its name."""
-    facts = {}
+    facts: dict[str, str] = {}
     try:
         with Path("/proc/cpuinfo").open() as file:
             for line in file:
@@ -148,7 +155,7 @@ def processor():
     return facts.get("model name", platform.processor())
 
 
-def first_line(path):
+def first_line(path: str) -> str:
     try:
         with Path(path).open() as file:
             return file.readline().strip("\x00\n ")

@@ -5,11 +5,15 @@
 A number as source is a camera. Needs onnxruntime, numpy and opencv-python.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from classifier import HERE, Classifier
 
 
-def annotate(source, out, classifier, frames=None):
+def annotate(
+    source: str | Path | int,
+    out: str | Path,
+    classifier: Callable[[np.ndarray], tuple[str, float]],
+    frames: int | None = None,
+) -> dict[str, Any]:
     """Classify every frame of ``source`` and write it, annotated, to the video ``out``.
 
     Parameters
@@ -45,7 +54,8 @@ def annotate(source, out, classifier, frames=None):
 
     capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
     writer = None
-    times, classes = [], []
+    times: list[float] = []
+    classes: list[str] = []
     start = time.perf_counter()
     try:
         if not capture.isOpened():
@@ -62,7 +72,7 @@ def annotate(source, out, classifier, frames=None):
             height, width = frame.shape[:2]
             if writer is None:
                 rate = capture.get(cv2.CAP_PROP_FPS) or 25
-                code = cv2.VideoWriter_fourcc(*"MJPG")
+                code = int.from_bytes(b"MJPG", "little")
                 writer = cv2.VideoWriter(str(out), code, rate, (width, height))
                 if not writer.isOpened():
                     raise ValueError(f"cannot write the video {out}")
@@ -88,7 +98,7 @@ def annotate(source, out, classifier, frames=None):
     }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", required=True, help="a video file, or a camera's number")
     parser.add_argument("--out", required=True)
