@@ -1,0 +1,44 @@
+"""The API page says of every argument what it takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("sphinx", reason="pip install prunekit[book]")
+ROOT = Path(__file__).resolve().parents[1]
+EXTENSIONS = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> str:
+    """The page by itself, as text, with the book's settings for docstrings."""
+    source, built = (tmp_path_factory.mktemp(name) for name in ("source", "built"))
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
+    about = ("autodoc_", "napoleon_", "maximum_signature")
+    lines = [f"{name} = {value!r}\n" for name, value in config.items() if name.startswith(about)]
+    lines += [f"extensions = {EXTENSIONS}\n", "bibtex_bibfiles = []\n"]
+    (source / "conf.py").write_text("".join(lines))
+    (source / "index.md").write_bytes((ROOT / "book" / "api.md").read_bytes())
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "text", source, built]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return (built / "index.txt").read_text("utf-8")
+
+
+def test_arguments_and_results_have_types(reference):
+    """Also behind the decorator that checks them."""
+    (signature,) = re.findall(r"^prunekit\.rank\(.*?^\).*?$", reference, re.MULTILINE | re.DOTALL)
+    assert "   model: Module,\n   loader: Iterable[tuple[Tensor, Tensor]],\n" in signature
+    assert "   batches: int | None = None,\n" in signature
+    assert signature.endswith(") -> DataFrame")
+
+
+def test_defaults_stand_as_they_are_written(reference):
+    assert "= summed_cross_entropy,\n" in reference
+    assert "<function" not in reference and " object at 0x" not in reference
