@@ -232,3 +232,35 @@ def test_the_fingerprint_of_a_loader_does_not_change_with_what_leaves_its_batche
     one, same = data.Loader(images, 2), data.Loader(strided, 2, flip=False)
     list(one)
     assert one.fingerprint() == same.fingerprint()
+
+
+def test_a_loader_that_must_not_flip_only_crops():
+    """A bright left edge, which no crop by an eighth can bring to the right."""
+    pixels = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
+    pixels[..., :4] = 255
+    images = data.ImageSet(pixels, torch.zeros(64, dtype=torch.int64))
+
+    def right_edges(**options):
+        x = next(iter(data.Loader(images, 64, augment=True, **options)))[0]
+        return (x[:, 0, :, 8:] > 0).flatten(1).any(1)
+
+    torch.manual_seed(0)
+    assert not right_edges(flip=False).any()
+    assert 10 < right_edges().sum() < 54
+
+
+@pytest.mark.parametrize("stand_in", [True, False])
+def test_a_download_that_fails_is_made_good_or_told(tmp_path, monkeypatch, stand_in):
+    def offline(root, download=False):
+        raise RuntimeError("no route to host")
+
+    offline.base_folder = "cifar-10-batches-py"
+    monkeypatch.setattr(datasets, "CIFAR10", offline)
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    if stand_in:
+        assert data.load_dataset("cifar10").is_stand_in
+    else:
+        with pytest.raises(
+            FileNotFoundError, match=r"could not be downloaded \(no route to host\)"
+        ):
+            data.load_dataset("cifar10", stand_in=False)

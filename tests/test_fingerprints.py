@@ -182,3 +182,19 @@ def test_a_loader_of_ours_tells_its_images_and_how_it_shows_them():
     said = [digest_of_data(loader, "loader") for loader in loaders]
     assert len({str(one) for one in said}) == len(loaders)
     assert digest_of_data(Loader(digits.val), "loader") == said[0]
+
+
+def test_objects_that_hold_themselves_and_kinds_of_all_sorts_are_described():
+    class Settings:
+        pass
+
+    one, other = Settings(), Settings()
+    one.inner, one.kinds = one, {torch.float16, torch.float32}
+    other.inner, other.kinds = other, {torch.float32, torch.float16}
+    assert describe(one, "setting") == describe(other, "setting")
+    other.kinds = {torch.float32}
+    assert describe(one, "setting") != describe(other, "setting")
+    assert describe(torch.device("cpu"), "setting") == "cpu"
+    assert describe(np.float32(0.5), "setting") == "0.5"
+    twice = describe([reads_a_global, reads_a_global], "setting")
+    assert twice[0] == twice[1]

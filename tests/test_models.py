@@ -100,3 +100,17 @@ def test_a_shortcut_that_widens_carries_every_second_pixel_and_adds_zeros():
     wide = block.shortcut(x)
     assert torch.equal(wide[:, 8:24], x[:, :, ::2, ::2])
     assert not wide[:, :8].any() and not wide[:, 24:].any()
+
+
+def test_a_pretrained_network_has_the_weights_on_disk_and_a_fresh_classifier(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    stored = squeezenet(1000).state_dict()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(stored, folder / "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    model = squeezenet(7, pretrained=True)
+    for name, tensor in model.features.state_dict().items():
+        assert torch.equal(tensor, stored[f"features.{name}"])
+    assert model.classifier[1].weight.shape == (7, 512, 1, 1)
+    assert not model.classifier[1].bias.any()

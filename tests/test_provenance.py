@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from datetime import datetime, timedelta
+
+import torch
 
 from prunekit.storage import provenance
 
@@ -28,3 +32,14 @@ def test_the_commit_is_marked_when_code_changed_but_not_when_results_did(tmp_pat
     assert provenance.current_commit() == commit
     code.write_text("after")
     assert provenance.current_commit() == f"{commit}+changes"
+
+
+def test_what_stands_beside_a_result_can_be_written_as_json():
+    found = provenance.provenance(
+        seed=3, data="digits", data_sha256="ab", command="make study", seconds=1.26, commit="c"
+    )
+    assert json.loads(json.dumps(found)) == found
+    assert (found["seed"], found["seconds"], found["commit"]) == (3, 1.3, "c")
+    assert datetime.fromisoformat(found["finished"]).utcoffset() == timedelta(0)
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["machine"]["processor"] and found["machine"]["threads"] >= 1
