@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph, TraceError, rules, trace
+from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.channels.capture import ShapesOnly, attribute, quick_deepcopy
+from prunekit.channels.kinds import restate_sizes
 
 Removal = Mapping[str, Iterable[int]]
 
@@ -143,22 +144,8 @@ def _try_on_skeleton(
 def _announce_sizes(model: nn.Module, graph: ChannelGraph, gone: np.ndarray) -> None:
     """Make the attributes in which modules state their sizes agree with their tensors."""
     for name, layer in graph.layers.items():
-        module = model.get_submodule(name)
-        if isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-            continue
-        inputs = int((~gone[layer.inputs]).sum())
-        outputs = int((~gone[layer.groups]).sum())
-        shared = outputs if isinstance(module, rules.TRANSPOSED) else inputs
-        module.groups = shared // module.weight.shape[1]
-        module.in_channels, module.out_channels = inputs, outputs
+        inputs, outputs = (int((~gone[groups]).sum()) for groups in (layer.inputs, layer.groups))
+        restate_sizes(model.get_submodule(name), inputs, outputs)
     for name, groups in graph.norms.items():
-        module = model.get_submodule(name)
         channels = int((~gone[groups]).sum())
-        if isinstance(module, nn.GroupNorm):
-            module.num_groups = module.num_groups * channels // module.num_channels
-            module.num_channels = channels
-        elif isinstance(module, nn.PReLU):
-            module.num_parameters = channels
-        else:
-            module.num_features = channels
+        restate_sizes(model.get_submodule(name), channels, channels)

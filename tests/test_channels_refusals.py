@@ -117,6 +117,12 @@ def test_what_is_inside_a_leaf_is_its_own_affair():
     assert list(prunekit.trace(model, X).prunable) == ["0"]
 
 
+@pytest.mark.parametrize("leaves", [nn.ReLU, [nn.ReLU], (nn.ReLU(),), "ReLU"])
+def test_leaves_that_are_no_classes_are_refused(leaves):
+    with pytest.raises(TypeError, match="leaves must be a tuple of classes"):
+        prunekit.trace(plain(), X, leaves=leaves)
+
+
 def test_what_is_no_module_is_refused():
     with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, not a function"):
         prunekit.trace(lambda x: x, X)

@@ -140,8 +140,8 @@ def test_one_image_without_a_batch():
     assert relative_difference(small(x), masked(x)) < 1e-9
 
 
-def test_a_leaf_keeps_its_channels_while_the_rest_is_pruned():
-    @prunekit.channels.leaf
+@pytest.mark.parametrize("given", [True, False])
+def test_a_leaf_keeps_its_channels_while_the_rest_is_pruned(given):
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -152,9 +152,16 @@ def test_a_leaf_keeps_its_channels_while_the_rest_is_pruned():
 
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), Branching(), nn.Conv2d(4, 2, 1))
     model, x = model.double().eval(), torch.randn(2, 3, 6, 6, dtype=torch.double)
-    assert list(prunekit.trace(model, x).prunable) == ["0"]
-    small = prunekit.rebuild(model, x, {"0": [1, 2]})
-    masked = prunekit.mask(model, x, {"0": [1, 2]})
+    if given:
+        graph = prunekit.trace(model, x, leaves=(Branching,))
+        with pytest.raises(prunekit.TraceError, match=r"'2' cannot be traced.*channels\.leaf"):
+            prunekit.trace(model, x)  # it was a leaf in that graph alone
+    else:
+        prunekit.channels.leaf(Branching)
+        graph = prunekit.trace(model, x)
+    assert list(graph.prunable) == ["0"]
+    small = prunekit.rebuild(model, graph if given else x, {"0": [1, 2]})
+    masked = prunekit.mask(model, graph if given else x, {"0": [1, 2]})
     assert relative_difference(small(x), masked(x)) < 1e-9
 
 

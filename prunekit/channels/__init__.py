@@ -17,12 +17,13 @@ from prunekit.channels.capture import (
     bind,
     capture,
     has_attribute,
-    leaf,
     meta_copy,
 )
-from prunekit.channels.counts import watched_layers
+from prunekit.channels.counts import watched_sizes
 from prunekit.channels.interpreter import LabelInterpreter
+from prunekit.channels.kinds import kind_of
 from prunekit.channels.labels import LabelBook
+from prunekit.channels.refusals import Leaves, leaf
 
 __all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "trace"]
 
@@ -163,7 +164,7 @@ class ChannelGraph:
         return gone
 
 
-def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
+def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = ()) -> ChannelGraph:
     """Find which channels belong together, by running the model on channel labels.
 
     Parameters
@@ -174,9 +175,15 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     example_inputs
         A tensor, or a tuple of the positional arguments of ``forward``. Only
         shapes matter.
+    leaves
+        Classes of modules not to look into, such as one that branches on
+        values. The channels that enter or leave them stay. To mark a class
+        for all that trace, see :func:`prunekit.channels.leaf`.
 
     Raises
     ------
+    TypeError
+        ``leaves`` is no tuple of classes.
     TraceError
         Naming the module whose effect on channels is not known, or which must
         be unwrapped first, such as a ``DataParallel``, and how.
@@ -193,15 +200,20 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
     """
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
-    copy = meta_copy(model).eval()
+    if not (isinstance(leaves, tuple) and all(isinstance(kind, type) for kind in leaves)):
+        raise TypeError(
+            f"leaves must be a tuple of classes, as in (Branching,), not {checks.shown(leaves)}"
+        )
+    copy = meta_copy(model, leaves).eval()
     book, modules = LabelBook(), dict(copy.named_modules())
-    with watched_layers(modules, book):
+    sizes = [(name, m, size) for name, m in modules.items() for size in kind_of(m).sizes]
+    with watched_sizes(sizes, book):
         graph = capture(copy)
     LabelInterpreter(copy, graph, book).run(*inputs)
     evaluated = list(book.outputs)
     if _unreached(modules, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
-        with watched_layers(modules, book):
+        with watched_sizes(sizes, book):
             training_graph = capture(copy.train())
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run(*inputs)
@@ -228,9 +240,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple) -> ChannelGraph:
 
 
 def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:
-    layers = (*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear)
     return any(
-        isinstance(module, layers) and name not in book.outputs for name, module in modules.items()
+        kind_of(module).filters and name not in book.outputs for name, module in modules.items()
     )
 
 
@@ -255,6 +266,5 @@ def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dic
 def _refines(node: fx.Node, model: nn.Module) -> bool:
     """Whether a node is a batch norm or an activation."""
     if node.op == "call_module":
-        kinds = (*rules.ACTIVATIONS, *rules.BATCH_NORMS, nn.PReLU)
-        return isinstance(model.get_submodule(node.target), kinds)
+        return kind_of(model.get_submodule(node.target)).refines
     return node.target in rules.ACTIVATION_FUNCTIONS

@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from prunekit.channels import rules
-from prunekit.channels.refusals import TraceError, refuse_unreadable
+from prunekit.channels.kinds import KINDS
+from prunekit.channels.refusals import Leaves, TraceError, is_leaf, refuse_unreadable
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
@@ -22,13 +23,16 @@ _CONTAINERS = {OrderedDict, dict, set}
 _VALUES = {type(None), bool, int, float, str}
 
 
-def meta_copy(model: nn.Module) -> nn.Module:
-    """A copy with the same structure whose tensors have shapes but no data, and no hooks."""
-    refuse_unreadable(model)
+def meta_copy(model: nn.Module, leaves: Leaves = ()) -> nn.Module:
+    """A copy with the same structure whose tensors have shapes but no data, and no hooks.
+
+    Instances of ``leaves``, and of classes marked as such, are not looked into.
+    """
+    refuse_unreadable(model, leaves)
     memo: dict[int, object] = {}
     for module in model.modules():
         memo |= {id(getattr(module, name)): OrderedDict() for name in _HOOKS}
-        if isinstance(module, tuple(rules.LEAF_MODULES)):
+        if is_leaf(module, leaves):
             memo[id(module)] = RunsOnData(module)
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
@@ -61,31 +65,6 @@ class RunsOnData(nn.Module):
             return fx.node.map_aggregate(
                 leaf(*args, **kwargs), lambda value: move(value, "meta", torch.empty_like)
             )
-
-
-def leaf(kind: type[nn.Module]) -> type[nn.Module]:
-    """Register a class of modules that tracing must not look into.
-
-    Use it as a decorator, for what branches on values or does what prunekit
-    has no rule for. The channels that enter or leave such a part all stay,
-    and so do the filters of layers inside it; the rest of the network is
-    pruned.
-
-    Examples
-    --------
-    >>> from prunekit import trace
-    >>> @leaf
-    ... class Sharpen(nn.Module):
-    ...     def forward(self, x):
-    ...         return x if x.mean() > 0 else -x
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), Sharpen())
-    >>> list(trace(model, torch.zeros(1, 3, 8, 8)).prunable)
-    ['0']
-    """
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise TypeError(f"leaf takes a class of modules, not {kind!r}")
-    rules.LEAF_MODULES.add(kind)
-    return kind
 
 
 def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
@@ -182,9 +161,8 @@ class _NamingTracer(fx.Tracer):
     proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
 
     def is_leaf_module(self, m, module_qualified_name):
-        return isinstance(m, (*rules.LEAF_MODULES, RunsOnData)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        known = isinstance(m, RunsOnData) or type(m) in KINDS
+        return known or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m, forward, args, kwargs):
         try:

@@ -9,7 +9,7 @@ the channels that it counts stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from prunekit.channels import rules
 from prunekit.channels.labels import LabelBook, rows
 
 _BINARY = (
@@ -31,14 +30,6 @@ _OPERATIONS = (
     *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__"),
     *("__neg__", "__pos__", "__abs__", "__invert__", "__round__", "__floor__", "__ceil__"),
     *("__trunc__", "__float__", "__int__", "__index__"),
-)
-_STATED = (
-    *("in_channels", "out_channels", "groups", "in_features", "out_features"),
-    *("num_features", "num_channels", "num_groups", "num_parameters"),
-)
-_STATING = (
-    *(*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear),
-    *(*rules.BATCH_NORMS, nn.GroupNorm, nn.PReLU),
 )
 
 
@@ -163,16 +154,16 @@ class _Stated(_Watched):
 
 
 @contextmanager
-def watched_layers(modules: dict[str, nn.Module], book: LabelBook) -> Iterator[None]:
-    """While it lasts, a forward pass that reads the size a layer states keeps its channels.
+def watched_sizes(stated: Iterable[tuple[str, nn.Module, str]], book: LabelBook) -> Iterator[None]:
+    """While it lasts, a forward pass that reads a size which a layer states keeps its channels.
+
+    ``stated`` holds the name of each layer, the layer, and the attribute.
 
     A removal changes the attribute, and what the code made of it is a constant of the graph.
     """
     found = [
         (module, size, vars(module)[size], partial(book.held_layers.add, name))
-        for name, module in modules.items()
-        if isinstance(module, _STATING)
-        for size in _STATED
+        for name, module, size in stated
         if size in vars(module)
     ]
     for module, size, value, note in found:

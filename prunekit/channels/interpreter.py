@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 from prunekit.channels import moves, rules
 from prunekit.channels.capture import RunsOnData, ShapesOnly, TraceError, attribute
 from prunekit.channels.counts import hold, shape
+from prunekit.channels.kinds import Call, kind_of
 from prunekit.channels.labels import LabelBook, fixed, tensors_in
 
 _REMEDY = (
@@ -92,41 +93,13 @@ class LabelInterpreter(fx.Interpreter):
         return self._function(node, args, kwargs, value)
 
     def _module(self, node: fx.Node, module: nn.Module, inputs: list[Tensor], value: Any) -> Any:
-        book, name, x = self.book, node.target, inputs[0]
+        book, name = self.book, node.target
         if isinstance(module, RunsOnData):
             book.freeze(*inputs)
             return fx.node.map_aggregate(value, fixed)
-        if isinstance(module, rules.CONVOLUTIONS + rules.TRANSPOSED):
-            return book.convolution(name, module, x, value.shape)
-        if isinstance(module, nn.Linear):
-            return book.linear(name, module, x)
-        if isinstance(module, rules.BATCH_NORMS):
-            return book.vector_parameters(name, module, x)
-        if isinstance(module, nn.PReLU):
-            return book.vector_parameters(name, module, x) if module.num_parameters > 1 else x
-        if isinstance(module, nn.GroupNorm):
-            return book.group_norm(name, module, x)
-        if isinstance(module, rules.ELEMENTWISE_MODULES):
-            return x
-        if type(module) in rules.POOLS:
-            return moves.same_maps(book, value, x, rules.POOLS[type(module)])
-        if isinstance(module, rules.UPSAMPLES):
-            return moves.same_maps(book, value, x, x.dim() - 2)
-        if isinstance(module, rules.CONSTANT_PADS + rules.COPYING_PADS):
-            mode = "constant" if isinstance(module, rules.CONSTANT_PADS) else "copies"
-            return moves.pad(book, value, x, module.padding, mode)
-        if isinstance(module, nn.PixelShuffle):
-            return moves.shuffle_pixels(book, value, x, module.upscale_factor)
-        if isinstance(module, nn.PixelUnshuffle):
-            return moves.unshuffle_pixels(book, value, x, module.downscale_factor)
-        if isinstance(module, nn.Flatten):
-            return module(x)
-        if isinstance(module, nn.LayerNorm):
-            return book.normalise(x, range(-len(module.normalized_shape), 0))
-        if isinstance(module, (*rules.MIXING_MODULES, nn.MultiheadAttention)):
-            # A transformer's attention reads queries, keys and values.
-            book.freeze(*inputs)
-            return fx.node.map_aggregate(value, fixed)
+        carry = kind_of(module).carry
+        if carry is not None:
+            return carry(Call(book, name, module, inputs, value))
         raise _unknown(node, f"is a {type(module).__name__},")
 
     def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:

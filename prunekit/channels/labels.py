@@ -5,7 +5,6 @@ Label 0 means: must stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,7 @@ import pandas as pd
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor, fx, nn
-
-from prunekit.channels import rules
+from torch import Tensor, fx
 
 MUST_STAY = 0
 
@@ -86,7 +83,8 @@ class LabelBook:
             self.unite(x, first)
         return first.reshape(-1)
 
-    def _outputs(self, name: str, count: int) -> Tensor:
+    def make(self, name: str, count: int) -> Tensor:
+        """The labels of the filters of a layer: the same whenever it is called."""
         if name not in self.outputs:
             self.outputs[name] = self.issue(count)
         return self.outputs[name]
@@ -105,74 +103,13 @@ class LabelBook:
             else:
                 self.freeze(one[dim] if dim in one else other[dim])
 
-    def _reads(self, name: str, labels: Tensor) -> None:
+    def read(self, name: str, labels: Tensor) -> Tensor:
+        """Note what a layer reads, and give it back."""
         if name in self.inputs:
             self.unite(self.inputs[name], labels)
         else:
             self.inputs[name] = labels
-
-    def convolution(self, name: str, conv: nn.Module, x: Tensor, shape: torch.Size) -> Tensor:
-        channel = x.dim() - len(conv.kernel_size) - 1
-        inputs = self.per_channel(x, channel)
-        outputs = self._outputs(name, conv.out_channels)
-        self._reads(name, inputs)
-        # Transposed convolutions store their weight as (inputs, outputs / groups, ...).
-        first, second = outputs, inputs
-        if isinstance(conv, rules.TRANSPOSED):
-            first, second = inputs, outputs
-        if conv.groups == 1:
-            self.carry(f"{name}.weight", {0: first, 1: second})
-        elif self._unite_groups(conv, inputs, outputs):
-            self.carry(f"{name}.weight", {0: first})
-        else:
-            self.carry(f"{name}.weight", {0: first, 1: second[: len(second) // conv.groups]})
-        if conv.bias is not None:
-            self.carry(f"{name}.bias", {0: outputs})
-        view = [-1 if d == channel else 1 for d in range(x.dim())]
-        return outputs.view(view).expand(shape)
-
-    def _unite_groups(self, conv: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
-        """Remove whole groups (True), or the same position in every group, whichever is finer.
-
-        A depthwise convolution is the first kind with one channel a group.
-        """
-        by_group = inputs.view(conv.groups, -1), outputs.view(conv.groups, -1)
-        whole = by_group[0].shape[1] <= conv.groups
-        for labels in by_group:
-            self.unite(labels, by_group[0][:, :1] if whole else labels[:1])
-        return whole
-
-    def linear(self, name: str, linear: nn.Linear, x: Tensor) -> Tensor:
-        inputs, outputs = self.per_channel(x, -1), self._outputs(name, linear.out_features)
-        self._reads(name, inputs)
-        self.carry(f"{name}.weight", {0: outputs, 1: inputs})
-        if linear.bias is not None:
-            self.carry(f"{name}.bias", {0: outputs})
-        return outputs.expand(*x.shape[:-1], -1)
-
-    def vector_parameters(self, name: str, module: nn.Module, x: Tensor) -> Tensor:
-        """A module with one number a channel in each of its tensors, such as batch norm."""
-        single = isinstance(module, rules.INSTANCE_NORM) and x.dim() == module._get_no_batch_dim()
-        labels = self.per_channel(x, 0 if single else 1)
-        self._reads(name, labels)
-        tensors = [*module.named_parameters(), *module.named_buffers()]
-        for key, tensor in tensors:
-            if tensor.dim() == 1:
-                self.carry(f"{name}.{key}", {0: labels})
-        return x
-
-    def group_norm(self, name: str, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """Statistics are shared within a group, so only whole groups can go."""
-        by_group = self.per_channel(x).view(norm.num_groups, -1)
-        self.unite(by_group, by_group[:, :1])
-        return self.vector_parameters(name, norm, x)
-
-    def normalise(self, x: Tensor, dims: Iterable[int]) -> Tensor:
-        """Statistics over positions leave channels apart; over channels they mix them."""
-        if {dim % x.dim() for dim in dims}.isdisjoint(self.varying(x)):
-            return x
-        self.freeze(x)
-        return fixed(x)
+        return labels
 
     def parameter(self, name: str, tensor: Any) -> Any:
         """A parameter that the forward pass reads by itself, outside any layer."""

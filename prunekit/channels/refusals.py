@@ -1,4 +1,4 @@
-"""Models that cannot be read as they are, and what to pass instead."""
+"""Models that cannot be read as they are, parts that must not be, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from prunekit.channels import rules
 from prunekit.errors import PrunekitError
 
+Leaves = tuple[type[nn.Module], ...]
+
+_MARK = "_prunekit_leaf"
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -20,7 +22,38 @@ class TraceError(PrunekitError, ValueError):
     """The network cannot be traced; the message names the module and what to do."""
 
 
-def refuse_unreadable(model: nn.Module) -> None:
+def leaf(kind: type[nn.Module]) -> type[nn.Module]:
+    """Mark a class of modules that tracing must not look into, wherever a model has one.
+
+    Use it as a decorator, for what branches on values or does what prunekit
+    has no rule for. The channels that enter or leave such a part all stay,
+    and so do the filters of layers inside it; the rest of the network is
+    pruned. For one graph only, pass the class in ``leaves`` of
+    :func:`prunekit.trace`.
+
+    Examples
+    --------
+    >>> from prunekit import trace
+    >>> @leaf
+    ... class Sharpen(nn.Module):
+    ...     def forward(self, x):
+    ...         return x if x.mean() > 0 else -x
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), Sharpen())
+    >>> list(trace(model, torch.zeros(1, 3, 8, 8)).prunable)
+    ['0']
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise TypeError(f"leaf takes a class of modules, not {kind!r}")
+    setattr(kind, _MARK, True)
+    return kind
+
+
+def is_leaf(module: nn.Module, leaves: Leaves = ()) -> bool:
+    """Whether tracing must not look into a module."""
+    return isinstance(module, leaves) or hasattr(type(module), _MARK)
+
+
+def refuse_unreadable(model: nn.Module, leaves: Leaves = ()) -> None:
     """Raise an error for a model that wraps another, or whose tensors are not its own.
 
     Raises
@@ -34,8 +67,7 @@ def refuse_unreadable(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be a torch.nn.Module, not a {type(model).__name__}")
     modules = dict(model.named_modules())
-    leaves = (m for m in modules.values() if isinstance(m, tuple(rules.LEAF_MODULES)))
-    inside = {part for leaf in leaves for part in leaf.modules()}
+    inside = {part for m in modules.values() if is_leaf(m, leaves) for part in m.modules()}
     for name, module in modules.items():
         path = f"model.get_submodule({name!r})" if name else "model"
         reason = None if module in inside else _reason(module, path)

@@ -1,4 +1,4 @@
-"""What each operation does to channels. The tracer refuses whatever is not listed here."""
+"""What operations do to channels; layers are in ``kinds``. What is in neither is refused."""
 
 from __future__ import annotations
 
@@ -6,46 +6,10 @@ import operator
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torchvision.models import swin_transformer
 from torchvision.ops import stochastic_depth
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-INSTANCE_NORM = nn.modules.instancenorm._InstanceNorm
-BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, INSTANCE_NORM)
-
 # Each value goes to a value of the same channel and position.
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign),
-)
-ELEMENTWISE_MODULES = (
-    *ACTIVATIONS,
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
-)
-# Each map goes to a map of the same channel, of another size perhaps: the last dimensions, as many
-# as given here.
-POOLS = {
-    **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d), 1),
-    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d), 1),
-    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d), 2),
-    **dict.fromkeys((nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), 2),
-    **dict.fromkeys((nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d), 3),
-}
-UPSAMPLES = (nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d)
-CONSTANT_PADS = (
-    *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
-    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
-)
-COPYING_PADS = (
-    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
-    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
-    *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
-)
-# Channels depend on one another in a way that no removal leaves unchanged.
-MIXING_MODULES = (nn.LocalResponseNorm, nn.Softmax, nn.LogSoftmax, nn.Softmax2d)
-
 ACTIVATION_FUNCTIONS = {
     *(torch.relu, torch.relu_, F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.gelu),
     *(F.silu, F.mish, F.hardswish, F.hardsigmoid, F.hardtanh, F.softplus, F.sigmoid, F.tanh),
@@ -61,6 +25,8 @@ ELEMENTWISE_FUNCTIONS = {
     *("pow", "clamp", "clamp_", "clone", "contiguous", "detach", "float", "half", "to", "type_as"),
     stochastic_depth,
 }
+# Each map goes to a map of the same channel, of another size perhaps: the last dimensions, as many
+# as given here.
 POOL_FUNCTIONS = {
     **dict.fromkeys((F.max_pool1d, F.avg_pool1d, torch.adaptive_avg_pool1d), 1),
     **dict.fromkeys((F.adaptive_avg_pool1d, F.adaptive_max_pool1d), 1),
@@ -79,7 +45,7 @@ MOVING_FUNCTIONS = {
     *("swapaxes", "swapdims", "movedim"),
 }
 JOINS = {torch.cat, torch.concat, F.pad}
-RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten", nn.Flatten}
+RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten"}
 CHUNKS = {torch.chunk, "chunk"}
 SLICES = {operator.getitem, torch.split, "split", torch.narrow, "narrow", torch.unbind, "unbind"}
 # Attention over windows. torchvision marks these as not to be looked into, in its own files only.
@@ -88,6 +54,7 @@ WRAPPED = (
     swin_transformer._get_relative_position_bias,
     swin_transformer._patch_merging_pad,
 )
+# Channels depend on one another in a way that no removal leaves unchanged.
 MIXING_FUNCTIONS = {
     *(F.layer_norm, F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
     *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
@@ -105,5 +72,3 @@ SHAPE_KEEPING_PAIRS = {
     *(torch.add, torch.sub, torch.mul, torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul),
     *(torch.Tensor.add_, torch.Tensor.sub_, torch.Tensor.mul_),
 }
-# What users registered with prunekit.channels.leaf: never looked into, its channels stay.
-LEAF_MODULES: set[type[nn.Module]] = set()

@@ -11,11 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from prunekit.channels.kinds import kind_of
 from prunekit.checks import checked, inputs, module, run
 from prunekit.execution import evaluation_mode, on_device
 
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 COLUMNS = ["layer", "type", "input_shape", "output_shape", "filters", "parameters", "macs"]
 
 
@@ -101,28 +100,16 @@ def _counter(rows: dict[nn.Module, dict], row: dict, examples: int):
     def count(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
         x = next(iter((*inputs, *named.values())), None)
         entry = rows.setdefault(module, row)
-        entry["macs"] += _macs(module, x, output) // examples
+        entry["macs"] += kind_of(module).macs(module, x, output) // examples
         entry["filters"] = _filters(module)
         entry["input_shape"], entry["output_shape"] = _shape(x), _shape(output)
 
     return count
 
 
-def _macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
-    """Each weight is used once at each position: of the input if transposed, else of the output."""
-    if isinstance(module, TRANSPOSED):
-        return module.weight.numel() * x.numel() // module.in_channels
-    if isinstance(module, CONVOLUTIONS):
-        return module.weight.numel() * output.numel() // module.out_channels
-    if isinstance(module, nn.Linear):
-        return module.weight.numel() * output.numel() // module.out_features
-    return 0
-
-
 def _filters(module: nn.Module) -> int:
-    if isinstance(module, CONVOLUTIONS):
-        return module.out_channels
-    return module.out_features if isinstance(module, nn.Linear) else 0
+    counted = kind_of(module).filters
+    return getattr(module, counted) if counted else 0
 
 
 def _shape(value: object) -> tuple[int, ...]:

@@ -16,14 +16,22 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from prunekit.channels import rules, trace
+from prunekit.channels import trace
 from prunekit.channels.capture import capture, meta_copy
+from prunekit.channels.kinds import (
+    BATCH_NORM,
+    CONVOLUTION,
+    GROUP_NORM,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    TRANSPOSED,
+    Kind,
+    kind_of,
+)
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
-NORMS = (*rules.BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)
-NORM_OF = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+NORMS = (BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM)
 
 
 class NormedConvolution(nn.Sequential):
@@ -101,9 +109,9 @@ def insert_batch_norm(
     convolutions = {
         name: module
         for name in calls
-        if isinstance(module := normed.get_submodule(name), rules.CONVOLUTIONS)
+        if kind_of(module := normed.get_submodule(name)) is CONVOLUTION
     }
-    normed_already = {name for name in convolutions if norm_behind(calls[name], normed, NORMS)}
+    normed_already = {name for name in convolutions if norm_behind(calls[name], normed, *NORMS)}
     if layers is None:
         layers = [name for name in convolutions if name in prunable and name not in normed_already]
     for name in layers:
@@ -144,7 +152,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     folded = copy.deepcopy(model)
     calls, tied = calls_by_module(folded), tied_parameters(folded)
     for name, uses in calls.items():
-        conv, behind = folded.get_submodule(name), norm_behind(uses, folded, (BATCH_NORM,))
+        conv, behind = folded.get_submodule(name), norm_behind(uses, folded, BATCH_NORM)
         if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
             continue
         norm = folded.get_submodule(behind)
@@ -175,13 +183,13 @@ def tied_parameters(model: nn.Module) -> set[int]:
     return {parameter for parameter, times in holders.items() if times > 1}
 
 
-def norm_behind(calls: list[fx.Node], model: nn.Module, kinds: tuple[type, ...]) -> str | None:
+def norm_behind(calls: list[fx.Node], model: nn.Module, *kinds: Kind) -> str | None:
     """The name of the norm that reads what each of these calls gives, where nothing else does."""
     readers = [list(call.users) for call in calls]
     if any(len(users) != 1 or users[0].op != "call_module" for users in readers):
         return None
     names = {users[0].target for users in readers}
-    behind = [name for name in names if isinstance(model.get_submodule(name), kinds)]
+    behind = [name for name in names if kind_of(model.get_submodule(name)) in kinds]
     return behind[0] if len(names) == len(behind) == 1 else None
 
 
@@ -196,7 +204,7 @@ def _output_moments(
         values = torch.ones_like(mean), mean, variance + mean**2
         sums[name] = sums[name] + torch.stack(values) * maps[:, 0].numel()
 
-    device, layout = device_of(model), fastest_layout(model, images[0][:2].clone())
+    device, layout = device_of(model), fastest_layout(model, images[0])
     with hooked(model, {name: partial(observe, name=name) for name in layers}):
         for x in images:
             model(x.to(device).to(memory_format=layout, copy=True))  # it may be written over
@@ -212,7 +220,8 @@ def _output_moments(
 def _cancelling_norm(conv: nn.Module, mean: Tensor, variance: Tensor) -> nn.Module:
     """The batch norm that leaves the convolution's output as it is; takes over the bias."""
     weight, bias = conv.weight, conv.bias
-    norm = NORM_OF[type(conv)](len(mean), device=weight.device, dtype=weight.dtype)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norm = norms[len(conv.kernel_size) - 1](len(mean), device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         norm.running_mean.copy_(mean if bias is None else mean - bias)
         norm.running_var.copy_(variance)
@@ -226,14 +235,15 @@ def _cancelling_norm(conv: nn.Module, mean: Tensor, variance: Tensor) -> nn.Modu
 
 def _takes_norm(module: nn.Module) -> bool:
     """Whether a module is a convolution that torch can fold a batch norm into."""
-    transposed = isinstance(module, rules.TRANSPOSED) and module.groups == 1
+    kind = kind_of(module)
+    folds = kind is CONVOLUTION or (kind is TRANSPOSED and module.groups == 1)
     plain = isinstance(module._parameters.get("weight"), nn.Parameter)  # not computed from others
-    return plain and (transposed or isinstance(module, rules.CONVOLUTIONS))
+    return plain and folds
 
 
 def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
     with evaluation_mode(conv), evaluation_mode(norm), torch.no_grad():
-        fused = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, rules.TRANSPOSED))
+        fused = fuse_conv_bn_eval(conv, norm, transpose=kind_of(conv) is TRANSPOSED)
     fused.train(conv.training)
     trained = conv.weight if norm.bias is None else norm.bias
     fused.bias.requires_grad_(trained.requires_grad)

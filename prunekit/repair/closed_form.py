@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph, rules, trace
+from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
-from prunekit.repair.batch_norms import BATCH_NORM, calls_by_module, norm_behind, tied_parameters
+from prunekit.repair.batch_norms import calls_by_module, norm_behind, tied_parameters
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 from prunekit.repair.least_squares import at_places, fit
 from prunekit.surgery import Removal
@@ -98,7 +99,7 @@ def repair(
     if method not in get_args(Method):
         raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
-    images = images.to(memory_format=fastest_layout(original, images[:2].clone()))
+    images = images.to(memory_format=fastest_layout(original, images))
     repaired = copy.deepcopy(pruned)
     kept = _kept_filters(original, repaired, remove, images[:2])
     calls, tied = calls_by_module(repaired), tied_parameters(repaired)
@@ -119,11 +120,11 @@ def repair(
     wanted: dict[str, Tensor] = {}
 
     def note(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> None:
-        seen = _looked_at(layer, _maps(layer, output), method)
+        seen = _looked_at(layer, by_filter(layer, output), method)
         wanted[name] = seen[:, kept[name].to(seen.device)]
 
     def correct(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> Tensor:
-        maps = _maps(layer, output)
+        maps = by_filter(layer, output)
         found, goal = _looked_at(layer, maps, method), wanted.pop(name)
         if not (found.isfinite().all() and goal.isfinite().all()):
             raise ValueError(f"{name}: its output on these images is NaN or infinite")
@@ -134,7 +135,7 @@ def repair(
             weight, constant = _rescaled(layer, found, goal)
         else:
             weight, constant = fit(layer, inputs[0], goal - found, maps.shape[2])
-        norm = norm_behind(calls[name], repaired, (BATCH_NORM,))
+        norm = norm_behind(calls[name], repaired, BATCH_NORM)
         _put(layer, repaired.get_submodule(norm) if norm in norms else None, weight, constant)
         return layer.forward(inputs[0])
 
@@ -174,7 +175,7 @@ def _sizes(graph: ChannelGraph) -> dict[str, tuple[int, int]]:
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
-    return isinstance(module, BATCH_NORM) and module.running_mean is not None
+    return kind_of(module) is BATCH_NORM and module.running_mean is not None
 
 
 def _estimate_statistics(norm: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
@@ -185,14 +186,8 @@ def _estimate_statistics(norm: nn.Module, inputs: tuple, output: Tensor) -> Tens
     return norm.forward(inputs[0])
 
 
-def _maps(layer: nn.Module, output: Tensor) -> Tensor:
-    """A layer's output as (images, filters, positions); a linear layer has its filters last."""
-    maps = output.movedim(-1, 1) if isinstance(layer, nn.Linear) else output
-    return maps.flatten(2) if maps.dim() > 2 else maps.unsqueeze(2)
-
-
 def _by_moments(layer: nn.Module, method: Method) -> bool:
-    return method == "moments" or isinstance(layer, rules.TRANSPOSED)
+    return method == "moments" or kind_of(layer) is TRANSPOSED
 
 
 def _looked_at(layer: nn.Module, maps: Tensor, method: Method) -> Tensor:
@@ -211,7 +206,7 @@ def _rescaled(layer: nn.Module, found: Tensor, goal: Tensor) -> tuple[Tensor, Te
     scale = torch.where(varies, goal_deviation / deviation, 1)
     bias = 0 if layer.bias is None else layer.bias
     weight, kernel = layer.weight.double(), [1] * (layer.weight.dim() - 2)
-    if isinstance(layer, rules.TRANSPOSED):  # filters come second there, counted within a group
+    if kind_of(layer).cut["weight"][0] == IN:  # filters come second, counted within a group
         by_group = weight.unflatten(0, (layer.groups, -1))
         by_group = by_group * scale.view(layer.groups, 1, -1, *kernel)
         return by_group.flatten(0, 1), scale * (bias - mean) + goal_mean

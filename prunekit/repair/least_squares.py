@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunekit.channels.kinds import LINEAR, kind_of
+
 PLACES = 64  # of each image's maps: neighbours are alike, so more of them say little more
 CHUNK = 64  # images whose patches are in memory at a time
 RIDGE = 0.1  # of the variance of one patch: too little to see with many patches, firm with few
@@ -98,7 +100,7 @@ def _patches(layer: nn.Module, x: Tensor, places: Tensor) -> Tensor:
     """What a layer reads for its output at some places: (groups, rows, inputs of a group)."""
     x = x if x.dtype == torch.float64 else x.float()
     image = torch.arange(len(x), device=x.device).unsqueeze(1)
-    if isinstance(layer, nn.Linear):
+    if kind_of(layer) is LINEAR:
         return x.reshape(len(x), -1, x.shape[-1])[image, places].flatten(0, 1).unsqueeze(0)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     windows = F.pad(x, _padding(layer), mode)

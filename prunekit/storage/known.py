@@ -7,16 +7,17 @@ forward passes use. Nothing here reads a file, runs a string or keeps state.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import torchvision.ops
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import swin_transformer
 
 from prunekit.channels import rules
+from prunekit.channels.kinds import KINDS
 
 _SPACES = {
     "operator": operator,
@@ -25,16 +26,6 @@ _SPACES = {
     "torchvision.ops": torchvision.ops,
     "torchvision.models.swin_transformer": swin_transformer,
 }
-_TABLE = (tuple, set, frozenset, dict)
-_LAYERS = """
-    BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
-    GroupNorm LayerNorm RMSNorm CrossMapLRN2d
-    Linear Bilinear Embedding MultiheadAttention PReLU Flatten Unflatten Fold Unfold ChannelShuffle
-    FeatureAlphaDropout GLU Hardshrink LogSigmoid RReLU Softmin Softshrink Tanhshrink Threshold
-    LPPool3d CosineSimilarity
-    CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad3d ReflectionPad1d
-    ReflectionPad3d ReplicationPad1d ReplicationPad3d ZeroPad3d
-"""
 _OPERATORS = """
     abs add and_ eq floordiv ge getitem gt iadd iand ifloordiv imod imul invert ior ipow isub
     itruediv ixor le lt matmul mod mul ne neg or_ pos pow sub truediv xor
@@ -103,9 +94,9 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 
 
 def _traceable() -> Iterator[Any]:
-    """Whatever stands in a table of the tracer's rules, except for users' own classes."""
+    """Whatever stands in a table of the tracer's rules."""
     for name, table in vars(rules).items():
-        if name.isupper() and name != "LEAF_MODULES" and isinstance(table, _TABLE):
+        if name.isupper() and isinstance(table, Iterable):
             yield from table
 
 
@@ -116,16 +107,6 @@ def _public_names(function: Callable) -> Iterator[str]:
         for name in dict.fromkeys((own, own.rstrip("_"))):
             if getattr(module, name, None) is function:
                 yield f"{space}.{name}"
-
-
-def _layers() -> dict[str, type[nn.Module]]:
-    listed = (getattr(nn, name) for name in _LAYERS.split())
-    traced = (kind for kind in _traceable() if isinstance(kind, type))
-    return {
-        kind.__name__: kind
-        for kind in (*listed, *traced)
-        if issubclass(kind, nn.Module) and getattr(nn, kind.__name__, None) is kind
-    }
 
 
 def _functions() -> dict[str, Callable]:
@@ -149,7 +130,7 @@ def _methods() -> frozenset[str]:
     return frozenset(name for name in names if callable(getattr(Tensor, name, None)))
 
 
-LAYERS = _layers()
+LAYERS = {known.__name__: known for known in KINDS}
 FUNCTIONS = _functions()
 FUNCTION_NAMES = {function: name for name, function in reversed(FUNCTIONS.items())}
 METHODS = _methods()

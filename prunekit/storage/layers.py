@@ -1,4 +1,4 @@
-"""The layers of a model in words, and back: a type of ``torch.nn`` and its arguments."""
+"""The layers of a model in words, and back: a class in the table of kinds and its arguments."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunekit.channels.kinds import kind_of
 from prunekit.storage.known import LAYERS
 from prunekit.storage.values import decode, encode
 
@@ -20,23 +21,23 @@ def describe_layer(name: str, layer: nn.Module) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        It is of a class outside ``torch.nn``, or its arguments do not say all.
+        It is of a class that is not in the table of kinds, or its arguments do not say all.
     """
     kind = type(layer)
     if LAYERS.get(kind.__name__) is not kind:
         raise ValueError(
             f"layer {name!r} is a {kind.__module__}.{kind.__qualname__}, which a model file cannot "
-            "hold: only layers of torch.nn (prunekit/storage/known.py lists them)"
+            "hold: only layers that prunekit knows (prunekit/channels/kinds.py lists them)"
         )
-    arguments = {}
+    stated = kind_of(layer).arguments
+    arguments: dict[str, Any] = {}
     for argument in _arguments(kind):
-        if argument == "bias":
-            holder = layer.in_proj_bias if kind is nn.MultiheadAttention else layer.bias
+        if argument in stated:
+            arguments[argument] = stated[argument](layer)
+        elif argument == "bias":
             # Said only where it must be: not every version of torch has it for norms.
-            if holder is None and getattr(layer, "weight", kind) is not None:
+            if layer.bias is None and getattr(layer, "weight", kind) is not None:
                 arguments["bias"] = False
-        elif argument == "add_bias_kv":
-            arguments[argument] = layer.bias_k is not None
         elif hasattr(layer, argument):
             try:
                 arguments[argument] = encode(getattr(layer, argument))
@@ -65,9 +66,8 @@ def build_layer(name: str, described: Mapping[str, Any]) -> nn.Module:
     unknown = arguments.keys() - set(_arguments(kind))
     if unknown:
         raise ValueError(f"layer {name!r}, a {kind.__name__}, has no argument {min(unknown)!r}")
-    if _takes_device(kind):
-        arguments["device"] = "meta"
-    return kind(**arguments)
+    with torch.device("meta"):
+        return kind(**arguments)
 
 
 def check_tensors(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -90,8 +90,3 @@ def _kind(dtype: torch.dtype) -> object:
 def _arguments(kind: type[nn.Module]) -> tuple[str, ...]:
     names = inspect.signature(kind).parameters
     return tuple(name for name in names if name not in ("device", "dtype", "args", "kwargs"))
-
-
-@lru_cache
-def _takes_device(kind: type[nn.Module]) -> bool:
-    return "device" in inspect.signature(kind).parameters
