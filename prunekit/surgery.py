@@ -64,12 +64,16 @@ def rebuild(
         name: {dim: np.flatnonzero(~gone[groups]) for dim, groups in dims.items()}
         for name, dims in graph.slices.items()
     }
-    tensors = {name: attribute(model, name) for name in kept}
-    _try_on_skeleton(graph, kept, gone)
-    memo = {id(tensor): _sliced(tensor, kept[name]) for name, tensor in tensors.items()}
-    small = quick_deepcopy(model, memo)
-    _announce_sizes(small, graph, gone)
-    return small
+    # First without data: a size that the code fixes shows at once.
+    skeleton = _cut(graph.skeleton, graph, kept, gone)
+    try:
+        with torch.device("meta"), torch.no_grad(), ShapesOnly():
+            skeleton(*graph.inputs)
+    except Exception as error:
+        raise TraceError(
+            f"the model does not run without these filters, so its code must fix a size: {error}"
+        ) from error
+    return _cut(model, graph, kept, gone)
 
 
 def mask(
@@ -116,36 +120,19 @@ def _graph_of(model: nn.Module, given: Tensor | tuple | ChannelGraph) -> Channel
     return given
 
 
-def _try_on_skeleton(
-    graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray
-) -> None:
-    """Cut a copy that has shapes but no data, and run it: sizes in the code show at once."""
+def _cut(
+    model: nn.Module, graph: ChannelGraph, kept: dict[str, dict[int, np.ndarray]], gone: np.ndarray
+) -> nn.Module:
+    """A copy with what is kept of its tensors, whose layers state the sizes that are left."""
     memo: dict[int, object] = {}
     for name, dims in kept.items():
-        tensor = attribute(graph.skeleton, name)
-        sizes = [len(dims[dim]) if dim in dims else size for dim, size in enumerate(tensor.shape)]
-        smaller = tensor.new_empty(sizes)
-        memo[id(tensor)] = (
-            nn.Parameter(smaller, requires_grad=False)
-            if isinstance(tensor, nn.Parameter)
-            else smaller
-        )
-    small = quick_deepcopy(graph.skeleton, memo)
-    _announce_sizes(small, graph, gone)
-    try:
-        with torch.device("meta"), torch.no_grad(), ShapesOnly():
-            small(*graph.inputs)
-    except Exception as error:
-        raise TraceError(
-            f"the model does not run without these filters, so its code must fix a size: {error}"
-        ) from error
-
-
-def _announce_sizes(model: nn.Module, graph: ChannelGraph, gone: np.ndarray) -> None:
-    """Make the attributes in which modules state their sizes agree with their tensors."""
+        tensor = attribute(model, name)
+        memo[id(tensor)] = _sliced(tensor, dims)
+    small = quick_deepcopy(model, memo)
     for name, layer in graph.layers.items():
         inputs, outputs = (int((~gone[groups]).sum()) for groups in (layer.inputs, layer.groups))
-        restate_sizes(model.get_submodule(name), inputs, outputs)
+        restate_sizes(small.get_submodule(name), inputs, outputs)
     for name, groups in graph.norms.items():
         channels = int((~gone[groups]).sum())
-        restate_sizes(model.get_submodule(name), channels, channels)
+        restate_sizes(small.get_submodule(name), channels, channels)
+    return small

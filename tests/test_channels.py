@@ -8,7 +8,6 @@ from torch import nn
 from torchvision import models
 
 import prunekit
-from prunekit.channels import moves, rules
 from prunekit.models import TinySqueezeNet, squeezenet
 
 IMAGE = torch.zeros(1, 3, 64, 64)
@@ -122,12 +121,6 @@ def test_an_unknown_operation_is_refused_by_name():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Sorting(), nn.Conv2d(4, 2, 1))
     with pytest.raises(prunekit.TraceError, match=r"module '1' calls sort"):
         prunekit.trace(model, IMAGE)
-
-
-def test_every_operation_in_the_tables_of_moves_has_a_rule():
-    listed = rules.RESHAPES | rules.CHUNKS | rules.SLICES | rules.JOINS
-    flattened = {torch.flatten, "flatten", nn.Flatten}
-    assert listed - flattened <= moves.MOVES.keys() | moves.SIZED.keys()
 
 
 def test_attention_keeps_queries_keys_and_values():

@@ -13,10 +13,14 @@ from torchvision.models import convnext, swin_transformer
 from torchvision.ops import stochastic_depth
 
 import prunekit
-from prunekit.channels import leaf, rules
+from prunekit.channels import leaf, moves, rules
 from prunekit.storage import known
 
-TABLES = [name for name in vars(rules) if name.isupper() and name != "ATTRIBUTES"]
+TABLES = {
+    name: table
+    for name, table in (vars(rules) | vars(moves)).items()
+    if name.isupper() and name not in ("ATTRIBUTES", "F")
+}
 EXCEPTIONS = [
     # torch.fx records these under other names: methods, or operators that are not in place.
     *(torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul, F.sigmoid, F.tanh),
@@ -71,10 +75,9 @@ def test_attributes_that_tracing_knows_are_saved():
     assert rules.ATTRIBUTES <= known.ATTRIBUTES
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_whatever_tracing_knows_is_saved(tmp_path, table):
-    entries = getattr(rules, table)
-    for entry in entries if isinstance(entries, (tuple, set, frozenset, dict)) else ():
+    for entry in table:
         if entry not in EXCEPTIONS:
             model = Calls(entry)
             assert entry in called(model)

@@ -266,5 +266,5 @@ def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dic
 def _refines(node: fx.Node, model: nn.Module) -> bool:
     """Whether a node is a batch norm or an activation."""
     if node.op == "call_module":
-        return kind_of(model.get_submodule(node.target)).refines
+        return kind_of(model.get_submodule(str(node.target))).refines
     return node.target in rules.ACTIVATION_FUNCTIONS

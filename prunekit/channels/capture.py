@@ -87,7 +87,7 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: Any) -> bool:
     """Whether a value, such as a stride of (1, 1), never changes and so need not be copied."""
     kind = type(value)
     return kind in _VALUES or (kind is tuple and all(type(item) in _VALUES for item in value))
@@ -188,7 +188,7 @@ def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule
 
 def attribute(module: nn.Module, path: str) -> torch.Tensor:
     """The tensor at a dotted path."""
-    value: object = module
+    value: Any = module
     for name in path.split("."):
         value = getattr(value, name)
     return value

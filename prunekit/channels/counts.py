@@ -73,6 +73,11 @@ class Count(_Watched, int):
     Where it was divided, the division is exact as long as ``multiple`` rows go at a time.
     """
 
+    book: LabelBook
+    labels: Tensor
+    share: Fraction
+    multiple: int
+
     def __new__(
         cls,
         value: int,
@@ -143,8 +148,11 @@ def shape(x: Tensor, book: LabelBook) -> tuple[int, ...]:
 class _Stated(_Watched):
     """A size that a layer states about itself."""
 
-    def __init__(self, value: int, hold: Callable[[], None]) -> None:
-        self.value, self.hold = value, hold
+    def __init__(self, value: int, note: Callable[[], None]) -> None:
+        self.value, self.note = value, note
+
+    def hold(self) -> None:
+        self.note()
 
     def __fx_create_arg__(self, _: fx.Tracer) -> int:
         return _held(self)

@@ -13,14 +13,14 @@ import math
 import operator
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import moves, rules
 from prunekit.channels.capture import RunsOnData, ShapesOnly, TraceError, attribute
 from prunekit.channels.counts import hold, shape
-from prunekit.channels.kinds import Call, kind_of
+from prunekit.channels.kinds import kind_of
 from prunekit.channels.labels import LabelBook, fixed, tensors_in
+from prunekit.channels.layers import Call, mix
 
 _REMEDY = (
     "Write that part with operations prunekit knows, or register it with prunekit.channels.leaf: "
@@ -56,11 +56,11 @@ class LabelInterpreter(fx.Interpreter):
             raise _unknown(node, f"calls {_called(node)} in a way") from error
         return value
 
-    def get_attr(self, target: str, args: tuple, kwargs: dict) -> Any:
+    def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Any:
         value = attribute(self.module, target)
         return value.to("meta") if isinstance(value, Tensor) else value
 
-    def call_module(self, target: str, args: tuple, kwargs: dict) -> Any:
+    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         return self.submodules[target](*args, **kwargs)
 
     def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
@@ -73,9 +73,9 @@ class LabelInterpreter(fx.Interpreter):
         if node.op == "placeholder":
             return fx.node.map_aggregate(value, fixed) if tensors_in(value) else value
         if node.op == "get_attr":
-            if not _is_carried(self.module, node.target):
+            if not _is_carried(self.module, str(node.target)):
                 return fixed(value)  # made in the forward pass, of a size written there
-            return self.book.parameter(node.target, value)
+            return self.book.parameter(str(node.target), value)
         if node.op == "output":
             self.book.freeze(*tensors_in(hold(args)))
             return None
@@ -93,17 +93,15 @@ class LabelInterpreter(fx.Interpreter):
         return self._function(node, args, kwargs, value)
 
     def _module(self, node: fx.Node, module: nn.Module, inputs: list[Tensor], value: Any) -> Any:
-        book, name = self.book, node.target
-        if isinstance(module, RunsOnData):
-            book.freeze(*inputs)
-            return fx.node.map_aggregate(value, fixed)
-        carry = kind_of(module).carry
+        kind = kind_of(module)
+        carry = mix if isinstance(module, RunsOnData) else kind.carry
         if carry is not None:
-            return carry(Call(book, name, module, inputs, value))
+            return carry(Call(self.book, str(node.target), module, kind, inputs, value))
         raise _unknown(node, f"is a {type(module).__name__},")
 
     def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
-        book, target, x = self.book, node.target, args[0]
+        book, x = self.book, args[0]
+        target: Any = node.target
         if target in ("size", "numel") or (target is getattr and args[1] == "shape"):
             return _read_sizes(target, shape(x, book), *args[1:], **kwargs)
         if target in moves.SIZED:
@@ -113,7 +111,7 @@ class LabelInterpreter(fx.Interpreter):
             return value
         if target is getattr and (args[1] in rules.ATTRIBUTES or not isinstance(x, Tensor)):
             return value if isinstance(x, Tensor) else getattr(x, args[1])
-        if target in rules.ELEMENTWISE_FUNCTIONS or target == "expand_as":
+        if target in rules.ELEMENTWISE_FUNCTIONS:
             return book.combine(tensors_in((args, kwargs)), value.shape)
         if target in rules.MAPWISE_FUNCTIONS:
             return moves.same_maps(book, value, x, rules.POOL_FUNCTIONS.get(target, x.dim() - 2))
@@ -121,7 +119,7 @@ class LabelInterpreter(fx.Interpreter):
             return moves.reduce(book, value, *args, **kwargs)
         if target in moves.MOVES:
             return moves.MOVES[target](book, value, *args, **kwargs)
-        if target in rules.MOVING_FUNCTIONS or target in (torch.flatten, "flatten"):
+        if target in rules.MOVING_FUNCTIONS:
             return _execute(target, args, kwargs)
         if _is_named_tuple(target):
             return target(*args, **kwargs)
@@ -133,11 +131,12 @@ class LabelInterpreter(fx.Interpreter):
 
 def _of_sizes(node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
     """What sizes give, without a tensor: another size, or a value."""
-    if node.target == "numel":
+    target: Any = node.target
+    if target == "numel":
         return math.prod(*args)
-    if getattr(node.target, "__module__", None) == operator.add.__module__:
-        args = (args[0], hold(args[1])) if node.target is operator.getitem else args
-        return node.target(*args, **kwargs)
+    if getattr(target, "__module__", None) == operator.add.__module__:
+        args = (args[0], hold(args[1])) if target is operator.getitem else args
+        return target(*args, **kwargs)
     hold((args, kwargs))
     return fx.node.map_aggregate(value, fixed)
 

@@ -40,11 +40,11 @@ class LabelBook:
             return
         a, b = torch.broadcast_tensors(a, b)
         a, b = collapse(a, b)
-        a, b = a.reshape(-1).numpy(), b.reshape(-1).numpy()
-        different = a != b
+        first, second = a.reshape(-1).numpy(), b.reshape(-1).numpy()
+        different = first != second
         if different.any():
             # Each pair as one number, so that a pair met at many pixels is kept once.
-            pairs = pd.unique(a[different] * self.count + b[different])
+            pairs = pd.unique(first[different] * self.count + second[different])
             self.edges.append(np.stack(np.divmod(pairs, self.count)))
 
     def freeze(self, *tensors: Tensor) -> None:
@@ -103,13 +103,12 @@ class LabelBook:
             else:
                 self.freeze(one[dim] if dim in one else other[dim])
 
-    def read(self, name: str, labels: Tensor) -> Tensor:
-        """Note what a layer reads, and give it back."""
+    def read(self, name: str, labels: Tensor) -> None:
+        """Note what a layer reads."""
         if name in self.inputs:
             self.unite(self.inputs[name], labels)
         else:
             self.inputs[name] = labels
-        return labels
 
     def parameter(self, name: str, tensor: Any) -> Any:
         """A parameter that the forward pass reads by itself, outside any layer."""
@@ -126,12 +125,8 @@ class LabelBook:
 
     def combine(self, tensors: list[Tensor], shape: torch.Size) -> Tensor:
         """Sum, product and the like: channels that meet belong together."""
-        result = None
-        for labels in tensors:
-            labels = labels[(None,) * (len(shape) - labels.dim())]
-            if result is None:
-                result = labels
-                continue
+        result, *others = (x[(None,) * (len(shape) - x.dim())] for x in tensors)
+        for labels in others:
             both = torch.broadcast_shapes(result.shape, labels.shape)
             if _stretches(labels, result):
                 self.freeze(labels)

@@ -7,7 +7,7 @@ and the operation's own arguments with labels in place of tensors.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +20,15 @@ from prunekit.channels.labels import LabelBook, collapse, fixed, rows, tensors_i
 
 def same_maps(book: LabelBook, value: Any, x: Tensor, spatial: int) -> Any:
     """Labels of maps that changed in size only: the last dimensions, ``spatial`` of them."""
-    first = x[(..., *(slice(0, 1),) * spatial)]
+    where: tuple[Any, ...] = (..., *(slice(0, 1),) * spatial)
+    first = x[where]
     if any(varies(x, dim) for dim in range(-spatial, 0)):
         book.unite(x, first)
-    return fx.node.map_aggregate(value, lambda part: first.expand(part.shape))
+
+    def enlarged(part: Any) -> Tensor:
+        return first.expand(part.shape)
+
+    return fx.node.map_aggregate(value, enlarged)
 
 
 def pad(
@@ -149,20 +154,20 @@ def reshape(
 ) -> Tensor:
     """Plain sizes cannot shrink. Counts can, and what -1 stands for if there are none."""
     result = x.reshape(value.shape)
-    sizes = _sizes(sizes or size or shape)
+    named = _sizes(sizes or size or shape)
     varying = [d for d in range(result.dim()) if varies(result, d)]
     # What merely repeats itself is held once: what comes next is quick.
     where = (slice(None) if d in varying else slice(0, 1) for d in range(result.dim()))
     result = result[tuple(where)].expand(value.shape)
-    counted = [d for d in varying if isinstance(sizes[d], Count)]
-    hold([length for d, length in enumerate(sizes) if d not in varying])
-    shrinking = counted or [d for d in varying if sizes[d] == -1]
+    counted = {d: length for d in varying if isinstance(length := named[d], Count)}
+    hold([length for d, length in enumerate(named) if d not in varying])
+    shrinking = counted or [d for d in varying if named[d] == -1]
     if varying and not shrinking:
         book.freeze(x)
     for d in set(varying) - set(shrinking):
         book.unite(result, result.narrow(d, 0, 1))
-    for d in counted:
-        sizes[d].measures(rows(result, d))
+    for d, length in counted.items():
+        length.measures(rows(result, d))
     return result
 
 
@@ -191,7 +196,7 @@ def _sizes(sizes: Sequence[Any]) -> Sequence[int]:
 
 # These take counts as sizes; for the others they are numbers.
 SIZED = {"view": reshape, "reshape": reshape, torch.reshape: reshape, "expand": expand}
-MOVES = {
+MOVES: dict[Any, Callable] = {
     **dict.fromkeys((torch.cat, torch.concat), concatenate),
     **dict.fromkeys((torch.chunk, "chunk"), chunk),
     **dict.fromkeys((torch.split, "split"), split),

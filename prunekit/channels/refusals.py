@@ -108,7 +108,7 @@ def _computed(module: nn.Module, path: str) -> str | None:
             tensor = hook._tensor_name
             return f"has a mask on its {tensor}: call {utils}.prune.remove({path}, {tensor!r})"
     if parametrize.is_parametrized(module):
-        tensor = next(iter(module.parametrizations))
+        tensor = next(iter(module.get_submodule("parametrizations")._modules))
         call = f"{utils}.parametrize.remove_parametrizations({path}, {tensor!r})"
         return f"computes its {tensor} by a parametrization: call {call}"
     for tensor, value in module._parameters.items():

@@ -23,6 +23,7 @@ ELEMENTWISE_FUNCTIONS = {
     *(torch.abs, torch.neg, torch.exp, torch.sqrt, torch.clamp, F.dropout, F.dropout2d),
     *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "abs", "exp", "sqrt"),
     *("pow", "clamp", "clamp_", "clone", "contiguous", "detach", "float", "half", "to", "type_as"),
+    "expand_as",
     stochastic_depth,
 }
 # Each map goes to a map of the same channel, of another size perhaps: the last dimensions, as many
@@ -37,17 +38,13 @@ POOL_FUNCTIONS = {
 }
 MAPWISE_FUNCTIONS = {*POOL_FUNCTIONS, F.interpolate}
 REDUCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"}
+# Labels move as the numbers do. Those that need a rule are in ``moves``.
 MOVING_FUNCTIONS = {
-    *(torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.stack, torch.flip),
-    *(F.pixel_shuffle, F.pixel_unshuffle),
+    *(torch.permute, torch.transpose, torch.unsqueeze, torch.flip, torch.flatten),
     *(torch.swapaxes, torch.swapdims, torch.movedim),
-    *("permute", "transpose", "squeeze", "unsqueeze", "expand", "expand_as", "t", "flip"),
-    *("swapaxes", "swapdims", "movedim"),
+    *("permute", "transpose", "unsqueeze", "t", "flip", "flatten", "swapaxes", "swapdims"),
+    "movedim",
 }
-JOINS = {torch.cat, torch.concat, F.pad}
-RESHAPES = {torch.reshape, torch.flatten, "reshape", "view", "flatten"}
-CHUNKS = {torch.chunk, "chunk"}
-SLICES = {operator.getitem, torch.split, "split", torch.narrow, "narrow", torch.unbind, "unbind"}
 # Attention over windows. torchvision marks these as not to be looked into, in its own files only.
 WRAPPED = (
     swin_transformer.shifted_window_attention,

@@ -62,18 +62,9 @@ def layer_times(
     layers = layers[layers["type"] == "Conv2d"].reset_index(drop=True)
     if medians.index[medians.index >= 0].tolist() != list(range(len(layers))):
         raise ValueError(f"the convolutions of {onnx} are not those of the model")
-    rows = [
-        {
-            "layer": layer["layer"],
-            "macs": layer["macs"],
-            "parameters": layer["parameters"],
-            "ms": float(medians[index]),
-        }
-        for index, layer in layers.iterrows()
-    ]
-    rest = float(medians.get(-1, 0.0))
-    rows.append({"layer": "everything else", "macs": 0, "parameters": 0, "ms": rest})
-    return pd.DataFrame(rows)
+    times = layers[["layer", "macs", "parameters"]].assign(ms=medians)
+    rest = {"layer": "everything else", "macs": 0, "parameters": 0, "ms": medians.get(-1, 0.0)}
+    return pd.concat([times, pd.DataFrame([rest])], ignore_index=True)
 
 
 def _convolutions(path: str | Path) -> dict[str, int]:
@@ -84,7 +75,7 @@ def _convolutions(path: str | Path) -> dict[str, int]:
     keeps the name of the convolution or gets that of the activation's output.
     """
     graph = need("onnx", "deploy").load(str(path)).graph
-    names = {}
+    names: dict[str, int] = {}
     for number, node in enumerate(n for n in graph.node if n.op_type == "Conv"):
         after = [n for n in graph.node if n.op_type == "Relu" and n.input[0] == node.output[0]]
         for part in (node, *after):

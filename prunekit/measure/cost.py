@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import cast
 
 import pandas as pd
 import torch
@@ -73,7 +74,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     >>> cost.parameters, cost.macs, cost.bytes
     (224, 21600, 896)
     """
-    given = on_device(model, example_inputs)
+    given = on_device(model, cast(tuple, example_inputs))  # as they were checked
     examples = next(len(x) for x in given if isinstance(x, Tensor))
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:

@@ -11,27 +11,19 @@ import copy
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from prunekit.channels import trace
+from prunekit.channels import kinds, trace
 from prunekit.channels.capture import capture, meta_copy
-from prunekit.channels.kinds import (
-    BATCH_NORM,
-    CONVOLUTION,
-    GROUP_NORM,
-    INSTANCE_NORM,
-    LAYER_NORM,
-    TRANSPOSED,
-    Kind,
-    kind_of,
-)
+from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, Kind, kind_of
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 
-NORMS = (BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM)
+NORMS = (BATCH_NORM, kinds.INSTANCE_NORM, kinds.GROUP_NORM, kinds.LAYER_NORM)
 
 
 class NormedConvolution(nn.Sequential):
@@ -173,7 +165,7 @@ def calls_by_module(model: nn.Module) -> dict[str, list[fx.Node]]:
     calls: dict[str, list[fx.Node]] = {}
     for node in capture(meta_copy(model).eval()).nodes:
         if node.op == "call_module":
-            calls.setdefault(node.target, []).append(node)
+            calls.setdefault(str(node.target), []).append(node)
     return calls
 
 
@@ -183,13 +175,13 @@ def tied_parameters(model: nn.Module) -> set[int]:
     return {parameter for parameter, times in holders.items() if times > 1}
 
 
-def norm_behind(calls: list[fx.Node], model: nn.Module, *kinds: Kind) -> str | None:
+def norm_behind(calls: list[fx.Node], model: nn.Module, *norms: Kind) -> str | None:
     """The name of the norm that reads what each of these calls gives, where nothing else does."""
     readers = [list(call.users) for call in calls]
     if any(len(users) != 1 or users[0].op != "call_module" for users in readers):
         return None
-    names = {users[0].target for users in readers}
-    behind = [name for name in names if kind_of(model.get_submodule(name)) in kinds]
+    names = {str(users[0].target) for users in readers}
+    behind = [name for name in names if kind_of(model.get_submodule(name)) in norms]
     return behind[0] if len(names) == len(behind) == 1 else None
 
 
@@ -197,7 +189,7 @@ def _output_moments(
     model: nn.Module, layers: Iterable[str], images: list[Tensor]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance of each filter's output over all images and positions."""
-    sums: dict[str, Tensor | float] = dict.fromkeys(layers, 0.0)
+    sums = dict.fromkeys(layers, torch.zeros(()))
 
     def observe(module: nn.Module, inputs: tuple, maps: Tensor, *, name: str) -> None:
         mean, variance = channel_moments(maps)
@@ -217,10 +209,10 @@ def _output_moments(
     return moments
 
 
-def _cancelling_norm(conv: nn.Module, mean: Tensor, variance: Tensor) -> nn.Module:
+def _cancelling_norm(conv: Any, mean: Tensor, variance: Tensor) -> nn.Module:
     """The batch norm that leaves the convolution's output as it is; takes over the bias."""
     weight, bias = conv.weight, conv.bias
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms: tuple[Any, ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     norm = norms[len(conv.kernel_size) - 1](len(mean), device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         norm.running_mean.copy_(mean if bias is None else mean - bias)
@@ -233,7 +225,7 @@ def _cancelling_norm(conv: nn.Module, mean: Tensor, variance: Tensor) -> nn.Modu
     return norm
 
 
-def _takes_norm(module: nn.Module) -> bool:
+def _takes_norm(module: Any) -> bool:
     """Whether a module is a convolution that torch can fold a batch norm into."""
     kind = kind_of(module)
     folds = kind is CONVOLUTION or (kind is TRANSPOSED and module.groups == 1)
@@ -241,7 +233,7 @@ def _takes_norm(module: nn.Module) -> bool:
     return plain and folds
 
 
-def _fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
+def _fused(conv: Any, norm: Any) -> nn.Module:
     with evaluation_mode(conv), evaluation_mode(norm), torch.no_grad():
         fused = fuse_conv_bn_eval(conv, norm, transpose=kind_of(conv) is TRANSPOSED)
     fused.train(conv.training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ def _keeps_statistics(module: nn.Module) -> bool:
     return kind_of(module) is BATCH_NORM and module.running_mean is not None
 
 
-def _estimate_statistics(norm: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+def _estimate_statistics(norm: Any, inputs: tuple, output: Tensor) -> Tensor:
     mean, variance = channel_moments(inputs[0])
     count = inputs[0][:, 0].numel()
     norm.running_mean.copy_(mean)
@@ -198,7 +198,7 @@ def _looked_at(layer: nn.Module, maps: Tensor, method: Method) -> Tensor:
     return at_places(maps)
 
 
-def _rescaled(layer: nn.Module, found: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+def _rescaled(layer: Any, found: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
     """The weight and bias that give each filter's output the mean and deviation it should have."""
     (mean, deviation), (goal_mean, goal_deviation) = found, goal
     # What is constant, up to rounding, stays so: it can be shifted, not scaled.
@@ -213,7 +213,7 @@ def _rescaled(layer: nn.Module, found: Tensor, goal: Tensor) -> tuple[Tensor, Te
     return weight * scale.view(-1, 1, *kernel), scale * (bias - mean) + goal_mean
 
 
-def _put(layer: nn.Module, norm: nn.Module | None, weight: Tensor, constant: Tensor) -> None:
+def _put(layer: Any, norm: Any, weight: Tensor, constant: Tensor) -> None:
     """Give a layer its weights, and its bias to it or to the batch norm behind it."""
     layer.weight.copy_(weight)
     if layer.bias is not None:

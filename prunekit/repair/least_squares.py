@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from prunekit.channels.kinds import LINEAR, kind_of
 
@@ -24,7 +25,7 @@ def at_places(maps: Tensor) -> Tensor:
     return chosen.transpose(1, 2).flatten(0, 1)
 
 
-def fit(layer: nn.Module, x: Tensor, lacking: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+def fit(layer: Any, x: Tensor, lacking: Tensor, positions: int) -> tuple[Tensor, Tensor]:
     """The weight and bias that best add to a layer's output what it lacks.
 
     Parameters
@@ -75,7 +76,8 @@ def _ridge_regression(
     patches = iter(patches)
     first = next(patches)
     about = first.mean(1, keepdim=True)  # near the mean, so that float32 sums keep their digits
-    gram, cross, total, done = 0, 0, 0, 0
+    gram = cross = total = torch.zeros(())
+    done = 0
     for part in chain([first], patches):
         there = lacking[:, done : done + part.shape[1]]
         part = part - about
@@ -96,7 +98,7 @@ def _solve_ridged(gram: Tensor, right: Tensor, mean: Tensor, rows: int) -> Tenso
     return torch.linalg.solve(gram + ridge * torch.eye(gram.shape[-1]).to(gram), right)
 
 
-def _patches(layer: nn.Module, x: Tensor, places: Tensor) -> Tensor:
+def _patches(layer: Any, x: Tensor, places: Tensor) -> Tensor:
     """What a layer reads for its output at some places: (groups, rows, inputs of a group)."""
     x = x if x.dtype == torch.float64 else x.float()
     image = torch.arange(len(x), device=x.device).unsqueeze(1)
@@ -107,7 +109,7 @@ def _patches(layer: nn.Module, x: Tensor, places: Tensor) -> Tensor:
     extents = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
     for dim, (kernel, stride, dilation) in enumerate(extents, start=2):
         windows = windows.unfold(dim, (kernel - 1) * dilation + 1, stride)[..., ::dilation]
-    at = torch.unravel_index(places, windows.shape[2 : x.dim()])
+    at: tuple[Any, ...] = torch.unravel_index(places, windows.shape[2 : x.dim()])
     return (
         windows[image, :, *at]
         .flatten(0, 1)
@@ -117,7 +119,7 @@ def _patches(layer: nn.Module, x: Tensor, places: Tensor) -> Tensor:
     )
 
 
-def _padding(conv: nn.Module) -> list[int]:
+def _padding(conv: Any) -> list[int]:
     """As F.pad takes it: before and after, the last dimension first."""
     if conv.padding == "valid":
         return [0] * 2 * len(conv.kernel_size)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from prunekit.channels.capture import attribute
+from prunekit.channels.capture import attribute, has_attribute
 from prunekit.storage.known import ATTRIBUTES, FUNCTION_NAMES, FUNCTIONS, METHODS
 from prunekit.storage.layers import build_layer, check_tensors, describe_layer
 from prunekit.storage.values import check_name, check_path, check_variable, decode, encode
@@ -101,11 +101,7 @@ def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> fx.G
 
 def _tensor(path: str, *owners: nn.Module) -> Tensor:
     for owner in owners:
-        try:
-            value = attribute(owner, path)
-        except AttributeError:
-            continue
-        if isinstance(value, Tensor):
+        if has_attribute(owner, path) and isinstance(value := attribute(owner, path), Tensor):
             return value
     raise ValueError(f"{path!r} is no tensor: a model file can hold layers and tensors only")
 
@@ -113,7 +109,8 @@ def _tensor(path: str, *owners: nn.Module) -> Tensor:
 def _put(layer: nn.Module, key: str, tensor: Tensor) -> None:
     place, _, name = key.rpartition(".")
     owner = layer.get_submodule(place)
-    (owner._parameters if name in owner._parameters else owner._buffers)[name] = tensor
+    kind: dict[str, Any] = owner._parameters if name in owner._parameters else owner._buffers
+    kind[name] = tensor
 
 
 def _wanted(layers: Mapping[str, nn.Module], loose: set[str]) -> dict[str, Tensor | None]:
@@ -148,7 +145,7 @@ def _check_names(
 
 
 def _describe_node(node: fx.Node) -> dict[str, Any]:
-    target = node.target
+    target: Any = node.target
     if node.op == "call_function":
         target = FUNCTION_NAMES.get(target)
     if target is None or (node.op == "call_method" and target not in METHODS):
@@ -232,7 +229,8 @@ def _check_node(
         check_path(target)
         if target not in layers:
             raise ValueError(f"there is no layer {target!r}")
-        _signature(type(layers[target]).forward).bind(None, *args, **kwargs)
+        if (signature := _signature(type(layers[target]).forward)) is not None:
+            signature.bind(None, *args, **kwargs)
     elif op == "call_method":
         if not (args and isinstance(args[0], fx.Node)):
             raise ValueError("calls a method of a constant")

@@ -16,7 +16,7 @@ import torchvision.ops
 from torch import Tensor
 from torchvision.models import swin_transformer
 
-from prunekit.channels import rules
+from prunekit.channels import moves, rules
 from prunekit.channels.kinds import KINDS
 
 _SPACES = {
@@ -95,7 +95,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 
 def _traceable() -> Iterator[Any]:
     """Whatever stands in a table of the tracer's rules."""
-    for name, table in vars(rules).items():
+    for name, table in (vars(rules) | vars(moves)).items():
         if name.isupper() and isinstance(table, Iterable):
             yield from table
 

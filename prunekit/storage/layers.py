@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prunekit.channels.kinds import kind_of
+from prunekit.channels.kinds import KINDS, kind_of
 from prunekit.storage.known import LAYERS
 from prunekit.storage.values import decode, encode
+
+_ELSEWHERE = {"device", "dtype", "args", "kwargs"}
+_ARGUMENTS = {
+    known: tuple(name for name in inspect.signature(known).parameters if name not in _ELSEWHERE)
+    for known in KINDS
+}
 
 
 def describe_layer(name: str, layer: nn.Module) -> dict[str, Any]:
@@ -31,7 +36,7 @@ def describe_layer(name: str, layer: nn.Module) -> dict[str, Any]:
         )
     stated = kind_of(layer).arguments
     arguments: dict[str, Any] = {}
-    for argument in _arguments(kind):
+    for argument in _ARGUMENTS[kind]:
         if argument in stated:
             arguments[argument] = stated[argument](layer)
         elif argument == "bias":
@@ -63,7 +68,7 @@ def build_layer(name: str, described: Mapping[str, Any]) -> nn.Module:
             f"layer {name!r} is a {described['type']!r}, not a layer that prunekit knows"
         )
     arguments = {key: decode(value, {}) for key, value in described["arguments"].items()}
-    unknown = arguments.keys() - set(_arguments(kind))
+    unknown = arguments.keys() - set(_ARGUMENTS[kind])
     if unknown:
         raise ValueError(f"layer {name!r}, a {kind.__name__}, has no argument {min(unknown)!r}")
     with torch.device("meta"):
@@ -84,9 +89,3 @@ def check_tensors(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, T
 def _kind(dtype: torch.dtype) -> object:
     """Floating-point numbers of any size can stand for one another, integers cannot."""
     return "floating" if dtype.is_floating_point or dtype.is_complex else dtype
-
-
-@lru_cache
-def _arguments(kind: type[nn.Module]) -> tuple[str, ...]:
-    names = inspect.signature(kind).parameters
-    return tuple(name for name in names if name not in ("device", "dtype", "args", "kwargs"))
