@@ -7,6 +7,8 @@ import torch
 from networks import randomise, some_of_every_layer
 from test_surgery import relative_difference
 from torch import nn
+from torchvision.models import resnet18
+from torchvision.ops import FrozenBatchNorm2d
 
 import prunekit
 from prunekit.channels.kinds import ATTENTION, KINDS, kind_of
@@ -22,7 +24,10 @@ ARGUMENTS = {
     **dict.fromkeys(INSTANCE_NORMS, (CHANNELS, 1e-5, 0.1, True, True)),
 }
 LABELLED = [known for known, kind in KINDS.items() if kind.carry and kind is not ATTENTION]
-MIXING = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.LocalResponseNorm)
+MIXING = (
+    *(nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d),
+    *(nn.LocalResponseNorm, nn.CrossMapLRN2d),
+)
 
 
 def layers(known):
@@ -79,7 +84,8 @@ def test_rebuild_equals_mask(tmp_path, known):
     with torch.inference_mode():
         assert relative_difference(small(x), masked(x)) < 1e-9
         prunekit.save(small, tmp_path / "small.safetensors")
-        assert torch.equal(prunekit.load(tmp_path / "small.safetensors")(x), small(x))
+        loaded = prunekit.load(tmp_path / "small.safetensors")
+        assert relative_difference(loaded(x), small(x)) < 1e-12
 
 
 @pytest.mark.parametrize("known", KINDS, ids=named)
@@ -96,3 +102,35 @@ def test_what_is_true_of_a_kind_is_true_of_its_subclasses():
 
     assert kind_of(Own(1, 1, 1)) is kind_of(nn.ConvTranspose1d(1, 1, 1))
     assert kind_of(nn.Module()).classes == ()
+
+
+def frozen(model):
+    """With other statistics in each frozen batch norm than those it begins with."""
+    for norm in model.modules():
+        if isinstance(norm, FrozenBatchNorm2d):
+            for buffer in norm.buffers():
+                buffer.uniform_(0.5, 1.5)
+    return model.double().eval()
+
+
+def test_a_backbone_with_frozen_batch_norms_is_pruned(tmp_path):
+    torch.manual_seed(0)
+    model, x = frozen(resnet18(norm_layer=FrozenBatchNorm2d)), torch.randn(1, 3, 32, 32).double()
+    assert prunekit.profile(model, x).macs == prunekit.profile(resnet18().double(), x).macs
+    graph = prunekit.trace(model, x)
+    assert graph.prunable.keys() == prunekit.trace(resnet18(), x).prunable.keys()
+    remove = some_of_every_layer(graph, 0.3, seed=1)
+    small, masked = prunekit.rebuild(model, x, remove), prunekit.mask(model, x, remove)
+    prunekit.save(small, tmp_path / "small.safetensors")
+    with torch.inference_mode():
+        assert relative_difference(small(x), masked(x)) < 1e-9
+        loaded = prunekit.load(tmp_path / "small.safetensors")
+        assert relative_difference(loaded(x), small(x)) < 1e-12
+
+
+def test_a_frozen_batch_norm_makes_a_batch_of_one_image():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), FrozenBatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    model, x = frozen(model), torch.randn(3, 8, 8).double()
+    small, masked = prunekit.rebuild(model, x, {"0": [2]}), prunekit.mask(model, x, {"0": [2]})
+    assert len(small[1].running_mean) == 7
+    assert relative_difference(small(x), masked(x)) < 1e-9

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from prunekit.channels import moves
 from prunekit.channels.layers import (
@@ -97,6 +98,14 @@ BATCH_NORM = Kind(
     sizes={"num_features": OUT},
     refines=True,
 )
+FROZEN_BATCH_NORM = replace(
+    BATCH_NORM,
+    classes=(FrozenBatchNorm2d,),
+    # Of a single image it makes a batch.
+    carry=lambda call: scale(call, -3).expand(call.value.shape),
+    sizes={},
+    arguments={"num_features": lambda norm: len(norm.weight)},
+)
 INSTANCE_NORM = replace(
     BATCH_NORM,
     classes=_named("InstanceNorm1d InstanceNorm2d InstanceNorm3d"),
@@ -112,7 +121,7 @@ GROUP_NORM = Kind(
         "num_channels": OUT,
     },
 )
-LAYER_NORM = Kind((nn.LayerNorm,), normalise_last)
+LAYER_NORM = Kind((nn.LayerNorm, nn.RMSNorm), normalise_last)
 PRELU = Kind(
     (nn.PReLU,),
     lambda call: scale(call) if call.layer.num_parameters > 1 else call.x,
@@ -123,7 +132,7 @@ PRELU = Kind(
 ACTIVATION = Kind(
     _named("""
         ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh Sigmoid
-        Tanh Softplus Softsign
+        Tanh Softplus Softsign Hardshrink Softshrink Tanhshrink LogSigmoid Threshold RReLU
     """),
     keep,
     refines=True,
@@ -138,12 +147,15 @@ ATTENTION = Kind(
 )
 TABLE = (
     *(CONVOLUTION, TRANSPOSED, LINEAR, PRELU, ACTIVATION, ATTENTION),
-    *(BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM),
-    Kind(_named("Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout"), keep),
-    Kind(_named("LocalResponseNorm Softmax LogSoftmax Softmax2d"), mix),
+    *(BATCH_NORM, FROZEN_BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM),
+    Kind(
+        _named("Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout"),
+        keep,
+    ),
+    Kind(_named("LocalResponseNorm CrossMapLRN2d Softmax Softmin LogSoftmax Softmax2d"), mix),
     Kind(_named("MaxPool1d AvgPool1d LPPool1d AdaptiveAvgPool1d AdaptiveMaxPool1d"), resize(1)),
     Kind(_named("MaxPool2d AvgPool2d LPPool2d AdaptiveAvgPool2d AdaptiveMaxPool2d"), resize(2)),
-    Kind(_named("MaxPool3d AvgPool3d AdaptiveAvgPool3d AdaptiveMaxPool3d"), resize(3)),
+    Kind(_named("MaxPool3d AvgPool3d LPPool3d AdaptiveAvgPool3d AdaptiveMaxPool3d"), resize(3)),
     Kind(_named("Upsample UpsamplingNearest2d UpsamplingBilinear2d"), resize()),
     Kind(
         _named("ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ConstantPad3d"),
@@ -165,13 +177,7 @@ TABLE = (
         lambda call: call.move(moves.unshuffle_pixels, call.layer.downscale_factor),
     ),
     # What they do to channels has no rule yet: only a model file can hold them.
-    Kind(
-        _named("""
-            RMSNorm CrossMapLRN2d Bilinear Embedding Unflatten Fold Unfold ChannelShuffle GLU
-            FeatureAlphaDropout Hardshrink LogSigmoid RReLU Softmin Softshrink Tanhshrink Threshold
-            LPPool3d CosineSimilarity
-        """)
-    ),
+    Kind(_named("Bilinear Embedding Unflatten Fold Unfold ChannelShuffle GLU CosineSimilarity")),
 )
 KINDS = {known: kind for kind in TABLE for known in kind.classes}
 _UNKNOWN = Kind()

@@ -23,7 +23,10 @@ from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, Kind, k
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 
-NORMS = (BATCH_NORM, kinds.INSTANCE_NORM, kinds.GROUP_NORM, kinds.LAYER_NORM)
+NORMS = (
+    *(BATCH_NORM, kinds.FROZEN_BATCH_NORM),
+    *(kinds.INSTANCE_NORM, kinds.GROUP_NORM, kinds.LAYER_NORM),
+)
 
 
 class NormedConvolution(nn.Sequential):
