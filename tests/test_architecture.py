@@ -14,6 +14,7 @@ ROOMS = (
     *("errors", "extras", "checks", "execution", "progress", "losses"),
     *("channels", "surgery", "selection", "models", "storage", "data"),
     *("measure", "criteria", "repair", "training", "pruning"),
+    *("widths", "grafting", "adversarial"),
     *("deploy", "study", "book"),
 )
 MODULES = {

@@ -1,0 +1,39 @@
+"""Widths chosen in one step, from what the weights of each layer say (Wei 2023).
+
+Adaptive layer entropy and abnormal information richness give each unit of
+channels a value; an allocation turns values into widths that meet a budget:
+
+>>> import torch
+>>> from prunekit import rank, rebuild, trace
+>>> from prunekit.models import TinySqueezeNet
+>>> model, x = TinySqueezeNet(), torch.zeros(1, 3, 32, 32)
+>>> graph = trace(model, x)
+>>> widths = allocate(model, x, layer_entropies(model, graph), ratio=0.5)
+>>> remove = select_widths(rank(model, [(x, None)], "weight_l1"), widths["kept"], graph)
+>>> small = rebuild(model, graph, remove)
+"""
+
+from prunekit.widths.allocation import allocate, select_widths
+from prunekit.widths.entropy import entropy, layer_entropies
+from prunekit.widths.richness import (
+    abnormal_richness,
+    fences,
+    mean_magnitudes,
+    tamed,
+    to_unit_range,
+)
+from prunekit.widths.units import Unit, units
+
+__all__ = [
+    "Unit",
+    "abnormal_richness",
+    "allocate",
+    "entropy",
+    "fences",
+    "layer_entropies",
+    "mean_magnitudes",
+    "select_widths",
+    "tamed",
+    "to_unit_range",
+    "units",
+]
