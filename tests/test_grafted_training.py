@@ -53,7 +53,7 @@ def test_one_network_alone_is_trained_by_itself(batches):
 
 
 def test_steps_and_cosine():
-    falling = grafted_training._falling
+    falling = grafted_training.falling
     assert [round(falling("steps", epoch / 200), 6) for epoch in (0, 59, 60, 119, 120, 180)] == [
         *(1, 1, 0.1, 0.1, 0.01, 0.001),
     ]

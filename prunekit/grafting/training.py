@@ -182,7 +182,7 @@ def fit_grafted(
             of_epoch = []
             for place, model in enumerate(models):
                 torch.manual_seed(mixed_seed(seed, epoch, 0 if same_order else place))
-                rate = highest[place] * _falling(schedule, epoch / epochs)
+                rate = highest[place] * falling(schedule, epoch / epochs)
                 row = _epoch(model, loader, rate, training, progress)
                 of_epoch.append({"epoch": epoch + 1, "network": place} | row)
             shares = coefficients(models, mode, **options)
@@ -209,7 +209,7 @@ def _history(rows: list[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _falling(schedule: str, done: float) -> float:
+def falling(schedule: str, done: float) -> float:
     """The share of the first learning rate that holds once so much of the training is done."""
     if schedule == "cosine":
         return (1 + math.cos(math.pi * done)) / 2
