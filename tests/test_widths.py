@@ -85,6 +85,8 @@ def test_rates_on_paper():
     assert kept(1 - (4 + 20 + 40 + 8) / 220, relation="neighbours") == [4, 5, 8]
     # On the unit range: 0, 1/3, 1. The least at 0.1 gives 1 (but two must stay), 4 and 10.
     assert kept(1 - (2 + 8 + 40 + 10) / 220, relation="contrast") == [2, 4, 10]
+    # The least at 0.4 gives 4, and the second 0.4 + 0.6 / 3.
+    assert kept(1 - (4 + 24 + 60 + 10) / 220, relation="contrast") == [4, 6, 10]
     # Below zero, the second falls on: -0.26 gives it 0.16.
     assert kept(1 - (2 + 4 + 20 + 10) / 220, relation="contrast") == [2, 2, 10]
 
