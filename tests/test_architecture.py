@@ -14,7 +14,7 @@ ROOMS = (
     *("errors", "extras", "checks", "execution", "progress", "losses"),
     *("channels", "surgery", "selection", "models", "storage", "data"),
     *("measure", "criteria", "repair", "training", "pruning"),
-    *("widths", "grafting", "adversarial"),
+    *("widths", "grafting", "adversarial", "detection"),
     *("deploy", "study", "book"),
 )
 MODULES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
@@ -30,13 +32,7 @@ def decode(path: str, size: int) -> np.ndarray:
         The file is damaged, or holds samples whose range nobody can know
         (floating point, 32-bit integers). The message names it.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as stored:
-            image = _to_rgb(ImageOps.exif_transpose(stored), stored)
-    except Exception as error:  # Damaged, a file makes decoders raise whatever they happen to.
-        raise ValueError(
-            f"{path} cannot be decoded as an image ({error}): remove or replace it"
-        ) from error
+    image = read_rgb(path)
     if image.size != (size, size):
         width, height = image.size
         side = min(width, height)
@@ -44,6 +40,23 @@ def decode(path: str, size: int) -> np.ndarray:
         square = (left, top, left + side, top + side)
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
     return np.asarray(image)
+
+
+def read_rgb(path: str | os.PathLike) -> Image.Image:
+    """The whole image, of its own size; what :func:`decode` says of orientation and samples holds.
+
+    Raises
+    ------
+    ValueError
+        As :func:`decode`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as stored:
+            return _to_rgb(ImageOps.exif_transpose(stored), stored)
+    except Exception as error:  # Damaged, a file makes decoders raise whatever they happen to.
+        raise ValueError(
+            f"{path} cannot be decoded as an image ({error}): remove or replace it"
+        ) from error
 
 
 def _to_rgb(image: Image.Image, stored: Image.Image) -> Image.Image:

@@ -1,0 +1,110 @@
+"""How well a detector does on a set of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunekit.checks import checked, flag, module, run
+from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
+from prunekit.detection.precision import precision_curve
+from prunekit.detection.suppression import Detections, detect
+from prunekit.execution import device_of, evaluation_mode, fastest_layout
+from prunekit.progress import bar
+
+
+@dataclass(frozen=True)
+class DetectionEvaluation:
+    """What :func:`evaluate_detector` finds, each the mean over classes that occur.
+
+    Attributes
+    ----------
+    average_precision : float
+        Area below the curve of precision over recall.
+    average_precision_11 : float
+        Its mean at 11 recalls, as in PASCAL VOC 2007.
+    miss_rate : float
+        Log-average miss rate (Dollár et al. 2012); lower is better.
+    recall : float
+        Share of objects found at the lowest score.
+    pictures, objects : int
+    """
+
+    average_precision: float
+    average_precision_11: float
+    miss_rate: float
+    recall: float
+    pictures: int
+    objects: int
+
+
+@checked(model=module, loader=one_pass, progress=flag)
+def evaluate_detector(
+    model: nn.Module,
+    loader: Batches,
+    anchors: Tensor,
+    *,
+    overlap: float = 0.5,
+    progress: bool = False,
+) -> DetectionEvaluation:
+    """Average precision and miss rate of a detector over all of ``loader``.
+
+    Every module is in the mode it had afterwards.
+
+    Parameters
+    ----------
+    loader
+        Batches ``(x, targets)``, with targets as for
+        :func:`prunekit.detection.match`.
+    anchors
+        Those the model was made for: ``model.anchors``, or
+        :func:`prunekit.detection.ssd_anchors`.
+    overlap
+        Least intersection over union of a detection and its object.
+
+    Raises
+    ------
+    ValueError
+        The loader is empty or holds no object, an output is NaN, or outputs,
+        targets and anchors do not suit one another.
+    TypeError
+        The model's output is no pair of tensors, or a batch no pair of tensors.
+    """
+    device, layout = device_of(model), None
+    found, targets, pictures = [], [], 0
+    with evaluation_mode(model), torch.inference_mode():
+        shown = bar(pairs(loader), show=progress, desc="evaluating", delay=1, leave=False)
+        for index, (x, y) in enumerate(shown):
+            layout = layout or fastest_layout(model, x)
+            x = x.to(device).to(memory_format=layout)
+            output = run(model, (x,), f"batch {index} of the loader")
+            of_batch = Detections(*(part.cpu() for part in detect(output, anchors)))
+            found.append(of_batch._replace(pictures=of_batch.pictures + pictures))
+            targets.append(y.cpu())
+            pictures += len(y)
+    if not pictures:
+        raise no_batch("the loader", "evaluate on")
+    most = max(y.shape[1] for y in targets)
+    y = torch.cat([F.pad(y, (0, 0, 0, most - y.shape[1]), value=-1) for y in targets])
+    detections = Detections(*map(torch.cat, zip(*found, strict=True)))
+    labels = y[..., 4][y[..., 4] > 0].unique().int().tolist()
+    curves = [precision_curve(detections, y, label=label, overlap=overlap) for label in labels]
+    curves = [curve for curve in curves if curve.objects]
+    if not curves:
+        raise ValueError("no picture of the loader shows an object: precision means nothing")
+
+    def mean(values: list[float]) -> float:
+        return float(np.mean(values))
+
+    return DetectionEvaluation(
+        mean([curve.average_precision() for curve in curves]),
+        mean([curve.average_precision(points=11) for curve in curves]),
+        mean([curve.log_average_miss_rate() for curve in curves]),
+        mean([curve.recall for curve in curves]),
+        pictures,
+        sum(curve.objects for curve in curves),
+    )

@@ -1,0 +1,146 @@
+"""SSDLite: single-shot detection with depthwise-separable heads (Sandler et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
+from torchvision.ops import Conv2dNormActivation
+
+from prunekit.checks import checked, whole
+from prunekit.detection.anchors import shapes, ssd_anchors
+
+EXTRAS = (512, 256, 256, 128)  # channels of the maps behind the backbone's
+
+
+def normed(inputs: int, outputs: int, kernel: int = 1, **options: int) -> Conv2dNormActivation:
+    """Convolution, batch norm with TensorFlow's epsilon, ReLU6."""
+    return Conv2dNormActivation(
+        *(inputs, outputs, kernel),
+        norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
+        activation_layer=nn.ReLU6,
+        **options,
+    )
+
+
+def _head(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(normed(inputs, inputs, 3, groups=inputs), nn.Conv2d(inputs, outputs, 1))
+
+
+def _extra(inputs: int, outputs: int) -> nn.Sequential:
+    """Half as wide by 1x1, filtered at every second place, then as wide as asked."""
+    half = outputs // 2
+    return nn.Sequential(
+        normed(inputs, half), normed(half, half, 3, stride=2, groups=half), normed(half, outputs)
+    )
+
+
+class SSDLite(nn.Module):
+    """A chain of stages, each giving a map that two heads read: one for classes, one for boxes.
+
+    The network gives raw numbers, for which the anchors, :func:`decode` and
+    :func:`detect` are outside: so it can be traced, pruned and exported like
+    any other.
+
+    Parameters
+    ----------
+    stages
+        Each reads what the one before it gives; the first reads the image.
+    channels
+        Of the map of each stage.
+    maps
+        Side of the map of each stage, in places.
+    classes
+        With the background, which is the first.
+
+    Notes
+    -----
+    ``model(images)`` gives class scores before the sigmoid, of shape (images,
+    anchors, classes), and offsets from anchors, of shape (images, anchors, 4).
+    ``model.anchors`` are the anchors, of shape (anchors, 4).
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        channels: Sequence[int],
+        maps: Sequence[int],
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        places = [len(of_map) for of_map in shapes(len(maps))]
+        pairs = list(zip(channels, places, strict=True))
+        self.class_heads = nn.ModuleList(_head(width, n * classes) for width, n in pairs)
+        self.box_heads = nn.ModuleList(_head(width, n * 4) for width, n in pairs)
+        self.maps, self.classes = tuple(maps), classes
+
+    @property
+    def anchors(self) -> Tensor:
+        return ssd_anchors(self.maps)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, offsets = [], []
+        for stage, class_head, box_head in zip(
+            self.stages, self.class_heads, self.box_heads, strict=True
+        ):
+            x = stage(x)
+            scores.append(_by_anchor(class_head(x), self.classes))
+            offsets.append(_by_anchor(box_head(x), 4))
+        return torch.cat(scores, 1), torch.cat(offsets, 1)
+
+
+def _by_anchor(maps: Tensor, each: int) -> Tensor:
+    """From (images, anchors x each, rows, columns) to (images, anchors, each)."""
+    return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, each)
+
+
+@checked(classes=partial(whole, least=2), size=partial(whole, least=32))
+def ssdlite_mobilenet_v2(classes: int = 2, *, size: int = 300) -> SSDLite:
+    """SSDLite on MobileNetV2: at 300 pixels 3.1 M parameters, and 1,917 anchors on six maps.
+
+    Heads read the expansion of block 13, the last map of the backbone, and
+    four maps behind it. As in TensorFlow's networks of this name, a stride of
+    2 over an even number of places pads the far side only ("SAME"), and so
+    the network is for images of one size.
+
+    Parameters
+    ----------
+    classes
+        With the background.
+    size
+        Side of the images in pixels.
+
+    Examples
+    --------
+    >>> model = ssdlite_mobilenet_v2(size=64)
+    >>> scores, offsets = model.eval()(torch.zeros(1, 3, 64, 64))
+    >>> scores.shape, offsets.shape, model.maps
+    (torch.Size([1, 96, 2]), torch.Size([1, 96, 4]), (4, 2, 1, 1, 1, 1))
+    """
+    backbone = mobilenet_v2(norm_layer=partial(nn.BatchNorm2d, eps=1e-3)).features
+    expand, *rest = backbone[14].conv
+    widths = (backbone[18][0].out_channels, *EXTRAS)
+    stages = [
+        nn.Sequential(*backbone[:14], expand),
+        nn.Sequential(*rest, *backbone[15:]),
+        *(_extra(*pair) for pair in pairwise(widths)),
+    ]
+    channels = (expand[0].out_channels, *widths)
+    return SSDLite(stages, channels, list(_padded_as_tensorflow(stages, size)), classes)
+
+
+def _padded_as_tensorflow(stages: Sequence[nn.Module], side: int) -> Iterator[int]:
+    """Pad every stride of 2 as TensorFlow does for images of that side; the sides of the maps."""
+    for stage in stages:
+        for block in list(stage.modules()):
+            if isinstance(block, Conv2dNormActivation) and block[0].stride == (2, 2):
+                if side % 2 == 0:
+                    block[0].padding = (0, 0)
+                    block.insert(0, nn.ZeroPad2d((0, 1, 0, 1)))
+                side = -(-side // 2)
+        yield side
