@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunekit.detection import (
@@ -144,10 +146,12 @@ def scenes(draw: st.DrawFn) -> tuple[Detections, torch.Tensor]:
     return Detections(where, labels, scores, (boxes + jitter)[found]), wanted
 
 
+@pytest.mark.skipif(find_spec("torchmetrics") is None, reason="torchmetrics is not installed")
+@settings(max_examples=settings.default.max_examples // 5)
 @given(scenes())
 def test_agrees_with_torchmetrics(scene):
     """Where no detection overlaps two objects, COCO's way to count and VOC's agree."""
-    metrics = pytest.importorskip("torchmetrics.detection", reason="torchmetrics is not installed")
+    metrics = import_module("torchmetrics.detection")
     found, wanted = scene
     theirs = metrics.MeanAveragePrecision(
         iou_thresholds=[0.5], rec_thresholds=[k / 10 for k in range(11)]

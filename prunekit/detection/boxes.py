@@ -34,8 +34,8 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     Examples
     --------
     >>> anchor = torch.tensor([0.0, 0.0, 0.5, 0.5])
-    >>> encode(anchor + torch.tensor([0.05, 0.0, 0.05, 0.0]), anchor)
-    tensor([1., 0., 0., 0.])
+    >>> encode(anchor + torch.tensor([0.25, 0.0, 0.25, 0.0]), anchor)
+    tensor([5., 0., 0., 0.])
     """
     boxes, anchors = (box_convert(b, "xyxy", "cxcywh") for b in (boxes, anchors))
     centres = (boxes[..., :2] - anchors[..., :2]) / anchors[..., 2:]

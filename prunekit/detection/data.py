@@ -150,7 +150,9 @@ def _objects(
     try:
         root = ET.parse(annotation).getroot()
         described = tuple(int(root.findtext(f"size/{side}")) for side in ("width", "height"))
-        found = [_object(element, size, classes, first_pixel) for element in root.iter("object")]
+        found = [
+            _object(element, described, classes, first_pixel) for element in root.iter("object")
+        ]
     except (ET.ParseError, TypeError, ValueError) as error:
         raise ValueError(
             f"{annotation} is damaged, or no annotation of PASCAL VOC ({error}): replace it"

@@ -1,0 +1,209 @@
+"""Pictures with boxes: the layout of PASCAL VOC, batches, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import solid
+from PIL import Image
+
+from prunekit.detection import BoxLoader, BoxSet, load_voc
+
+SIZE = (40, 20)  # width and height
+BOX = """<object><name>{name}</name>{difficult}<bndbox><xmin>{0}</xmin><ymin>{1}</ymin>
+<xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
+SIZED = "<annotation><size><width>{0}</width><height>{1}</height></size>{boxes}</annotation>"
+
+
+def annotated(folder: Path, number: str, *boxes: str, size: tuple[int, int] = SIZE) -> Path:
+    devkit = folder / "VOCdevkit" / "VOC2007"
+    (devkit / "Annotations").mkdir(parents=True, exist_ok=True)
+    text = SIZED.format(*size, boxes="".join(boxes))
+    (devkit / "Annotations" / f"{number}.xml").write_text(text)
+    return solid(devkit / "JPEGImages" / f"{number}.jpg", 100, SIZE)
+
+
+def box(*corners: float, name: str = "person", difficult: str = "") -> str:
+    return BOX.format(*corners, name=name, difficult=difficult)
+
+
+def listed(folder: Path, part: str, *numbers: str) -> None:
+    lists = folder / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / f"{part}.txt").write_text("\n".join(numbers) + "\n")
+
+
+@pytest.fixture
+def people(tmp_path) -> Path:
+    folder = tmp_path / "people"
+    annotated(folder, "1", box(1, 1, 40, 20), box(11, 6, 20, 15, name="dog"))
+    annotated(folder, "2", box(21, 11, 30, 20, difficult="<difficult>1</difficult>"))
+    annotated(folder, "3", box(5, 5, 9, 9, name="dog"))
+    listed(folder, "train", "3", "1")
+    listed(folder, "test", "2")
+    return folder
+
+
+def test_boxes_are_shares_of_the_picture_and_pixels_are_counted_from_one(people):
+    pictures = load_voc(people, "train", size=16)
+    assert pictures.images.shape == (2, 3, 16, 16)
+    assert (pictures.images.float() - 100).abs().max() <= 1
+    # The first listed has no person; that of the second fills the picture.
+    assert pictures.targets.tolist() == [[[-1] * 6], [[0, 0, 1, 1, 1, 0]]]
+    (((*corners, label, difficult),),) = load_voc(people, "test").targets.tolist()
+    assert corners == pytest.approx([20 / 40, 10 / 20, 30 / 40, 20 / 20])
+    assert (label, difficult) == (1, 1)
+    ((first, *_),) = load_voc(people, "test", first_pixel=0).targets.tolist()
+    assert first[:4] == pytest.approx([21 / 40, 11 / 20, 30 / 40, 20 / 20])
+
+
+def test_classes_are_numbered_in_the_order_asked_for(people):
+    targets = load_voc(people, "train", classes=["dog", "person"], size=8).targets
+    assert targets[:, :, 4].tolist() == [[1, -1], [2, 1]]
+    assert targets[0, 0, :4].tolist() == pytest.approx([4 / 40, 4 / 20, 9 / 40, 9 / 20])
+
+
+def test_a_bare_name_is_looked_for_in_the_data_folder(people, monkeypatch):
+    monkeypatch.setenv("PRUNEKIT_DATA", str(people.parent))
+    assert len(load_voc("people", "train", size=8)) == 2
+    with pytest.raises(FileNotFoundError, match=r"no data set 'cars'.*PRUNEKIT_DATA"):
+        load_voc("cars")
+
+
+def test_no_object_of_the_classes_in_any_picture(people):
+    assert load_voc(people, "train", classes="cat", size=8).targets.shape == (2, 0, 6)
+
+
+BROKEN = {
+    "no list": (lambda f: None, {"part": "val"}, FileNotFoundError, r"no list .*val\.txt"),
+    "empty list": (lambda f: listed(f, "val"), {"part": "val"}, ValueError, r"val\.txt lists no"),
+    "no picture": (
+        lambda f: (f / "VOCdevkit/VOC2007/JPEGImages/1.jpg").unlink(),
+        *({}, FileNotFoundError, r"1\.jpg is missing"),
+    ),
+    "no annotation": (
+        lambda f: (f / "VOCdevkit/VOC2007/Annotations/1.xml").unlink(),
+        *({}, FileNotFoundError, r"1\.xml is missing"),
+    ),
+    "half a picture": (
+        lambda f: (f / "VOCdevkit/VOC2007/JPEGImages/1.jpg").write_bytes(b"\xff\xd8\xff\xe0"),
+        *({}, ValueError, r"1\.jpg cannot be decoded"),
+    ),
+    "half an annotation": (
+        lambda f: (f / "VOCdevkit/VOC2007/Annotations/1.xml").write_text("<annotation><si"),
+        *({}, ValueError, r"1\.xml is damaged"),
+    ),
+    "no size": (
+        lambda f: (f / "VOCdevkit/VOC2007/Annotations/1.xml").write_text("<annotation/>"),
+        *({}, ValueError, r"1\.xml is damaged"),
+    ),
+    "no box": (
+        lambda f: annotated(f, "1", "<object><name>person</name></object>"),
+        *({}, ValueError, r"1\.xml is damaged"),
+    ),
+    "words in a box": (
+        lambda f: annotated(f, "1", box("left", 1, 2, 2)),
+        *({}, ValueError, r"1\.xml is damaged.*left"),
+    ),
+    "a box turned around": (
+        lambda f: annotated(f, "1", box(9, 9, 3, 12)),
+        *({}, ValueError, r"1\.xml .*box of a person lies outside the picture or is turned"),
+    ),
+    "a box outside": (
+        lambda f: annotated(f, "1", box(30, 9, 41, 12)),
+        *({}, ValueError, r"1\.xml .*outside the picture"),
+    ),
+    "a box that is NaN": (
+        lambda f: annotated(f, "1", box("nan", 9, 41, 12)),
+        *({}, ValueError, r"1\.xml .*outside the picture"),
+    ),
+    "an exchanged picture": (
+        lambda f: annotated(f, "1", box(1, 1, 9, 9), size=(20, 40)),
+        *({}, ValueError, r"1\.xml is of a picture of 20x40 pixels, and the picture has 40x20"),
+    ),
+    "no side": (lambda f: None, {"size": 0}, ValueError, "size must be at least 1"),
+    "a third way to count": (lambda f: None, {"first_pixel": 2}, ValueError, "first_pixel must be"),
+}
+
+
+@pytest.mark.parametrize(("damage", "given", "error", "message"), BROKEN.values(), ids=BROKEN)
+def test_what_is_damaged_is_named(people, damage, given, error, message):
+    damage(people)
+    with pytest.raises(error, match=message):
+        load_voc(people, **{"part": "train", **given})
+
+
+def test_pictures_turned_by_the_camera_must_agree_with_their_boxes(people):
+    path = people / "VOCdevkit/VOC2007/JPEGImages/1.jpg"
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be shown turned by a quarter
+    Image.new("RGB", SIZE).save(path, exif=exif)
+    with pytest.raises(ValueError, match="the picture has 20x40"):
+        load_voc(people, "train")
+
+
+def numbered(count: int) -> BoxSet:
+    """Picture i is of shade i."""
+    shades = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    targets = torch.zeros(count, 1, 6)
+    targets[:, 0, 0] = torch.arange(count)
+    return BoxSet(shades, targets)
+
+
+def test_batches_keep_pictures_and_boxes_together():
+    torch.manual_seed(0)
+    seen = []
+    for x, targets in BoxLoader(numbered(10), 4, shuffle=True):
+        shades = ((x[:, 0, 0, 0] + 1) * 127.5).round()
+        assert shades.tolist() == targets[:, 0, 0].tolist()
+        seen += shades.tolist()
+    assert sorted(seen) == list(range(10)) != seen
+    in_order = [x for x, _ in BoxLoader(numbered(10), 4)]
+    assert [len(x) for x in in_order] == [4, 4, 2]
+    assert in_order[0][0].unique().tolist() == [-1]
+
+
+def test_mean_and_deviation_are_of_samples_from_0_to_1():
+    ((x, _),) = BoxLoader(numbered(256), 256, mean=(0, 0.5, 1), std=(1, 0.25, 0.5))
+    assert x[0, :, 0, 0].tolist() == pytest.approx([0, -2, -2])
+    assert x[255, :, 0, 0].tolist() == pytest.approx([1, 2, 0])
+
+
+def test_fingerprints_tell_pictures_boxes_and_settings_apart():
+    pictures = numbered(6)
+    moved = BoxSet(pictures.images, pictures.targets + 0.1)
+    loaders = [
+        BoxLoader(pictures),
+        BoxLoader(pictures, 3),
+        BoxLoader(pictures, shuffle=True),
+        BoxLoader(pictures, mean=(0, 0, 0)),
+        BoxLoader(moved),
+        BoxLoader(pictures[:5]),
+    ]
+    assert len({loader.fingerprint() for loader in loaders}) == len(loaders)
+    assert BoxLoader(numbered(6)).fingerprint() == loaders[0].fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 6), "must be uint8"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, 1, 6), "must be uint8"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, 1, 6), "2 images cannot have"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 1, 5), "x1, y1, x2, y2, class"),
+    ],
+)
+def test_sets_of_another_kind_are_refused(images, targets, message):
+    with pytest.raises(ValueError, match=message):
+        BoxSet(images, targets)
+
+
+def test_a_loader_needs_pictures():
+    with pytest.raises(TypeError, match="serves a BoxSet, not list"):
+        BoxLoader([])
+    with pytest.raises(ValueError, match="nothing to serve"):
+        BoxLoader(numbered(3)[:0])
+    with pytest.raises(ValueError, match="batch_size"):
+        BoxLoader(numbered(3), 0)
