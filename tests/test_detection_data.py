@@ -148,7 +148,7 @@ def numbered(count: int) -> BoxSet:
     """Picture i is of shade i."""
     shades = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     targets = torch.zeros(count, 1, 6)
-    targets[:, 0, 0] = torch.arange(count)
+    targets[:, 0, 0] = torch.arange(count)  # no box: class 0 stands for none
     return BoxSet(shades, targets)
 
 
@@ -171,6 +171,37 @@ def test_mean_and_deviation_are_of_samples_from_0_to_1():
     assert x[255, :, 0, 0].tolist() == pytest.approx([1, 2, 0])
 
 
+def test_augmentation_moves_boxes_with_what_they_show():
+    """A bright object on a dark ground stays of one shade within its box, wherever that lands."""
+    torch.manual_seed(0)
+    images = torch.full((40, 3, 80, 100), 20, dtype=torch.uint8)
+    images[:, :, 20:60, 30:50] = 200
+    targets = torch.tensor([[[0.3, 0.25, 0.5, 0.75, 1, 1], [-1] * 6]]).repeat(40, 1, 1)
+    ((x, moved),) = BoxLoader(BoxSet(images, targets), 40, augment=True)
+    assert (x.shape, moved.shape) == ((40, 3, 80, 100), targets.shape)
+    there = moved[:, 0, 4] > 0
+    assert there.sum() >= 20
+    assert (moved[there, 0, 4:] == 1).all()
+    assert (moved[~there] == -1).all() and (moved[:, 1] == -1).all()
+    sides = []
+    for picture, row in zip(x[there], moved[there, 0], strict=True):
+        x1, y1, x2, y2 = (row[:4] * torch.tensor([100, 80, 100, 80])).round().int().tolist()
+        inside = picture[:, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].flatten(1)
+        assert not inside.shape[1] or inside.std(dim=1).max() < 0.05
+        sides.append((x2 - x1, y2 - y1))
+    assert min(width for width, _ in sides) < 15 and max(width for width, _ in sides) > 25
+
+
+def test_augmentation_is_fixed_by_the_seed():
+    loader = BoxLoader(numbered(6), 3, shuffle=True, augment=True)
+    epochs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        epochs.append(torch.cat([x for x, _ in loader]))
+    assert torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0], epochs[2])
+
+
 def test_fingerprints_tell_pictures_boxes_and_settings_apart():
     pictures = numbered(6)
     moved = BoxSet(pictures.images, pictures.targets + 0.1)
@@ -178,6 +209,7 @@ def test_fingerprints_tell_pictures_boxes_and_settings_apart():
         BoxLoader(pictures),
         BoxLoader(pictures, 3),
         BoxLoader(pictures, shuffle=True),
+        BoxLoader(pictures, augment=True),
         BoxLoader(pictures, mean=(0, 0, 0)),
         BoxLoader(moved),
         BoxLoader(pictures[:5]),

@@ -66,7 +66,7 @@ def test_a_map_is_seen_by_two_heads_and_the_next_stage_and_outputs_stay(model, i
         "stages.0.14.0",
         "class_heads.0.0.0",
         "box_heads.0.0.0",
-        "stages.1.0.0",
+        "stages.1.0.1",
     }
 
 
