@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.kinds import BATCH_NORM
 from prunekit.execution import device_of
-from prunekit.repair.batch_norms import BATCH_NORM, calls_by_module, norm_behind
+from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 from prunekit.widths import units
@@ -90,7 +91,7 @@ class SoftMasks(nn.Module):
         for layer in layers:
             if _passed_on(graph, calls[layer]):
                 continue
-            name = norm_behind(calls[layer], model, (BATCH_NORM,))
+            name = norm_behind(calls[layer], model, BATCH_NORM)
             if name is None or not model.get_submodule(name).affine:
                 raise ValueError(
                     f"{layer}: no batch norm with a scale is directly behind it, and masks are "

@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit.channels import rules
+from prunekit.channels.kinds import CONVOLUTION, LINEAR, TRANSPOSED, kind_of
 from prunekit.checks import checked, choice, modules, number
 from prunekit.widths import entropy
 
 Mode = Literal["conv_only", "follow", "separate", "joint"]
-LAYERS = (*rules.CONVOLUTIONS, *rules.TRANSPOSED, nn.Linear)
+KINDS = (CONVOLUTION, TRANSPOSED, LINEAR)
 BINS = 10
 COLUMNS = ("network", "layer", "own", "own_norm")
 
@@ -61,7 +61,7 @@ def _parts(model: nn.Module) -> list[_Part]:
         tensors = chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
         keys = [f"{name}.{key}" if name else key for key, t in tensors if t.is_floating_point()]
         keys = [key for key in keys if key in stored]
-        if isinstance(module, LAYERS):
+        if kind_of(module) in KINDS:
             parts.append(_Part(name, keys))
         elif parts:
             parts[-1].following.extend(keys)

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from prunekit.channels.kinds import BATCH_NORM, kind_of
 from prunekit.checks import checked, choice, flag, folder, number, optional, shown, whole
 from prunekit.checks.batches import Batches, first_batch, repeatable
 from prunekit.checks.settings import TUNING
@@ -22,7 +23,6 @@ from prunekit.grafting.ring import GRAFTING, Mode, coefficients, graft
 from prunekit.progress import say
 from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.repair import repair
-from prunekit.repair.batch_norms import BATCH_NORM
 from prunekit.storage.files import read_state, write_tensors
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
 from prunekit.training import Interrupted, evaluate, fit
@@ -227,7 +227,7 @@ def _epoch(
 
 
 def _calibrate(model: nn.Module, loader: Batches, batches: int) -> None:
-    norms = (module for module in model.modules() if isinstance(module, BATCH_NORM))
+    norms = (module for module in model.modules() if kind_of(module) is BATCH_NORM)
     if any(norm.running_mean is not None for norm in norms):
         options = {"method": "batch_norm", "batches": batches, "progress": False}
         model.load_state_dict(repair(model, model, {}, loader, **options).state_dict())

@@ -11,9 +11,10 @@ import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.kinds import BATCH_NORM
 from prunekit.checks import checked, choice, flag, module, number, shown
 from prunekit.criteria.weight import filters_of
-from prunekit.repair.batch_norms import BATCH_NORM, calls_by_module, norm_behind
+from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.widths.entropy import by_maker
 from prunekit.widths.units import Scope
 
@@ -137,7 +138,7 @@ def mean_magnitudes(
     def magnitude(name: str) -> float:
         rows = filters_of(model.get_submodule(name)).double().abs()
         if folded:
-            rows = rows * _scales(model, norm_behind(calls[name], model, (BATCH_NORM,)))
+            rows = rows * _scales(model, norm_behind(calls[name], model, BATCH_NORM))
         return float((rows.mean() if per == "weight" else rows.sum(1).mean()).cpu())
 
     return by_maker(graph, scope, magnitude, "magnitude")
