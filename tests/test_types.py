@@ -46,7 +46,8 @@ def mypy(*arguments: str | Path) -> str:
 
 
 def test_types_of_the_library_agree():
-    assert mypy().startswith("Success"), mypy()
+    found = mypy()
+    assert found.startswith("Success"), found
 
 
 def test_mistakes_of_a_user_are_found(tmp_path):
