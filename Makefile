@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test arm bench zoo lab study cards environment colab lock clean
+.PHONY: help book test coverage arm bench zoo lab study cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,11 @@ book: $(STAMP)  ## execute the notebooks, render the site, print where it is (PR
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP)  ## run every test
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+coverage: export OMP_NUM_THREADS := 1
+coverage: $(STAMP)  ## run every test and report the branches it reached
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/coverage report --fail-under=95
 
 arm: $(STAMP)  ## run the bundle on emulated Cortex-A53 and A72 (installs compiler and emulator)
 	$(BIN)/python -m prunekit.deploy tools
@@ -79,7 +84,7 @@ lock: $(STAMP)  ## choose new versions for constraints.txt
 		--no-annotate --no-header --no-emit-package prunekit --output-file constraints.txt
 
 clean:  ## remove what was built; the environment stays (remove .venv by hand)
-	rm -rf _build .pytest_cache .hypothesis .ruff_cache
+	rm -rf _build .pytest_cache .hypothesis .ruff_cache .mypy_cache .coverage .coverage.*
 	find prunekit tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv installs in half a minute what takes pip five. Compiling now spares every kernel start seconds.
