@@ -83,6 +83,8 @@ def test_rates_on_paper():
     assert kept(1 - 36 / 220) == [2, 3, 7]
     # Relative to the neighbours' mean: 2/3, 6/7 and 4/3. Scale 0.6 gives 4, 5.14 and 8.
     assert kept(1 - (4 + 20 + 40 + 8) / 220, relation="neighbours") == [4, 5, 8]
+    # 0.41 gives 2.73, 3.51 and 5.47, which are rounded to the nearest.
+    assert kept(1 - (3 + 12 + 20 + 5) / 220, relation="neighbours") == [3, 4, 5]
     # On the unit range: 0, 1/3, 1. The least at 0.1 gives 1 (but two must stay), 4 and 10.
     assert kept(1 - (2 + 8 + 40 + 10) / 220, relation="contrast") == [2, 4, 10]
     # The least at 0.4 gives 4, and the second 0.4 + 0.6 / 3.
