@@ -50,9 +50,22 @@ def test_what_decides():
     assert shares["conv_only"][0] == 0.7 and math.isnan(shares["conv_only"][1])
     more = entropy(one[0].weight) - entropy(two[1].weight, 2)
     assert shares["joint"] == (coefficient(more, 0),) * 2
+    with torch.no_grad():
+        two[0].weight.copy_(one[0].weight)
+    shares = [tuple(coefficients([one, two], mode)["own"][:1]) for mode in ("follow", "joint")]
+    assert shares == [(0.5,), (0.3,)]  # the batch norm alone decides
     # Layers that know the same weigh the same, whatever their batch norms' absence.
     assert found["joint"].loc[(0, "3"), "own"] == 0.5
     assert list(found["joint"].loc[0].index) == ["0", "3", "6"]
+
+
+def test_each_network_is_compared_with_the_one_before_it():
+    models = ring_of(3)
+    known = [entropy(model[0].weight) for model in models]
+    table = coefficients(models, "follow", steepness=50)
+    own = table.loc[table["layer"] == "0", "own"].tolist()
+    assert own == [coefficient(known[i], known[i - 1], steepness=50) for i in range(3)]
+    assert own != [coefficient(known[i], known[(i + 1) % 3], steepness=50) for i in range(3)]
 
 
 @pytest.mark.parametrize("mode", MODES)

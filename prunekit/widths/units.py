@@ -52,8 +52,8 @@ def units(graph: ChannelGraph, scope: Scope = "blocks") -> list[Unit]:
     """The units of a network, in order of execution.
 
     Two dependency groups are of one unit if they take equally many filters
-    from the same layers and feed equally many inputs of the same layers: then
-    either costs the same, and a width says all about how many stay.
+    from the same layers: then either costs the same, and a width says all
+    about how many stay.
 
     Parameters
     ----------
@@ -79,14 +79,11 @@ def units(graph: ChannelGraph, scope: Scope = "blocks") -> list[Unit]:
         raise TypeError(f"graph must be what prunekit.trace gives, not {shown(graph)}")
     names, seen = list(graph.layers), set(graph.maps.values())
     summed = _entering_sums(graph) if scope == "blocks" else set()
-    filters, inputs = (
-        np.stack([np.bincount(part, minlength=graph.count) for part in parts], axis=1)
-        for parts in (
-            [layer.groups for layer in graph.layers.values()],
-            [layer.inputs for layer in graph.layers.values()],
-        )
+    filters = np.stack(
+        [np.bincount(layer.groups, minlength=graph.count) for layer in graph.layers.values()],
+        axis=1,
     )
-    _, kinds = np.unique(np.hstack([filters, inputs]), axis=0, return_inverse=True)
+    _, kinds = np.unique(filters, axis=0, return_inverse=True)
     found: list[Unit] = []
     for kind in range(kinds.max() + 1):
         groups = np.flatnonzero(kinds == kind)
