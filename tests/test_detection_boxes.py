@@ -84,8 +84,8 @@ def test_maps_that_make_no_anchors_are_refused(maps, error):
 
 
 def test_an_anchor_takes_the_object_it_overlaps_most_if_that_is_enough():
-    # The first object covers the first anchor by 0.9, the second covers the third by 0.6.
-    left, right = (0, 0, 1 / 3, 0.9), (2 / 3, 0, 1, 0.6)
+    # The first object reaches into the second anchor, too little to be its own.
+    left, right = (0, 0, 0.4, 0.9), (2 / 3, 0, 1, 0.6)
     labels, boxes = match(targets_of([left, right]), THIRDS)
     assert labels.tolist() == [[1, 0, 1]]
     assert torch.allclose(boxes[0], torch.tensor([left, THIRDS[1].tolist(), right]))
@@ -125,6 +125,7 @@ def test_loss_by_hand():
     anchors = THIRDS[:2]
     offsets = torch.zeros(1, 2, 4)
     offsets[0, 0, 0] = 0.5  # in scaled units; smooth L1 of it is 0.5 ** 2 / 2
+    offsets[0, 1] = 3  # nobody asks where an anchor without an object points
     targets = targets_of([tuple(anchors[0].tolist())])
     loss = detection_loss((logits(0.8, 0.4), offsets), targets, anchors)
     # Both columns agree, so each counts once.
@@ -134,12 +135,12 @@ def test_loss_by_hand():
 
 def test_only_three_negatives_for_each_positive_count_the_hardest():
     anchors = torch.stack([torch.tensor([i / 6, 0, (i + 1) / 6, 1.0]) for i in range(6)])
-    scores = logits(0.9, 0.5, 0.1, 0.4, 0.2, 0.3)
+    scores = logits(0.2, 0.5, 0.1, 0.4, 0.2, 0.3)
     loss = detection_loss((scores, torch.zeros(1, 6, 4)), targets_of([tuple(anchors[0])]), anchors)
-    chosen = [0.9, 1 - 0.5, 1 - 0.4, 1 - 0.3]
+    chosen = [0.2, 1 - 0.5, 1 - 0.4, 1 - 0.3]
     assert loss.tolist() == pytest.approx([-2 * sum(map(math.log, chosen))])
     without = detection_loss((scores, torch.zeros(1, 6, 4)), torch.full((1, 1, 6), -1.0), anchors)
-    hardest = [1 - 0.9, 1 - 0.5, 1 - 0.4]
+    hardest = [1 - 0.5, 1 - 0.4, 1 - 0.3]
     assert without.tolist() == pytest.approx([-2 * sum(map(math.log, hardest))])
 
 
@@ -186,6 +187,12 @@ def test_pictures_and_classes_are_suppressed_apart():
     assert found.labels.tolist() == [1, 2, 1]
     assert found.scores.tolist() == pytest.approx(torch.tensor([2.0, 1, 3]).sigmoid().tolist())
     assert found.of(1).scores.tolist() == found.scores[2:].tolist()
+
+
+def test_boxes_that_reach_far_beyond_the_picture_do_not_meet_those_of_another():
+    anchors = torch.tensor([[-9.0, -9, 1, 1], [-11, -11, 1, 1]])
+    output = torch.cat([logits(0.9, 1e-3), logits(1e-3, 0.8)]), torch.zeros(2, 2, 4)
+    assert detect(output, anchors).pictures.tolist() == [0, 1]
 
 
 def test_each_picture_has_no_more_detections_than_asked_for():

@@ -51,13 +51,13 @@ def match(targets: Tensor, anchors: Tensor, *, overlap: float = 0.5) -> Matches:
     refuse_other_targets(targets)
     present = targets[..., 4] > 0
     anchors = anchors.to(targets)
-    iou = box_iou(targets[..., :4], anchors).masked_fill(~present[..., None], -1)
+    iou = box_iou(targets[..., :4], anchors)
     if not targets.shape[1]:
         none = torch.zeros(len(targets), len(anchors), dtype=torch.long, device=targets.device)
         return Matches(none, anchors.expand(len(targets), -1, -1))
     best = torch.zeros_like(iou, dtype=torch.bool).scatter_(2, iou.argmax(2, keepdim=True), True)
     # A best anchor goes before any that merely overlaps, and no overlap is above 1.
-    most, which = (iou + 2 * (best & present[..., None])).max(dim=1)
+    most, which = (iou + 2 * best).masked_fill(~present[..., None], -1).max(dim=1)
     own = targets.gather(1, which[..., None].expand(-1, -1, targets.shape[2]))
     positive = most >= overlap
     labels = torch.where(positive, own[..., 4], 0).long()
