@@ -56,6 +56,13 @@ def test_average_precision_by_hand():
     assert curve.average_precision(points=11) == pytest.approx((4 * 1 + 3 * 2 / 3) / 11)
 
 
+def test_precision_at_a_recall_is_the_best_at_this_or_a_higher_one():
+    found = detections((0, 0.9, AWAY), (0, 0.8, HERE), (0, 0.7, THERE))
+    curve = precision_curve(found, targets([HERE, THERE]))
+    assert curve.average_precision() == pytest.approx(2 / 3)
+    assert curve.average_precision(points=11) == pytest.approx(2 / 3)
+
+
 def test_recalls_are_compared_in_whole_numbers():
     """Three of ten objects are a recall of 0.3, also where 3 * 0.1 is rounded up."""
     curve = PrecisionCurve(np.array([3]), np.array([0]), objects=10, pictures=1)
@@ -97,6 +104,9 @@ def test_equal_scores_share_one_threshold():
 def test_classes_and_pictures_are_kept_apart():
     other_class = detections((0, 0.9, HERE))._replace(labels=torch.tensor([2]))
     assert precision_curve(other_class, targets([HERE])).recall == 0
+    other_object = targets([HERE])
+    other_object[..., 4] = 2
+    assert precision_curve(detections((0, 0.9, HERE)), other_object).false.tolist() == [1]
     other_picture = detections((1, 0.9, HERE))
     assert precision_curve(other_picture, targets([HERE], [THERE])).recall == 0
 
