@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from figures import heights, legend_names, readable, recorded, words
 
 from prunekit.book.plots import pruning as plots
@@ -30,6 +31,17 @@ def test_short_names_fit_a_tick(layer, name):
 def test_the_loop_says_how_many_filters_go():
     shown = words(readable(plots.loop_chart(count=64)))
     assert any("64 lowest" in text for text in shown) and {"yes", "no"} <= set(shown)
+
+
+def test_outlines_of_outputs_share_their_bins_and_show_every_value():
+    outputs = {"before": torch.tensor([[0.0, 1.0], [1.0, 2.0]]), "after": torch.tensor([1.0, 1.5])}
+    (ax,) = readable(plots.output_histograms(outputs, bins=4)).axes
+    before, after = ax.patches
+    assert before.get_data()[0].tolist() == [0.25, 0, 0.5, 0.25]
+    assert after.get_data()[0].tolist() == [0, 0, 0.5, 0.5]
+    assert before.get_data()[1].tolist() == after.get_data()[1].tolist()
+    assert [line.get_xdata()[0] for line in ax.lines] == [1.0, 1.25]
+    assert legend_names(ax) == ["before", "after"]
 
 
 def test_heatmaps_share_a_scale_and_write_every_number(history):

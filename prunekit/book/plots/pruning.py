@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Polygon
+from torch import Tensor
 
 from prunekit.book.plots.style import (
     PALETTE,
@@ -29,6 +30,7 @@ __all__ = [
     "filters_left",
     "history_curves",
     "loop_chart",
+    "output_histograms",
     "pattern_heatmaps",
     "short_name",
     "trade_off",
@@ -189,3 +191,17 @@ def trade_off(table: pd.DataFrame, stops: pd.DataFrame) -> None:
     ax.set(xlabel="filters removed", ylabel="validation accuracy after fine-tuning")
     percent(ax.xaxis, ax.yaxis)
     ax.legend(loc="lower left")
+
+
+@figure
+def output_histograms(outputs: Mapping[str, Tensor], bins: int = 60) -> None:
+    """How often a filter gives which value, as one outline for each tensor of outputs."""
+    _, ax = plt.subplots(figsize=(7.2, 3.0))
+    values = {name: output.flatten().numpy() for name, output in outputs.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
+    for (name, found), style in zip(values.items(), cycle(["-", "--", ":"]), strict=False):
+        counts, _ = np.histogram(found, edges)
+        ax.stairs(counts / len(found), edges, label=name, linestyle=style, linewidth=1.8)
+        ax.axvline(found.mean(), color=ax.patches[-1].get_edgecolor(), linestyle=style, alpha=0.5)
+    ax.set(xlabel="output of the filter (upright line: mean)", ylabel="share of the outputs")
+    ax.legend()
