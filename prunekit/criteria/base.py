@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from prunekit.checks import choice, shown
 from prunekit.checks.settings import Normalizer, normalizer
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Needs = Literal["weights", "activations", "gradients", "weight_gradients", "batch_norms"]
 #: Of these, what takes a backward pass, and what takes a pass over the data at all.
@@ -47,10 +50,10 @@ class Observation:
 
     layer: str
     module: nn.Module
-    activation: Tensor = ABSENT
-    gradient: Tensor = ABSENT
+    activation: Float[Tensor, "examples filters positions"] = ABSENT
+    gradient: Float[Tensor, "examples filters positions"] = ABSENT
     extent: tuple[int, ...] = ()
-    scale: Tensor = ABSENT
+    scale: Float[Tensor, " filters"] = ABSENT
     weight_gradient: Tensor = ABSENT
 
 
@@ -86,7 +89,7 @@ class Criterion:
         """
         raise NotImplementedError
 
-    def finish(self, mean: Tensor) -> Tensor:
+    def finish(self, mean: Tensor) -> Float[Tensor, " filters"]:
         """Scores from the mean over all examples, once it is known."""
         return mean
 
@@ -121,7 +124,9 @@ def usable(criterion: object) -> Criterion:
     return criterion
 
 
-def normalise(scores: Tensor, by: Normalizer = "l2") -> Tensor:
+def normalise(
+    scores: Float[Tensor, " filters"], by: Normalizer = "l2"
+) -> Float[Tensor, " filters"]:
     """Divide a layer's scores by their size; scores that are all zero stay zero.
 
     Layers differ in the size of their maps and of their gradients. Without

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,8 +37,8 @@ class ImageSet:
         negative.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: UInt8[Tensor, "examples 3 height width"]
+    labels: Int64[Tensor, " examples"]
 
     def __post_init__(self) -> None:
         _refuse_other_pixels(self.images)
@@ -71,7 +75,9 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
-def normalise(images: Tensor, size: int | None = None) -> Tensor:
+def normalise(
+    images: UInt8[Tensor, "examples 3 height width"], size: int | None = None
+) -> Float[Tensor, "examples 3 out_height out_width"]:
     """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized.
 
     Raises
@@ -89,13 +95,17 @@ def normalise(images: Tensor, size: int | None = None) -> Tensor:
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < max(x.shape[-2:]))
 
 
-def random_flip(images: Tensor) -> Tensor:
+def random_flip(
+    images: Shaped[Tensor, "examples channels height width"],
+) -> Shaped[Tensor, "examples channels height width"]:
     """Mirror each image of (n, channels, h, w) left to right with probability one half."""
     _refuse_unless_batch(images)
-    return mirror(images, torch.rand(len(images), 1, 1, 1) < 0.5)
+    return mirror(images, torch.rand(len(images)) < 0.5)
 
 
-def random_crop(images: Tensor, padding: int) -> Tensor:
+def random_crop(
+    images: Shaped[Tensor, "examples channels height width"], padding: int
+) -> Shaped[Tensor, "examples channels height width"]:
     """Pad with zeros, then cut a window of the old size, placed at random for each image."""
     _refuse_unless_batch(images)
     padding = whole("padding", padding, least=0)
@@ -103,7 +113,12 @@ def random_crop(images: Tensor, padding: int) -> Tensor:
     return crop(images, rows, columns, padding)
 
 
-def crop(images: Tensor, rows: Tensor, columns: Tensor, padding: int) -> Tensor:
+def crop(
+    images: Shaped[Tensor, "examples channels height width"],
+    rows: Int64[Tensor, " examples"],
+    columns: Int64[Tensor, " examples"],
+    padding: int,
+) -> Shaped[Tensor, "examples channels height width"]:
     """Pad with zeros, then cut a window of the old size that begins at these rows and columns."""
     height, width = images.shape[-2:]
     padded = F.pad(images, (padding,) * 4)
@@ -114,7 +129,10 @@ def crop(images: Tensor, rows: Tensor, columns: Tensor, padding: int) -> Tensor:
     return cropped.permute(0, 3, 1, 2)
 
 
-def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+def mirror(
+    images: Shaped[Tensor, "examples channels height width"],
+    mirrored: Bool[Tensor, " examples"],
+) -> Shaped[Tensor, "examples channels height width"]:
     """Those images that ``mirrored`` says, left to right."""
     return torch.where(mirrored.view(-1, 1, 1, 1).to(images.device), images.flip(-1), images)
 
