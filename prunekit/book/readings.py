@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunekit.book.findings import over_seeds
 from prunekit.channels import trace
-from prunekit.pruning.schedule import Criteria, is_schedule, stages
+from prunekit.pruning.schedule import Criteria, stages
 
 
 def block(layer: str) -> str:
@@ -152,8 +152,8 @@ def standard_error(shares: pd.Series, examples: int) -> pd.Series:
     return np.sqrt(shares * (1 - shares) / examples)
 
 
-def spans(schedule: str | Criteria, end: float) -> list[tuple[str, float, float]]:
-    """Which criterion ranks from where to where, up to the share ``end``.
+def spans(schedule: Criteria, end: float) -> list[tuple[str, float, float]]:
+    """Which criterion, by its name, ranks from where to where, up to the share ``end``.
 
     Examples
     --------
@@ -162,9 +162,9 @@ def spans(schedule: str | Criteria, end: float) -> list[tuple[str, float, float]
     >>> spans("taylor", end=0.8)
     [('taylor', 0, 0.8)]
     """
-    parts = stages(schedule) if is_schedule(schedule) else [(0, schedule)]
+    parts = stages(schedule)
     ends = [*(start for start, _ in parts[1:]), end]
-    return [(name, start, until) for (start, name), until in zip(parts, ends, strict=True)]
+    return [(str(name), start, until) for (start, name), until in zip(parts, ends, strict=True)]
 
 
 def receptive_widths(layers: Sequence[tuple[str, int, int]]) -> list[int]:

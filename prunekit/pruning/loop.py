@@ -49,7 +49,7 @@ def prune(
     share_per_iteration: float | None = None,
     normalize: Normalizer = "l2",
     repair: Method | None = None,
-    fine_tune: FineTune = ONE_EPOCH,
+    fine_tune: FineTune | None = ONE_EPOCH,
     budget: Budget = "filters",
     cost_aware: bool = False,
     min_filters: Floor = LEAST,
@@ -263,7 +263,7 @@ def iterations(
             _tune(smaller, train_loader, plan.fine_tune, progress)
             after = evaluate(smaller, val_loader).accuracy
         plain_layout(smaller)
-        row = {"iteration": iteration, "removed": selection.filters}
+        row: dict[str, Any] = {"iteration": iteration, "removed": selection.filters}
         row |= ranked_by(plan.criterion, chosen) | left(smaller, layers, example_inputs)
         if plan.budget == "latency":
             row["latency"] = relative_latency(smaller, original, example_inputs[:1])

@@ -10,11 +10,11 @@ from torch import nn
 
 from prunekit.checks.batches import Batches
 from prunekit.checks.settings import Budget, Floor, Method, Normalizer
-from prunekit.criteria.ranking import lookup
+from prunekit.criteria.registry import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
 
-FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None] | None
+FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None]
 #: Budgets whose units have a price in tensors.
 PRICED = ("parameters", "macs")
 
@@ -36,7 +36,7 @@ class Plan:
     share_per_iteration: float | None
     normalize: Normalizer
     repair: Method | None
-    fine_tune: FineTune
+    fine_tune: FineTune | None
     budget: Budget
     cost_aware: bool
     min_filters: Floor

@@ -9,7 +9,9 @@ from numbers import Real
 from typing import Any
 
 from prunekit.checks import checked, number
-from prunekit.criteria.ranking import AnyCriterion, lookup
+from prunekit.criteria.base import Criterion
+from prunekit.criteria.ranking import AnyCriterion
+from prunekit.criteria.registry import lookup
 from prunekit.storage.fingerprints import describe
 
 #: One criterion; or several, each with the share removed of the budget from which on it ranks.
@@ -45,29 +47,24 @@ def criterion_at(criterion: Criteria, removed: float) -> AnyCriterion:
     >>> [criterion_at(schedule, removed) for removed in (0, 0.39, 0.4, 0.6)]
     ['combined', 'combined', 'similarity_cosine', 'similarity_cosine']
     """
-    if not is_schedule(criterion):
-        return criterion
-    begun = [chosen for start, chosen in stages(criterion) if reached(removed, start)]
-    return begun[-1]
+    return [chosen for start, chosen in stages(criterion) if reached(removed, start)][-1]
 
 
-def is_schedule(criterion: Criteria) -> bool:
-    return isinstance(criterion, (list, tuple))
-
-
-def stages(schedule: Sequence[tuple[float, AnyCriterion]]) -> list[tuple[float, AnyCriterion]]:
-    """The stages of a schedule, looked over."""
-    pairs = [tuple(stage) if isinstance(stage, (list, tuple)) else () for stage in schedule]
+def stages(criterion: Criteria) -> list[tuple[float, AnyCriterion]]:
+    """The stages of a schedule, looked over; one criterion alone is a stage that starts at 0."""
+    if isinstance(criterion, str) or not isinstance(criterion, Sequence):
+        return [(0, criterion)]
+    pairs: list[Any] = [tuple(s) if isinstance(s, (list, tuple)) else () for s in criterion]
     starts = [pair[0] for pair in pairs if len(pair) == 2 and _is_share(pair[0])]
     rising = all(a < b for a, b in pairwise(starts))
     if not pairs or len(starts) < len(pairs) or starts[0] != 0 or not rising or starts[-1] >= 1:
         raise ValueError(
             "a schedule of criteria lists pairs of a share removed and a criterion; "
             "the shares rise from 0 and stay below 1, as in [[0, 'combined'], [0.4, "
-            f"'similarity_cosine']], not {schedule!r}"
+            f"'similarity_cosine']], not {criterion!r}"
         )
-    for _, criterion in pairs:
-        lookup(criterion)
+    for _, chosen in pairs:
+        lookup(chosen)
     return pairs
 
 
@@ -80,16 +77,16 @@ def described(criterion: Criteria) -> Any:
 
     A name is described with what it stands for: users register their own.
     """
-    if is_schedule(criterion):
-        return [[float(start), described(one)] for start, one in stages(criterion)]
     if isinstance(criterion, str):
         return {criterion: describe(lookup(criterion), criterion)}
-    return describe(criterion, "criterion")
+    if isinstance(criterion, Criterion):
+        return describe(criterion, "criterion")
+    return [[float(start), described(one)] for start, one in stages(criterion)]
 
 
 def ranked_by(criterion: Criteria, chosen: AnyCriterion | None) -> dict[str, Any]:
     """The column that a schedule adds to the table of a run: the criterion of an iteration."""
-    if not is_schedule(criterion):
+    if isinstance(criterion, (str, Criterion)):
         return {}
     named = chosen is None or isinstance(chosen, str)
     return {"criterion": chosen if named else type(chosen).__qualname__}
