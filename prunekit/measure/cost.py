@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import cast
 
 import pandas as pd
 import torch
@@ -74,7 +74,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     >>> cost.parameters, cost.macs, cost.bytes
     (224, 21600, 896)
     """
-    given = on_device(model, cast(tuple, example_inputs))  # as they were checked
+    given = on_device(model, example_inputs)
     examples = next(len(x) for x in given if isinstance(x, Tensor))
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:
@@ -97,7 +97,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     )
 
 
-def _counter(rows: dict[nn.Module, dict], row: dict, examples: int):
+def _counter(rows: dict[nn.Module, dict], row: dict, examples: int) -> Callable[..., None]:
     def count(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
         x = next(iter((*inputs, *named.values())), None)
         entry = rows.setdefault(module, row)

@@ -76,7 +76,7 @@ def enough(
 
 @checked(model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))
 def left_after(
-    model: nn.Module, example_inputs: Tensor, budget: Budget
+    model: nn.Module, example_inputs: Tensor | tuple, budget: Budget
 ) -> Callable[[Removal], int]:
     """What :func:`prunekit.profile` would count after a removal, without making the network.
 
@@ -112,7 +112,7 @@ def left_after(
 
 @checked(ranking=table, model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))
 def per_saving(
-    ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor, budget: Budget
+    ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor | tuple, budget: Budget
 ) -> pd.DataFrame:
     """The scores of each group, added up and divided by the share of the network they cost.
 
@@ -183,7 +183,7 @@ class _Priced(NamedTuple):
 
 
 def _priced(
-    model: nn.Module, example_inputs: Tensor, budget: Budget
+    model: nn.Module, example_inputs: Tensor | tuple, budget: Budget
 ) -> tuple[ChannelGraph, int, list[_Priced]]:
     """A weight costs one parameter, and one MAC at each position where it is used."""
     graph, cost = trace(model, example_inputs), profile(model, example_inputs)
@@ -192,7 +192,7 @@ def _priced(
         worth.update({id(parameter): 1 for parameter in model.parameters()})
     else:
         for row in cost.layers[cost.layers["macs"] > 0].itertuples():
-            weight = model.get_submodule(row.layer).weight
+            weight = attribute(model, f"{row.layer}.weight")
             worth[id(weight)] += row.macs // weight.numel()
     tensors = {id(tensor := attribute(model, name)): (tensor.numel(), list(dims.values()))
                for name, dims in graph.slices.items()}  # fmt: skip
