@@ -15,6 +15,8 @@ from torch.utils.data import Dataset, IterableDataset
 from prunekit.checks import shown
 
 Batches = Iterable[tuple[Tensor, ...]]
+#: Batches looked over, each with a teacher's answers or None.
+Taught = Iterator[tuple[Tensor, Tensor, Tensor | None]]
 # Of the first batch, so many examples show whether a loss adds up.
 TRIED = 8
 
@@ -66,9 +68,7 @@ def pairs(
         yield x, y
 
 
-def taught(
-    batches: Batches, name: str = "loader", *, labels: bool = True
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+def taught(batches: Batches, name: str = "loader", *, labels: bool = True) -> Taught:
     """As :func:`pairs`, with a teacher's answers of shape (examples, classes) where they come."""
     one_pass(name, batches)
     for index, batch in enumerate(batches):

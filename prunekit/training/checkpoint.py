@@ -25,7 +25,7 @@ class TrainingState:
     optimizer: torch.optim.SGD
     scheduler: torch.optim.lr_scheduler.LRScheduler
     average: AveragedModel | None = None
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def trained(self) -> list[Tensor]:

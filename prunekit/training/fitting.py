@@ -18,6 +18,7 @@ from tqdm import tqdm
 from prunekit.checks import checked, run
 from prunekit.checks.batches import (
     Batches,
+    Taught,
     class_scores,
     no_batch,
     number_of,
@@ -191,7 +192,7 @@ def fit(
     try:
         first_pass, layout = _begun(model, loader)
         with laid_out(model, layout), laid_out(judged, layout):
-            for batches in chain([first_pass], repeat(loader)):
+            for batches in chain([first_pass], map(taught, repeat(loader))):
                 steps_left = total_steps - sum(row["steps"] for row in rows)
                 if not steps_left:
                     break
@@ -222,11 +223,11 @@ def fit(
     return _history(rows)
 
 
-def _history(rows: list[dict[str, float]]) -> pd.DataFrame:
+def _history(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
 
 
-def _begun(model: nn.Module, loader: Batches) -> tuple[Batches, torch.memory_format]:
+def _begun(model: nn.Module, loader: Batches) -> tuple[Taught, torch.memory_format]:
     """A pass over the data whose first batch has been looked at, and the layout it asks for."""
     remaining = taught(loader)
     first = next(remaining, None)
@@ -237,17 +238,17 @@ def _begun(model: nn.Module, loader: Batches) -> tuple[Batches, torch.memory_for
 
 def _epoch(
     state: TrainingState,
-    batches: Batches,
+    batches: Taught,
     layout: torch.memory_format,
     teachers: Sequence[nn.Module],
     loss_of: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     clip_norm: float,
     shown: tqdm,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     device = device_of(model)
     loss_sum, correct, examples, steps = 0.0, 0, 0, 0
-    for x, y, answers in taught(batches):
+    for x, y, answers in batches:
         where = f"batch {steps} of the loader"
         x = x.to(device).to(memory_format=layout)
         with autocast(device):

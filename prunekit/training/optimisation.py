@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import SGD, lr_scheduler
@@ -26,7 +28,7 @@ def sgd(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise ValueError("no parameter of the model requires a gradient: nothing to train")
-    groups = [{"params": trainable}]
+    groups: list[dict[str, Any]] = [{"params": trainable}]
     if not decay_all:
         weights = [parameter for parameter in trainable if parameter.dim() > 1]
         others = [parameter for parameter in trainable if parameter.dim() <= 1]
