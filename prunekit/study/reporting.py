@@ -23,7 +23,7 @@ from prunekit.pruning.schedule import criterion_at, reached
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import replacing, write_json
-from prunekit.study.tuning import Loaders, Tuning
+from prunekit.study.tuning import Distilled, Loaders, Tuning
 from prunekit.training import evaluate, fit
 
 Progress = Callable[[float], None]
@@ -114,15 +114,13 @@ class Reporter:
         begin = time.perf_counter()
         loaders = self.loaders
         row = {"ratio": ratio, "val_accuracy_before": evaluate(model, loaders.val).accuracy}
-        fine_tune = (self.settings["finish"] or {}).get("fine_tune")
         checkpoint = self._row(ratio).with_suffix(".safetensors")
-        if fine_tune:
-            torch.manual_seed(self._branch_seed(ratio))
-            longer = self.tuning.of(fine_tune)
-            if callable(longer):
-                longer(model, loaders.train, checkpoint=checkpoint)
-            else:
-                fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
+        torch.manual_seed(self._branch_seed(ratio))
+        longer = self.tuning.of((self.settings["finish"] or {}).get("fine_tune"))
+        if isinstance(longer, Distilled):
+            longer(model, loaders.train, checkpoint=checkpoint)
+        elif longer is not None:
+            fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
         model = self.as_reported(model)
         test = evaluate(model, loaders.test)
         cost, filters = profile(model, self.example_inputs), self._filters(model)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from prunekit.checks.batches import Batches
 from prunekit.data import Dataset, Loader, Views
 from prunekit.execution import device_of
-from prunekit.pruning.plan import FineTune
 from prunekit.storage import load
 from prunekit.training import answers, fit
 
@@ -26,15 +26,15 @@ class Loaders:
     """Batches of a run's data, at its input size, all of it on one device."""
 
     def __init__(self, dataset: Dataset, settings: dict[str, Any], device: torch.device) -> None:
-        size, self.batch_size = settings["input_size"], settings["batch_size"]
+        self.size, self.batch_size = settings["input_size"], settings["batch_size"]
         self.flip, self.seed = dataset.name != "digits", settings["seed"]
         train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
         self.train = Loader(
-            train, self.batch_size, size=size, shuffle=True, augment=True, flip=self.flip
+            train, self.batch_size, size=self.size, shuffle=True, augment=True, flip=self.flip
         )
-        self.val = Loader(val, 250, size=size)
-        self.test = Loader(test, 250, size=size)
-        self.example_inputs = torch.zeros(1, 3, size, size)
+        self.val = Loader(val, 250, size=self.size)
+        self.test = Loader(test, 250, size=self.size)
+        self.example_inputs = torch.zeros(1, 3, self.size, self.size)
 
     def views(self, count: int, size: int) -> Views:
         """Fixed views of the training images, the same at every size."""
@@ -78,7 +78,9 @@ class Tuning:
         self.results = results
         self._answered: dict[str, Views] = {}
 
-    def of(self, settings: dict[str, Any] | bool | None) -> FineTune:
+    def of(
+        self, settings: Mapping[str, Any] | Literal[False] | None
+    ) -> Mapping[str, Any] | Distilled | None:
         """What :func:`prunekit.prune` takes, teachers by name made into networks."""
         if not settings:  # a file says false, as TOML has no null
             return None
@@ -98,14 +100,14 @@ class Tuning:
             for name in names:
                 teacher, size = self._teacher(name)
                 said.append(answers(teacher, self.loaders.views(count, size), progress=False))
-            views = self.loaders.views(count, self.loaders.train.size)
+            views = self.loaders.views(count, self.loaders.size)
             self._answered[key] = views.answered(torch.stack(said).mean(0)) if said else views
         return self._answered[key]
 
     def _teacher(self, name: str) -> tuple[nn.Module, int]:
         """A network, and the side of the images it was trained with."""
         if name == UNPRUNED:
-            return self.unpruned, self.loaders.train.size
+            return self.unpruned, self.loaders.size
         study, run = Path(name).parts
         record = json.loads((self.results / study / "provenance.json").read_text("utf-8"))
         size = record["runs"][run]["settings"]["input_size"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from prunekit.training import fit
 
 DONE = "provenance.json"
 TRAINING_SHARE = 0.3  # of a run's time, for the progress bar
-FRESH = {
+FRESH: dict[str, Callable[[int], nn.Module]] = {
     "imagenet": partial(squeezenet, pretrained=True),
     "random": squeezenet,
     "tiny": TinySqueezeNet,
-} | CIFAR_MODELS
+    **CIFAR_MODELS,
+}
 
 
 def carry_out(
