@@ -100,7 +100,9 @@ class ShapesOnly(TorchFunctionMode):
     out the shape of one batch norm in Python, in a millisecond.
     """
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         if function in rules.SHAPE_KEEPING and args and _keeps_shape(*args):
             return args[0]
         if function is F.layer_norm and len(args) > 1 and _ends_in(*args[:2]):
@@ -160,11 +162,11 @@ class _NamingTracer(fx.Tracer):
     innermost = ""
     proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
 
-    def is_leaf_module(self, m, module_qualified_name):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         known = isinstance(m, RunsOnData) or type(m) in KINDS
         return known or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, m, forward, args, kwargs):
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:

@@ -108,9 +108,8 @@ def rank(
     >>> ranking.columns.tolist(), len(ranking)
     (['layer', 'filter', 'score', 'group'], 184)
     """
-    options = {"batches": batches, "loss": loss, "normalize": normalize}
-    rankings = rank_all(model, loader, [criterion], graph=graph, progress=progress, **options)
-    return next(iter(rankings.values()))
+    ranked = partial(rank_all, model, loader, batches=batches, loss=loss, normalize=normalize)
+    return next(iter(ranked([criterion], graph=graph, progress=progress).values()))
 
 
 @checked(**RANKING)

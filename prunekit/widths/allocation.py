@@ -36,7 +36,6 @@ def by_unit(name: str, value: object) -> pd.Series:
 @checked(
     model=partial(module, numbers=False),
     example_inputs=inputs,
-    values=by_unit,
     ratio=partial(number, above=0, below=1),
     relation=partial(choice, among=get_args(Relation)),
     budget=partial(choice, among=PRICED),
@@ -115,8 +114,9 @@ def allocate(
     {'layer1.0.conv1': 7, 'layer2.0.conv1': 15, 'layer3.0.conv1': 30}
     """
     graph = trace(model, example_inputs)
-    chosen = _named(graph, values.index)
-    shares = _relative(values.to_numpy(), relation).tolist()
+    wanted = by_unit("values", values)
+    chosen = _named(graph, wanted.index)
+    shares = _relative(wanted.to_numpy(), relation).tolist()
     levels = [_levels(unit.width, least_rate, min_filters, round_to) for unit in chosen]
     steps = _steps(levels, shares, relation)
     count = left_after(model, example_inputs, budget)
@@ -138,12 +138,12 @@ def allocate(
         range(1, len(steps) + 1), True, key=lambda taken: not reached(removed(taken), ratio)
     )
     found = pd.DataFrame(
-        {"value": values, "width": [unit.width for unit in chosen], "kept": widths(fitting)}
+        {"value": wanted, "width": [unit.width for unit in chosen], "kept": widths(fitting)}
     )
     return found.rename_axis("unit").assign(rate=found["kept"] / found["width"])
 
 
-@checked(ranking=table, kept=by_unit)
+@checked(ranking=table)
 def select_widths(
     ranking: pd.DataFrame, kept: pd.Series | Mapping[str, int], graph: ChannelGraph
 ) -> Selection:
@@ -182,17 +182,18 @@ def select_widths(
     """
     if "group" not in ranking:
         raise ValueError("the ranking has no column group: pass one that rank gave")
-    chosen = _named(graph, kept.index)
+    widths = by_unit("kept", kept)
+    chosen = _named(graph, widths.index)
     scores = ranking.groupby("group")["score"].mean()
     ordered = []
-    for unit, count in zip(chosen, kept, strict=True):
+    for unit, count in zip(chosen, widths, strict=True):
         if count % 1 or not 1 <= count <= unit.width:
             raise ValueError(f"{unit.name} can keep 1 to {unit.width} channels, not {count:g}")
         if not np.isin(unit.groups, scores.index).all():
             raise ValueError(f"{unit.name}: the ranking has no row for some of its filters")
         by_score = np.argsort(scores[unit.groups].to_numpy(), kind="stable")
         ordered.append(Unit(unit.name, unit.makers, unit.layers, unit.groups[by_score]))
-    return _narrowed(graph, ordered, [int(count) for count in kept])
+    return _narrowed(graph, ordered, [int(count) for count in widths])
 
 
 def _named(graph: ChannelGraph, names: pd.Index) -> list[Unit]:

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.capture import attribute
 from prunekit.checks import checked, module, shown, whole
 from prunekit.widths.units import Scope, units
 
@@ -97,7 +98,7 @@ def layer_entropies(
     """
     graph.refuse_another(model)
     return by_maker(
-        graph, scope, lambda name: entropy(model.get_submodule(name).weight, bins), "entropy"
+        graph, scope, lambda name: entropy(attribute(model, f"{name}.weight"), bins), "entropy"
     )
 
 

@@ -146,7 +146,7 @@ def mean_magnitudes(
 
 def _scales(model: nn.Module, name: str | None) -> Tensor | float:
     """What a batch norm multiplies each channel by in evaluation mode, as a column."""
-    norm = None if name is None else model.get_submodule(name)
+    norm: Any = None if name is None else model.get_submodule(name)
     if norm is None or norm.running_var is None:
         return 1.0
     scale = (norm.running_var.double() + norm.eps).rsqrt()

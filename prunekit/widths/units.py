@@ -118,9 +118,9 @@ def _entering_sums(graph: ChannelGraph) -> set[str]:
         if node in seen or node.target in rules.SIZES or node.target is getattr:
             continue
         seen.add(node)
-        makes = node.op == "call_module" and node.target in graph.layers
-        if makes and not is_depthwise(graph, node.target):
-            found.add(node.target)
+        layer = str(node.target)
+        if node.op == "call_module" and layer in graph.layers and not is_depthwise(graph, layer):
+            found.add(layer)
         else:
             pending += node.all_input_nodes
     return found
