@@ -155,6 +155,10 @@ def test_losses_on_paper():
     only = {"mse_weight": 0, "adversarial_weight": 0, "label_weight": 2}
     labels = torch.tensor([0, 1, 1])
     assert student_loss(None, two, two, labels, **only).item() == pytest.approx(2 * math.log(2))
+    with pytest.raises(ValueError, match="adversarial_weight needs a discriminator"):
+        student_loss(None, two, two)
+    with pytest.raises(ValueError, match="label_weight needs labels"):
+        student_loss(None, two, two, **only)
 
 
 def test_without_a_slope_the_discriminator_is_linear():

@@ -173,13 +173,12 @@ def align(
         discriminator = Discriminator(classes)
     discriminator.to(device_of(teacher)).train()
     weights = {"mse_weight": mse_weight, "adversarial_weight": adversarial_weight}
-    options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-    game = _Game(
-        *(teacher, student, masks, discriminator, mask_every),
-        *(torch.optim.SGD(one.parameters(), **options) for one in (student, discriminator)),
-        Fista(masks.parameters(), lr, penalty),
-        weights | {"label_weight": label_weight},
-    )
+    weights["label_weight"] = label_weight
+    sgd = partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    optimizers = sgd(student.parameters()), sgd(discriminator.parameters())
+    fista = Fista(masks.parameters(), lr, penalty)
+    game = _Game(teacher, student, masks, discriminator, mask_every, *optimizers, fista, weights)
+    calibrate = partial(repair, method="batch_norm", batches=batches, progress=False)
     macs_of = left_after(student, few, "macs")
     rows, networks, removals = [], [], []
     for epoch in range(1, epochs + 1):
@@ -187,8 +186,8 @@ def align(
         torch.manual_seed(mixed_seed(seed, epoch))
         game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
         losses = game.epoch(bar(pairs(loader), show=progress, desc=f"epoch {epoch}", leave=False))
-        network, calibrated = masks.folded(student), {"batches": batches, "progress": False}
-        networks.append(repair(network, network, {}, loader, method="batch_norm", **calibrated))
+        network = masks.folded(student)
+        networks.append(calibrate(network, network, {}, loader))
         removals.append(masks.zeros())
         row = {"epoch": epoch, "pruned": masks.pruned, "macs": macs_of(removals[-1])}
         row |= {"accuracy": evaluate(networks[-1], val_loader).accuracy} | losses

@@ -44,9 +44,10 @@ class Discriminator(nn.Module):
         for inputs, outputs in pairwise(sizes):
             if layers and slope is not None:
                 layers.append(nn.LeakyReLU(slope))
-            layers.append(nn.Linear(inputs, outputs))
-            nn.init.normal_(layers[-1].weight, std=0.01)
-            nn.init.zeros_(layers[-1].bias)
+            linear = nn.Linear(inputs, outputs)
+            nn.init.normal_(linear.weight, std=0.01)
+            nn.init.zeros_(linear.bias)
+            layers.append(linear)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, outputs: Tensor) -> Tensor:
@@ -88,6 +89,11 @@ def student_loss(
     method does without. A weight of 0 leaves out its part, and what only that
     part needs may be None.
 
+    Raises
+    ------
+    ValueError
+        What a part needs is None, and its weight is not 0.
+
     Examples
     --------
     >>> teacher, student = torch.ones(2, 2), torch.zeros(2, 2)
@@ -96,8 +102,12 @@ def student_loss(
     """
     loss = mse_weight * F.mse_loss(student, teacher.detach())
     if adversarial_weight:
+        if discriminator is None:
+            raise ValueError("adversarial_weight needs a discriminator: pass one, or a weight of 0")
         loss = loss + adversarial_weight * _said(discriminator(student), True)
     if label_weight:
+        if labels is None:
+            raise ValueError("label_weight needs labels: pass them, or a weight of 0")
         loss = loss + label_weight * F.cross_entropy(student, labels)
     return loss
 

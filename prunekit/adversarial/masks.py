@@ -145,8 +145,8 @@ class SoftMasks(nn.Module):
         folded = copy.deepcopy(model)
         for name in self.norms:
             norm = folded.get_submodule(name)
-            norm.weight.mul_(self.of_norm(name))
-            norm.bias.mul_(self.of_norm(name))
+            norm.get_parameter("weight").mul_(self.of_norm(name))
+            norm.get_parameter("bias").mul_(self.of_norm(name))
         return folded
 
     def removed(self, model: nn.Module, example_inputs: Tensor) -> nn.Module:

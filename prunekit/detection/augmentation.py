@@ -29,7 +29,7 @@ def augmented(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     -------
     Both, of the same shapes.
     """
-    size = height, width = tuple(images.shape[-2:])
+    height, width = size = images.shape[-2], images.shape[-1]
     transform = _ssd(size)
     pixels = targets.new_tensor([width, height, width, height])
     changed_images, changed = torch.empty_like(images), torch.full_like(targets, -1)

@@ -124,7 +124,7 @@ def load_voc(
                 raise FileNotFoundError(f"{path} is missing, and {listed} lists it")
         image = read_rgb(picture)
         objects.append(_objects(annotation, image.size, classes, first_pixel))
-        images[place] = image.resize((size, size), Image.Resampling.BILINEAR)
+        images[place] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     targets = torch.full((len(numbers), max(map(len, objects)), len(COLUMNS)), -1.0)
     for rows, found in zip(targets, objects, strict=True):
         rows[: len(found)] = torch.tensor(found).view(-1, len(COLUMNS))
@@ -149,17 +149,18 @@ def _objects(
     """The objects of one picture, as rows of targets."""
     try:
         root = ET.parse(annotation).getroot()
-        described = tuple(int(root.findtext(f"size/{side}")) for side in ("width", "height"))
+        width, height = (int(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
         found = [
-            _object(element, described, classes, first_pixel) for element in root.iter("object")
+            _object(element, (width, height), classes, first_pixel)
+            for element in root.iter("object")
         ]
-    except (ET.ParseError, TypeError, ValueError) as error:
+    except (ET.ParseError, ValueError) as error:
         raise ValueError(
             f"{annotation} is damaged, or no annotation of PASCAL VOC ({error}): replace it"
         ) from error
-    if described != size:
+    if (width, height) != size:
         raise ValueError(
-            f"{annotation} is of a picture of {described[0]}x{described[1]} pixels, and the "
+            f"{annotation} is of a picture of {width}x{height} pixels, and the "
             f"picture has {size[0]}x{size[1]}: one of the two was exchanged"
         )
     return [row for row in found if row[4]]
@@ -170,7 +171,7 @@ def _object(
 ) -> tuple[float, ...]:
     name = element.findtext("name")
     keys = ("xmin", "ymin", "xmax", "ymax")
-    x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{key}")) for key in keys)
+    x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{key}", "")) for key in keys)
     (width, height), x1, y1 = size, x1 - first_pixel, y1 - first_pixel
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         raise ValueError(f"the box of a {name} lies outside the picture or is turned around")

@@ -126,8 +126,8 @@ def precision_curve(
     true = enough & _first_of_its_kind(torch.where(enough, belongs, -1)) & ~difficult
     false = ~true & ~difficult
     last = torch.cat([scores[1:] != scores[:-1], scores.new_ones(min(len(scores), 1)).bool()])
-    counts = [part.cumsum(0)[last].cpu().numpy() for part in (true, false)]
-    return PrecisionCurve(*counts, objects, len(targets))
+    found, wrong = (part.cumsum(0)[last].cpu().numpy() for part in (true, false))
+    return PrecisionCurve(found, wrong, objects, len(targets))
 
 
 def _first_of_its_kind(values: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from prunekit.channels.capture import attribute
 from prunekit.channels.kinds import CONVOLUTION, LINEAR, TRANSPOSED, kind_of
 from prunekit.checks import checked, choice, modules, number
+from prunekit.checks.settings import Checks
 from prunekit.widths import entropy
 
 Mode = Literal["conv_only", "follow", "separate", "joint"]
@@ -76,7 +78,7 @@ def _entropies(model: nn.Module, mode: Mode) -> pd.DataFrame:
     for part in _parts(model):
         scales = torch.cat(part.scales).detach() if part.scales else torch.zeros(1)
         of_norm = entropy(scales, min(BINS, math.isqrt(len(scales))))
-        of_layer = entropy(model.get_submodule(part.layer).weight, BINS)
+        of_layer = entropy(attribute(model.get_submodule(part.layer), "weight"), BINS)
         together = of_layer + of_norm if mode == "joint" else of_layer
         rows[part.layer] = {
             "own": together,
@@ -100,7 +102,7 @@ def ring(name: str, value: object) -> list[nn.Module]:
 
 
 #: What a grafting takes.
-GRAFTING = {
+GRAFTING: Checks = {
     "models": ring,
     "mode": partial(choice, among=get_args(Mode)),
     "amplitude": _AMPLITUDE,

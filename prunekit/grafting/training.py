@@ -220,17 +220,16 @@ def _epoch(
     model: nn.Module, loader: Batches, lr: float, training: Mapping[str, Any], progress: bool
 ) -> dict[str, float]:
     start = time.perf_counter()
-    options = {"epochs": 1, "lr": lr, "schedule": "constant", "progress": progress}
-    row = fit(model, loader, **options, **training).iloc[-1]
-    kept = {name: float(row[name]) for name in ("lr", "loss", "accuracy")}
+    table = fit(model, loader, epochs=1, lr=lr, schedule="constant", progress=progress, **training)
+    kept = {name: float(table[name].iloc[-1]) for name in ("lr", "loss", "accuracy")}
     return kept | {"seconds": time.perf_counter() - start}
 
 
 def _calibrate(model: nn.Module, loader: Batches, batches: int) -> None:
     norms = (module for module in model.modules() if kind_of(module) is BATCH_NORM)
     if any(norm.running_mean is not None for norm in norms):
-        options = {"method": "batch_norm", "batches": batches, "progress": False}
-        model.load_state_dict(repair(model, model, {}, loader, **options).state_dict())
+        calibrate = partial(repair, method="batch_norm", batches=batches, progress=False)
+        model.load_state_dict(calibrate(model, model, {}, loader).state_dict())
 
 
 def _write(
