@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.capture import attribute
+from prunekit.channels.kinds import BATCH_NORM, kind_of
 from prunekit.criteria.base import Criterion, Observation
 from prunekit.criteria.registry import register
 
@@ -53,8 +55,8 @@ def batch_norm_scales(model: nn.Module, graph: ChannelGraph) -> np.ndarray:
     total, count = np.zeros(graph.count), np.zeros(graph.count)
     for name, dims in graph.slices.items():
         owner, _, leaf = name.rpartition(".")
-        module = model.get_submodule(owner)
-        if leaf == "weight" and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            np.add.at(total, dims[0], module.weight.detach().abs().double().cpu().numpy())
+        if leaf == "weight" and kind_of(model.get_submodule(owner)) is BATCH_NORM:
+            scales = attribute(model, name).detach().abs().double().cpu()
+            np.add.at(total, dims[0], scales.numpy())
             np.add.at(count, dims[0], 1)
     return np.divide(total, count, out=np.full(graph.count, np.nan), where=count > 0)

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
+from prunekit.channels.kinds import by_filter, kind_of
 from prunekit.checks import shown
 from prunekit.checks.batches import Batches, class_scores, refuse_mean, total
 from prunekit.criteria.base import FROM_DATA, FROM_LOSS, Criterion, Needs, Observation
@@ -198,15 +199,15 @@ class _Watch(nn.Module):
     def forward(self, value: Tensor) -> None:
         (layer,), viewers, examples = self.layer, self.viewers, len(value)
         keep = self.keep and "gradients" in viewers
-        activation = _flat(value.detach().clone() if keep else value.detach(), layer)
-        extent = tuple(value.shape[1:-1] if isinstance(layer, nn.Linear) else value.shape[2:])
+        activation = by_filter(layer, value.detach().clone() if keep else value.detach())
+        extent = tuple(value.movedim(kind_of(layer).channels, 1).shape[2:])
         seen = Observation(self.seen_from, layer, activation, extent=extent)
         if "activations" in viewers:
             viewers["activations"](seen, examples)
         if "gradients" in viewers and value.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                viewers["gradients"](replace(seen, gradient=_flat(gradient, layer)), examples)
+                viewers["gradients"](replace(seen, gradient=by_filter(layer, gradient)), examples)
 
             value.register_hook(arrived)
 
@@ -233,13 +234,6 @@ def _watched(
         if node.op in ("call_module", "get_attr") and node.target not in parts:
             parts[node.target] = attribute(traced, node.target)
     return fx.GraphModule(parts, watched)
-
-
-def _flat(maps: Tensor, module: nn.Module) -> Tensor:
-    """Maps as (examples, filters, positions); a linear layer has its filters last."""
-    if isinstance(module, nn.Linear):
-        maps = maps.movedim(-1, 1) if maps.dim() > 1 else maps
-    return maps.flatten(2) if maps.dim() > 2 else maps.unsqueeze(2)
 
 
 def _may_be_overwritten(node: fx.Node, module: fx.GraphModule) -> bool:

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from prunekit.channels.kinds import kind_of
+from prunekit.channels.layers import IN
 from prunekit.checks import number
 from prunekit.criteria.base import Criterion, Observation
 from prunekit.criteria.registry import register
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def filters_of(module: nn.Module, values: Tensor | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def filters_of(module: nn.Module, values: Tensor | None = None) -> Tensor:
     (torch.Size([8, 75]), torch.Size([8, 150]))
     """
     weight = torch.as_tensor(module.weight).detach() if values is None else values
-    if isinstance(module, TRANSPOSED):
+    if kind_of(module).cut["weight"][0] == IN:
         # Stored as (inputs, filters of one group, ...): bring the filters of all groups first.
         weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     return weight.flatten(1)
