@@ -79,15 +79,15 @@ def test_outputs_that_are_not_the_expected_ones_are_said(run, unpacked):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "refusal"),
     [
         (("--only", "best"), "no model best; there are plain-fp32, plain-int8"),
         (("--threads", "0"), "--threads and --repeats must be at least 1"),
         (("--warmup", "-1"), "--warmup at least 0"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(run, options, told):
-    with pytest.raises(SystemExit, match=told):
+def test_what_cannot_be_asked_is_refused(run, options, refusal):
+    with pytest.raises(SystemExit, match=refusal):
         run(*options)
 
 

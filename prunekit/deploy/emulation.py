@@ -102,19 +102,19 @@ def _count(folder: Path, name: str, cpu: str, repeats: int, time_limit: float) -
         done = finish(command, time_limit)
     except Stopped as error:
         raise ToolError(f"counting {name} on {cpu} was ended: {error}") from error
-    told = done.stderr.decode("utf-8", "replace")
-    found = re.findall(r"^instructions (\d{1,18})$", told, re.MULTILINE)
+    stderr = done.stderr.decode("utf-8", "replace")
+    found = re.findall(r"^instructions (\d{1,18})$", stderr, re.MULTILINE)
     if done.returncode or len(found) != 1:
-        raise ToolError(f"counting {name} on {cpu} failed: {told[-500:]}")
+        raise ToolError(f"counting {name} on {cpu} failed: {stderr[-500:]}")
     return int(found[0])
 
 
 def _plugin() -> Path:
     """The counting plugin, compiled for the plugin interface of the QEMU installed."""
-    told = subprocess.run([tool("qemu-aarch64"), "--version"], capture_output=True, text=True)
-    version = re.search(r"version (\d+)\.", told.stdout)
+    asked = subprocess.run([tool("qemu-aarch64"), "--version"], capture_output=True, text=True)
+    version = re.search(r"version (\d+)\.", asked.stdout)
     if version is None:
-        raise ToolError(f"qemu-aarch64 does not say its version: {told.stdout[:200]!r}")
+        raise ToolError(f"qemu-aarch64 does not say its version: {asked.stdout[:200]!r}")
     # QEMU 9 raised the oldest interface it takes from 1 to 2.
     interface = 1 if int(version[1]) < 9 else 2
     source = SOURCES / "count.c"

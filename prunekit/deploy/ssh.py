@@ -138,27 +138,27 @@ class Board:
         if b"No space left" in done.stderr:
             raise TargetError(self.full(folder))
         if done.returncode:
-            told = _end(done.stderr)
-            raise TargetError(f"{self.name}: {step} failed ({done.returncode}): {told}")
+            reason = _end(done.stderr)
+            raise TargetError(f"{self.name}: {step} failed ({done.returncode}): {reason}")
 
 
-def _unreachable(host: str, told: str) -> str:
-    if "HOST IDENTIFICATION HAS CHANGED" in told:
+def _unreachable(host: str, stderr: str) -> str:
+    if "HOST IDENTIFICATION HAS CHANGED" in stderr:
         return f"{host} shows another host key than the known one: make sure who answers there"
-    if "Host key verification failed" in told:
+    if "Host key verification failed" in stderr:
         return (
             f"the host key of {host} is not known: connect once with ssh and compare its "
             "fingerprint with the board's, or pass known_hosts"
         )
-    if "Permission denied" in told:
+    if "Permission denied" in stderr:
         return f"{host} does not accept the key: install it with ssh-copy-id, or pass identity"
-    reason = " ".join(line for line in told.splitlines() if not line.startswith("Warning"))
+    reason = " ".join(line for line in stderr.splitlines() if not line.startswith("Warning"))
     return f"{host} cannot be reached: {reason.strip()[-300:]}"
 
 
-def _words(told: bytes) -> str:
-    return told.decode("utf-8", "replace")
+def _words(output: bytes) -> str:
+    return output.decode("utf-8", "replace")
 
 
-def _end(told: bytes) -> str:
-    return _words(told).strip()[-300:]
+def _end(output: bytes) -> str:
+    return _words(output).strip()[-300:]

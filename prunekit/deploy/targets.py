@@ -211,8 +211,8 @@ def _answer(
     settings: Settings,
 ) -> dict:
     if done.returncode:
-        told = done.stderr.decode("utf-8", "replace")
-        lines = [line for line in told.splitlines() if "executorch:" not in line]
+        stderr = done.stderr.decode("utf-8", "replace")
+        lines = [line for line in stderr.splitlines() if "executorch:" not in line]
         raise TargetError(
             f"{target}: the runner failed ({done.returncode}): {' '.join(lines).strip()[-800:]}"
         )

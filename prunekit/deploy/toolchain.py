@@ -83,20 +83,20 @@ def install_tools() -> None:
     packages = missing_tools()
     if not packages:
         return
-    wish = f"install these packages: {' '.join(packages)}"
+    remedy = f"install these packages: {' '.join(packages)}"
     if shutil.which("apt-get") is None:
-        raise ToolError(f"there is no apt-get here: {wish}")
+        raise ToolError(f"there is no apt-get here: {remedy}")
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if root and (
         shutil.which("sudo") is None
         or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode
     ):
-        raise ToolError(f"neither root nor sudo without a password: {wish}")
+        raise ToolError(f"neither root nor sudo without a password: {remedy}")
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
     subprocess.run([*apt, "update", "-qq"], check=False)
     install = [*apt, "install", "-y", "-qq", "--no-install-recommends", *packages]
     if subprocess.run(install, stdout=subprocess.DEVNULL).returncode or missing_tools():
-        raise ToolError(f"apt-get could not {wish}")
+        raise ToolError(f"apt-get could not {remedy}")
 
 
 def tool(name: str) -> str:
