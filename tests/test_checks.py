@@ -40,7 +40,11 @@ def test_arguments_too_few_or_too_many_are_told_as_python_tells_them(arguments, 
 
 def test_public_functions_keep_their_arguments():
     assert list(inspect.signature(select).parameters) == [
-        *("ranking", "count", "min_filters", "exclude", "round_to")
+        "ranking",
+        "count",
+        "min_filters",
+        "exclude",
+        "round_to",
     ]
 
 

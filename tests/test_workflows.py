@@ -76,7 +76,9 @@ def test_each_supported_python_is_tested_on_each_system():
     matrix = parsed(GITHUB / "workflows" / "test.yml")["jobs"]["library"]["strategy"]["matrix"]
     assert matrix["python"] == supported
     assert [system.partition("-")[0] for system in matrix["system"]] == [
-        *("ubuntu", "macos", "windows")
+        "ubuntu",
+        "macos",
+        "windows",
     ]
 
 

@@ -18,8 +18,11 @@ from sphinx.errors import ExtensionError
 PROFILES = ("smoke", "quick", "full")
 # Outputs depend on all of these, and the execution cache itself looks at code cells alone.
 INPUTS = (
-    *("prunekit/**/*.py", "prunekit/**/*.js", "notebooks/quizzes/*.json"),
-    *("book/results/**/*", "constraints.txt"),
+    "prunekit/**/*.py",
+    "prunekit/**/*.js",
+    "notebooks/quizzes/*.json",
+    "book/results/**/*",
+    "constraints.txt",
 )
 
 

@@ -46,7 +46,9 @@ def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
     lost = on_axis(
         _of(recorded, claim["variant"], partial(relative, start=recorded.started())),
-        *("ratio", [claim["ratio"]], "accuracy_lost"),
+        "ratio",
+        [claim["ratio"]],
+        "accuracy_lost",
     )
     return lost.set_index("seed")["accuracy_lost"]
 

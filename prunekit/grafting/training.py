@@ -29,13 +29,25 @@ from prunekit.training import Interrupted, evaluate, fit
 
 CHECKPOINT = "grafting.safetensors"
 COLUMNS = (
-    *("epoch", "network", "lr", "loss", "accuracy"),
-    *("val_loss", "val_accuracy", "own", "seconds"),
+    "epoch",
+    "network",
+    "lr",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "own",
+    "seconds",
 )
 #: The settings of fit that hold for an epoch by itself.
 OF_AN_EPOCH = (
-    *("momentum", "weight_decay", "label_smoothing", "clip_norm"),
-    *("teacher", "teacher_weight", "temperature"),
+    "momentum",
+    "weight_decay",
+    "label_smoothing",
+    "clip_norm",
+    "teacher",
+    "teacher_weight",
+    "temperature",
 )
 
 

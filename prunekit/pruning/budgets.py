@@ -194,7 +194,9 @@ def _priced(
         for row in cost.layers[cost.layers["macs"] > 0].itertuples():
             weight = attribute(model, f"{row.layer}.weight")
             worth[id(weight)] += row.macs // weight.numel()
-    tensors = {id(tensor := attribute(model, name)): (tensor.numel(), list(dims.values()))
-               for name, dims in graph.slices.items()}  # fmt: skip
+    tensors = {
+        id(tensor := attribute(model, name)): (tensor.numel(), list(dims.values()))
+        for name, dims in graph.slices.items()
+    }
     priced = [_Priced(worth[key], *of) for key, of in tensors.items() if worth[key]]
     return graph, getattr(cost, budget), priced

@@ -28,10 +28,20 @@ SETTINGS = {
 }
 OF_THE_STUDY = {"title", "like", "seeds", "threads", "keep_model", "variants"}
 FIT = set(inspect.signature(fit).parameters) - {
-    *("model", "loader", "val_loader", "checkpoint", "progress")
+    "model",
+    "loader",
+    "val_loader",
+    "checkpoint",
+    "progress",
 }
 PRUNE = set(inspect.signature(prune).parameters) - {
-    *("model", "train_loader", "val_loader", "seed", "folder", "report", "progress")
+    "model",
+    "train_loader",
+    "val_loader",
+    "seed",
+    "folder",
+    "report",
+    "progress",
 }
 
 

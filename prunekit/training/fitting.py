@@ -36,8 +36,14 @@ from prunekit.training.optimisation import averaged, scheduler_of, sgd, take_ave
 from prunekit.training.teaching import said
 
 HISTORY_COLUMNS = (
-    *("epoch", "steps", "lr", "loss", "accuracy"),
-    *("val_loss", "val_accuracy", "seconds"),
+    "epoch",
+    "steps",
+    "lr",
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "seconds",
 )
 
 
