@@ -9,6 +9,8 @@ import pytest
 
 from prunekit import data
 from prunekit.extras import need
+from prunekit.study import Study
+from prunekit.study.engine import run_study
 
 
 class _NoScikitLearn(importlib.abc.MetaPathFinder):
@@ -50,3 +52,10 @@ def test_neither_cifar10_nor_its_stand_in_names_both_ways_out(tmp_path):
     with pytest.raises(ImportError, match=r"prunekit\[digits\]'.* PRUNEKIT_DATA") as caught:
         data.load_dataset("cifar10", download=False)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_study_without_dask_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "dask", None)
+    study = Study("one", "One run", {"tiny-seed0": {"start": "tiny"}})
+    with pytest.raises(ImportError, match=r"dask is not .*: pip install 'prunekit\[study\]'"):
+        run_study(study, tmp_path / "results", tmp_path / "unfinished", command="none")

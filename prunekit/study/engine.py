@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from prunekit.extras import need
 from prunekit.progress import bar
 from prunekit.storage.provenance import current_commit
 from prunekit.study.declaration import Study
@@ -60,6 +61,8 @@ def run_study(
         A run starts from a network that is not recorded.
     ValueError
         Recorded or unfinished runs are of other settings.
+    ImportError
+        Dask distributed is not installed.
     RuntimeError
         Runs failed; the message names each with its error. The others are
         recorded.
@@ -124,24 +127,20 @@ def _processes(threads: int) -> int:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise ImportError("studies need Dask distributed: pip install 'prunekit[study]'") from error
-    dask.config.set(CONFIG)
+    need("dask", "study").config.set(CONFIG)
+    distributed = need("distributed", "study")
     if scheduler is not None:
-        with Client(scheduler) as client:
+        with distributed.Client(scheduler) as client:
             yield client
         return
     with (
-        LocalCluster(
+        distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=0,
             dashboard_address="127.0.0.1:0",
         ) as cluster,
-        Client(cluster) as client,
+        distributed.Client(cluster) as client,
     ):
         yield client
 
