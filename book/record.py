@@ -24,10 +24,10 @@ from torch import nn
 
 import prunekit
 from prunekit.data import load_dataset
-from prunekit.storage.files import write_json
+from prunekit.storage.files import write_json, write_table
 from prunekit.storage.provenance import current_commit
 from prunekit.study import Study, read_study
-from prunekit.study.reporting import Loaders, write_table
+from prunekit.study.tuning import Loaders
 from prunekit.study.work import DONE, MODEL, carry_out
 from prunekit.training import evaluate
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -90,6 +91,12 @@ def write_json(content: Any, path: str | Path) -> None:
     """Write JSON that a person can read."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a CSV, without the index."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def _umask() -> int:

@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 
 from prunekit.storage import load, save
-from prunekit.storage.files import write_json
+from prunekit.storage.files import write_json, write_table
 from prunekit.storage.provenance import provenance
 from prunekit.study.declaration import Study
-from prunekit.study.reporting import write_table
 from prunekit.study.work import DONE, FRESH, MODEL
 
 TABLES = ("history", "table", "pattern", "networks", "networks_pattern")

@@ -22,7 +22,7 @@ from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.pruning.schedule import criterion_at, reached
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
-from prunekit.storage.files import replacing, write_json
+from prunekit.storage.files import write_json, write_table
 from prunekit.study.tuning import Distilled, Loaders, Tuning
 from prunekit.training import evaluate, fit
 
@@ -172,9 +172,3 @@ class Reporter:
 def reported_name(layer: str) -> str:
     """That of a convolution once the batch norm put behind it is folded."""
     return layer.removesuffix(".conv")
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whole or not at all."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)

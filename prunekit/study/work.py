@@ -23,10 +23,10 @@ from prunekit.models import (
 from prunekit.pruning import prune
 from prunekit.repair import insert_batch_norm
 from prunekit.storage import load, save
-from prunekit.storage.files import write_json
+from prunekit.storage.files import write_json, write_table
 from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import provenance
-from prunekit.study.reporting import Progress, Reporter, reported_name, write_table
+from prunekit.study.reporting import Progress, Reporter, reported_name
 from prunekit.study.tuning import MODEL, Loaders, Tuning
 from prunekit.training import fit
 
