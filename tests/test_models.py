@@ -76,7 +76,7 @@ def test_cifar_networks_obey_the_first_law_and_can_be_stored(name, tmp_path):
     torch.manual_seed(0)
     model = randomise(CIFAR_MODELS[name](10)).double().eval()
     x, y = torch.randn(2, 3, 32, 32, dtype=torch.double), torch.tensor([0, 1])
-    ranking = rank(model, [(x, y)], "bn_scale")
+    ranking = rank(model, [(x, y)], "weight_l1")
     remove = select(ranking, ranking["group"].nunique() // 3)
     small = rebuild(model, x, remove)
     assert torch.allclose(small(x), mask(model, x, remove)(x), rtol=1e-9)
