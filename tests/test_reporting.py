@@ -13,6 +13,7 @@ from prunekit.criteria import WeightNorm
 from prunekit.data import Loader
 from prunekit.study import read_study
 from prunekit.study.reporting import Reporter
+from prunekit.study.tuning import Tuning
 from prunekit.study.work import DONE, MODEL, carry_out
 
 
@@ -31,20 +32,23 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
     pruning = {"ratio": 0.69, "per_iteration": 30, "budget": "parameters", "fine_tune": None}
     settings = {
         "seed": 0,
+        "batch_norm": None,
         "prune": pruning | {"criterion": criterion},
         "finish": {"ratios": [0.6]},
     }
     loaders = SimpleNamespace(
         train=noise, val=noise, test=noise, example_inputs=torch.zeros(1, 3, 32, 32)
     )
-    reporter = Reporter(network(), loaders, settings, tmp_path, progress=lambda share: None)
+    model = network()
+    tuning = Tuning(model, loaders, tmp_path)
+    reporter = Reporter(model, loaders, tuning, settings, tmp_path, lambda share: None)
     seen = []
 
     def report(model, rows):
         seen.append((1 - rows[-1]["parameters"] / rows[0]["parameters"], rows[-1]["filters"]))
         reporter(model, rows)
 
-    prune(network(), noise, noise, "weight_l1", report=report, progress=False, **pruning)
+    prune(model, noise, noise, "weight_l1", report=report, progress=False, **pruning)
     share, filters = seen[-2]
     # Of the parameters more than half are gone before the last iteration, of the filters less.
     assert 0.5 < share < 0.6
@@ -62,7 +66,7 @@ def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeyp
                 raise KeyboardInterrupt
             return super().__iter__()
 
-    monkeypatch.setattr("prunekit.study.reporting.Loader", Interrupting)
+    monkeypatch.setattr("prunekit.study.tuning.Loader", Interrupting)
     (tmp_path / "small.toml").write_text(SMALL_STUDY.format(ratio=0.4))
     settings = read_study(tmp_path / "small.toml").runs["small-seed0"]
     settings["train"]["epochs"] = 3
