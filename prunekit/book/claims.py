@@ -11,13 +11,13 @@ import pandas as pd
 
 from prunekit.book.differences import mean_interval
 from prunekit.book.findings import (
-    knees,
     layers_of,
     on_axis,
     relative,
     shares_by_part,
     with_start,
 )
+from prunekit.book.knees import knees
 from prunekit.pruning.schedule import reached
 from prunekit.study.recorded import Recorded
 
