@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +16,7 @@ from prunekit.repair import insert_batch_norm
 from prunekit.storage import load
 from prunekit.study import read_study
 from prunekit.study.__main__ import main
+from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.tuning import Loaders, Tuning
 from prunekit.study.work import carry_out
@@ -69,6 +72,17 @@ def test_each_seed_begins_with_the_start_of_its_own(folder):
     starts = [record["settings"]["start"] for record in records.values()]
     assert starts == ["base/base-seed0", "base/base-seed1"]
     assert len({record["starting_weights"] for record in records.values()}) == 2
+
+
+def test_runs_whose_start_is_recorded_do_not_wait_for_the_others(folder, tmp_path):
+    shutil.copytree(folder / "base" / "base-seed0", tmp_path / "base" / "base-seed0")
+    declared = BASE.replace('"tiny"', '"base/base-seed{seed}"').replace("epochs = 2", "epochs = 1")
+    (tmp_path / "again.toml").write_text(declared)
+    study = read_study(tmp_path / "again.toml")
+    recorded = run_study(study, tmp_path, tmp_path / "unfinished", command="", workers=1)
+    assert recorded.missing() == ["again-seed1"]
+    with pytest.raises(FileNotFoundError, match="run the study 'base' first"):
+        run_study(study, tmp_path, tmp_path / "unfinished", command="", workers=1)
 
 
 @pytest.mark.parametrize("name", ["base", "repaired"])

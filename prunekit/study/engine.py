@@ -15,7 +15,7 @@ from prunekit.progress import bar
 from prunekit.storage.provenance import current_commit
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
-from prunekit.study.work import carry_out, refuse_missing_start
+from prunekit.study.work import carry_out, is_there, refuse_missing_start
 
 TOPIC = "prunekit-progress"
 CONFIG = {
@@ -58,7 +58,8 @@ def run_study(
     Raises
     ------
     FileNotFoundError
-        A run starts from a network that is not recorded.
+        Every run that is missing starts from a network that is not recorded.
+        While there are others, they are carried out.
     ValueError
         Recorded or unfinished runs are of other settings.
     ImportError
@@ -71,8 +72,10 @@ def run_study(
     missing = recorded.missing()
     if not missing:
         return recorded
-    for run in missing:
-        refuse_missing_start(study.runs[run]["start"], results)
+    ready = [run for run in missing if is_there(study.runs[run]["start"], results)]
+    if not ready:
+        refuse_missing_start(study.runs[missing[0]]["start"], results)
+    missing = ready
     shared = {"threads": study.threads, "command": command, "commit": current_commit()}
     folders = {run: (unfinished / study.name / run).resolve() for run in missing}
     failed = {}

@@ -156,9 +156,14 @@ def start(name: str, classes: int, results: Path) -> nn.Module:
     return load(results / name / MODEL).float()  # some are kept in half precision
 
 
+def is_there(name: str, results: Path) -> bool:
+    """Whether a run could begin with the network of this name."""
+    return name in FRESH or (results / name / MODEL).is_file()
+
+
 def refuse_missing_start(name: str, results: Path) -> None:
     """Raise the error of :func:`start`, without making the network."""
-    if name not in FRESH and not (results / name / MODEL).is_file():
+    if not is_there(name, results):
         raise FileNotFoundError(
             f"{results / name / MODEL} is not recorded: run the study {name.split('/')[0]!r} "
             f"first, or start from {', '.join(FRESH)}"
