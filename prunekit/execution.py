@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from prunekit.checks.structures import arguments, examples_of, first_examples, moved
 
 
 def autocast(device: torch.device) -> AbstractContextManager:
@@ -48,12 +52,12 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def fastest_layout(model: nn.Module, x: Tensor) -> torch.memory_format:
+def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
     """Channels-last for images that the model takes so, the usual layout for all else.
 
     Convolutions are faster channels-last. A model that calls ``view`` on a
     map, as in ``x.view(len(x), -1)``, may ask for the usual layout: two
-    examples of the batch ``x`` tell.
+    examples of the inputs ``x`` tell.
 
     Examples
     --------
@@ -64,13 +68,13 @@ def fastest_layout(model: nn.Module, x: Tensor) -> torch.memory_format:
     >>> fastest_layout(nn.Conv2d(3, 4, 3), x), fastest_layout(Viewing(3, 4, 3), x)
     (torch.channels_last, torch.contiguous_format)
     """
-    if x.dim() != 4:
+    if not any(isinstance(part, Tensor) and part.dim() == 4 for part in tree_leaves(x)):
         return torch.contiguous_format
-    # A copy: a network may write over its input, and these are the caller's images.
-    few = x[:2].to(device_of(model)).to(memory_format=torch.channels_last, copy=True)
     try:
+        # Copies: a network may write over its input, and these are the caller's images.
+        few = first_examples(arguments(model, x, "the batch"), examples_of(x) or 0, 2)
         with evaluation_mode(model), torch.inference_mode():
-            model(few)
+            model(*moved(few, device_of(model), torch.channels_last))
     except Exception:
         # If it is not the layout, the same error comes when the batch itself is run, and is told.
         return torch.contiguous_format

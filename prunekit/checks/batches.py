@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.data import Dataset, IterableDataset
 
 from prunekit.checks import shown
+from prunekit.checks.structures import examples_of, finite, first_examples
 
-Batches = Iterable[tuple[Tensor, ...]]
+Batches = Iterable[tuple[Any, ...]]
 #: Batches looked over, each with a teacher's answers or None.
-Taught = Iterator[tuple[Tensor, Tensor, Tensor | None]]
+Taught = Iterator[tuple[Any, Any, Tensor | None]]
+#: What is small where outputs answer the targets: the sum over examples, or one value for each.
+Loss = Callable[[Any, Any], Tensor]
 # Of the first batch, so many examples show whether a loss adds up.
 TRIED = 8
 
@@ -64,25 +67,34 @@ def pairs(
     Where no ``labels`` are needed, anything may stand for them. What teachers
     say of the examples, if it comes third, is left out.
     """
-    for x, y, _ in taught(batches, name, labels=labels):
+    for index, (x, y, _) in enumerate(taught(batches, name, labels=labels)):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"batch {index} of {name} must be a pair (x, y) of tensors, not {shown((x, y))}"
+            )
         yield x, y
 
 
 def taught(batches: Batches, name: str = "loader", *, labels: bool = True) -> Taught:
-    """As :func:`pairs`, with a teacher's answers of shape (examples, classes) where they come."""
+    """The batches of a loader, each found to hold examples, with a teacher's answers if they come.
+
+    Inputs are a tensor, or a tuple, list or dictionary of the arguments of
+    ``forward`` with a tensor among them. Where no ``labels`` are needed,
+    targets may be anything. Answers are of shape (examples, classes).
+    """
     one_pass(name, batches)
     for index, batch in enumerate(batches):
         where = f"batch {index} of {name}"
         x, y, answers = _parts(batch)
-        needed = (x, y) if labels else (x,)
-        if not all(isinstance(part, Tensor) and part.dim() for part in needed):
+        examples = examples_of(x)
+        if examples is None or (labels and not (isinstance(y, Tensor) and y.dim())):
             raise TypeError(f"{where} must be a pair (x, y) of tensors, not {shown(batch)}")
-        if labels and len(x) != len(y):
-            raise ValueError(f"{where} has {len(x)} examples and {len(y)} labels")
-        if not len(x):
+        if labels and examples != len(y):
+            raise ValueError(f"{where} has {examples} examples and {len(y)} labels")
+        if not examples:
             raise ValueError(f"{where} is empty")
-        if answers is not None and len(x) != len(answers):
-            raise ValueError(f"{where} has {len(x)} examples and {len(answers)} answers")
+        if answers is not None and examples != len(answers):
+            raise ValueError(f"{where} has {examples} examples and {len(answers)} answers")
         yield x, y, answers
 
 
@@ -162,15 +174,15 @@ def class_scores(
     return output.float()
 
 
-def refuse_nan(loss: float, x: Tensor, where: str, cause: str) -> None:
+def refuse_nan(loss: float, inputs: Any, where: str, cause: str) -> None:
     """A ValueError unless a loss is a finite number: the images are to blame, or else ``cause``."""
     if not math.isfinite(loss):
-        if not x.isfinite().all():
+        if not finite(inputs):
             cause = f"{where} holds NaN or infinite values"
         raise ValueError(f"the loss became {loss}: {cause}")
 
 
-def total(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor) -> Tensor:
+def total(loss: Loss, output: Any, y: Any) -> Tensor:
     """The loss of a batch, one value of an example or all of them added up already."""
     value = loss(output, y)
     if not isinstance(value, Tensor) or not value.requires_grad:
@@ -181,7 +193,7 @@ def total(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor) -> Tens
     return value.sum()
 
 
-def refuse_mean(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor) -> None:
+def refuse_mean(loss: Loss, output: Any, y: Any, examples: int) -> None:
     """Refuse a loss that does not add up over examples, such as their mean.
 
     The gradient of an example would then not be that of its own loss, but
@@ -189,8 +201,9 @@ def refuse_mean(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor) -
     examples once and twice over, on a generator of its own: no gradient may
     change.
     """
-    with torch.random.fork_rng([y.device] if y.device.type == "cuda" else []):
-        once, twice = (_slopes(loss, output, y, times) for times in (1, 2))
+    of_cuda = {leaf.device for leaf in tree_leaves(output) if getattr(leaf, "is_cuda", False)}
+    with torch.random.fork_rng(of_cuda):
+        once, twice = (_slopes(loss, output, y, examples, times) for times in (1, 2))
     if (twice - once).norm() > 0.1 * once.norm():
         raise ValueError(
             "loss must add up over examples, or give one value each: this one weighs an example "
@@ -198,17 +211,23 @@ def refuse_mean(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor) -
         )
 
 
-def _slopes(loss: Callable[[Any, Tensor], Tensor], output: Any, y: Tensor, times: int) -> Tensor:
+def _slopes(loss: Loss, output: Any, y: Any, examples: int, times: int) -> Tensor:
     """Derivatives of the loss at the first few examples, if each is there ``times`` times."""
-    few = min(len(y), TRIED)
+    few = min(examples, TRIED)
     leaves, form = tree_flatten(output)
     moving = []
     for place, leaf in enumerate(leaves):
-        if isinstance(leaf, Tensor) and leaf.requires_grad and leaf.dim() and len(leaf) == len(y):
+        if isinstance(leaf, Tensor) and leaf.requires_grad and leaf.dim() and len(leaf) == examples:
             leaves[place] = torch.cat([leaf.detach()[:few]] * times).requires_grad_()
             moving.append(leaves[place])
+    if not moving:
+        raise ValueError(
+            f"the outputs hold no tensor of {examples} examples, as the inputs do, by which a loss "
+            f"could judge each: {shown(output)}"
+        )
+    targets = first_examples(y, examples, few, times)
     try:
-        value = total(loss, tree_unflatten(leaves, form), torch.cat([y[:few]] * times))
+        value = total(loss, tree_unflatten(leaves, form), targets)
     except Exception as error:  # whatever it is that a function of the user's raises
         raise ValueError(
             f"loss must take any number of examples, and fails on {few * times} of the first "

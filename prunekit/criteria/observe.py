@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
 from prunekit.channels.kinds import by_filter, kind_of
 from prunekit.checks import shown
-from prunekit.checks.batches import Batches, class_scores, refuse_mean, total
+from prunekit.checks.batches import Batches, Loss, class_scores, refuse_mean, total
+from prunekit.checks.structures import arguments, examples_of, moved
 from prunekit.criteria.base import FROM_DATA, FROM_LOSS, Criterion, Needs, Observation
 from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
@@ -32,7 +34,6 @@ ALLOCATING_MODULES = (
 )
 
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 #: What is called with each observation and its number of examples, by what this is to hold.
 Viewers = Mapping[Needs, Callable[[Observation, int], None]]
 
@@ -108,7 +109,7 @@ def observe(
     Parameters
     ----------
     batches
-        Pairs ``(x, y)``, looked over already.
+        Pairs of inputs and targets, looked over already.
 
     Returns
     -------
@@ -133,44 +134,53 @@ def observe(
     if "weight_gradients" in viewers:
         weights = {name: module.get_parameter("weight") for name, module in modules.items()}
     with evaluation_mode(model), _differentiable(weights.values()):
-        for x, y in batches:
+        for index, (x, y) in enumerate(batches):
             layout = layout or fastest_layout(model, x)
-            x = x.to(device).to(memory_format=layout)
+            given = moved(arguments(model, x, f"batch {index} of the loader"), device, layout)
+            count = examples_of(given) or 0
             if viewers.keys() & FROM_LOSS:
-                slopes = _differentiate(watched, x, y, loss, weights, first=not examples)
+                slopes = _differentiate(watched, given, y, loss, weights, first=not examples)
                 for name, slope in slopes.items():
-                    seen = Observation(name, modules[name], weight_gradient=slope / len(x))
-                    viewers["weight_gradients"](seen, len(x))
+                    seen = Observation(name, modules[name], weight_gradient=slope / count)
+                    viewers["weight_gradients"](seen, count)
             else:
                 with torch.inference_mode():
-                    watched(x)
-            examples += len(x)
+                    watched(*given)
+            examples += count
     return examples
 
 
 def _differentiate(
     watched: fx.GraphModule,
-    x: Tensor,
-    y: Tensor,
+    given: tuple,
+    y: Any,
     loss: Loss,
     weights: Mapping[str, nn.Parameter],
     first: bool,
 ) -> dict[str, Tensor]:
     """Run forward and backward; the gradient of each of these weights that the loss depends on."""
     with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        # The clone may be written to in place, which a tensor that requires a gradient may not.
-        output = watched(x.clone())
+        given = tree_map_only(Tensor, _followed, given)
+        inputs = [x for x in tree_leaves(given) if isinstance(x, Tensor) and x.requires_grad]
+        if not inputs:
+            raise ValueError("ranking by a loss needs an input of floating point: convert it first")
+        # A clone may be written to in place, which a tensor that requires a gradient may not.
+        output = watched(*tree_map_only(Tensor, Tensor.clone, given))
         if loss is summed_cross_entropy:
             judge = "ranking by cross-entropy (pass loss= for another task)"
             class_scores(output, y, judge, first=first, positions=True)
-        y = y.to(x.device)
+        y = moved(y, inputs[0].device)
         value = total(loss, output, y)
         if first and loss is not summed_cross_entropy:
-            refuse_mean(loss, output, y)
-        # Asking for the input's gradient, and not for all, leaves other parameters be.
-        _, *slopes = torch.autograd.grad(value, [x, *weights.values()], allow_unused=bool(weights))
+            refuse_mean(loss, output, y, examples_of(given) or 0)
+        # Asking for the gradients of inputs, and not for all, leaves other parameters be.
+        asked = [*inputs, *weights.values()]
+        slopes = torch.autograd.grad(value, asked, allow_unused=len(asked) > 1)[len(inputs) :]
         return {n: slope for n, slope in zip(weights, slopes, strict=True) if slope is not None}
+
+
+def _followed(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_(x.is_floating_point())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
 from prunekit.checks import Check, checked, function, module, optional, shown, whole
-from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
+from prunekit.checks.batches import Batches, Loss, no_batch, one_pass, taught
 from prunekit.checks.settings import normalizer
+from prunekit.checks.structures import arguments, examples_of, first_examples, moved
 from prunekit.criteria.base import FROM_LOSS, Criterion, Normalizer, normalise
-from prunekit.criteria.observe import Loss, scores_by_layer
+from prunekit.criteria.observe import scores_by_layer
 from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
 from prunekit.losses import summed_cross_entropy
@@ -59,7 +61,9 @@ def rank(
     model
         Seen in evaluation mode, and left as it is: modes, gradients and flags.
     loader
-        Batches ``(x, y)`` of images and labels.
+        Batches ``(x, y)`` of images and labels. ``x`` may also be a tuple or
+        a dictionary of the arguments of ``forward``. Where ``loss`` is given,
+        ``y`` is of any structure that this understands.
     criterion
         A name in :data:`CRITERIA`, or an object such as ``WeightNorm(1)`` or
         one of a class of one's own (see :class:`prunekit.criteria.Criterion`).
@@ -139,7 +143,8 @@ def rank_all(
         if parts != [chosen[name]] and not normalize:
             raise ValueError(f'{name} adds scores of different units: normalize by "l2" or "mean"')
     looking = list(dict.fromkeys(chain.from_iterable(leaves.values())))
-    labels = any(criterion.needs in FROM_LOSS for criterion in looking)
+    by_loss = any(criterion.needs in FROM_LOSS for criterion in looking)
+    labels = by_loss and loss is summed_cross_entropy
     graph, layers, seen = prepared(model, loader, labels, batches, graph, progress)
     scores = scores_by_layer(model, graph, layers, looking, seen, loss)
     table = _filters(graph, layers)
@@ -159,15 +164,14 @@ def prepared(
     batches: int | None = None,
     graph: ChannelGraph | None = None,
     progress: bool = True,
-) -> tuple[ChannelGraph, list[str], Iterable[tuple[Tensor, Tensor]]]:
+) -> tuple[ChannelGraph, list[str], Iterable[tuple[Any, Any]]]:
     """What a pass over the data takes: the graph, the layers to look at, and the batches."""
-    remaining = pairs(loader, labels=labels)
+    remaining = ((x, y) for x, y, _ in taught(loader, labels=labels))
     first = next(remaining, None)
     if first is None:
         raise no_batch("the loader", "rank on")
-    # Two examples tell the batch dimension from others of size one.
     if graph is None:
-        graph = trace(model, first[0][:2].to(device_of(model)))
+        graph = trace(model, two_examples(model, first[0], "batch 0 of the loader"))
     graph.refuse_another(model)
     layers = ranked_layers(graph)
     if not layers:
@@ -178,6 +182,12 @@ def prepared(
         seen, total=total, show=progress, desc="ranking", unit="batch", delay=1, leave=False
     )
     return graph, layers, shown
+
+
+def two_examples(model: nn.Module, inputs: Any, where: str) -> tuple:
+    """What a model is traced on: two examples tell the batch from other dimensions of size one."""
+    given = first_examples(arguments(model, inputs, where), examples_of(inputs) or 0, 2)
+    return moved(given, device_of(model))
 
 
 def ranked_layers(graph: ChannelGraph) -> list[str]:
