@@ -71,6 +71,8 @@ def _fine_tune(name: str, value: object) -> object:
 #: How :func:`prunekit.training.fit` trains.
 TUNING: Checks = {
     "val_loader": optional(repeatable),
+    "loss": optional(function),
+    "evaluate": optional(function),
     "epochs": partial(number, above=0, below=math.inf),
     "lr": partial(number, above=0, below=math.inf),
     "momentum": partial(number, least=0, below=1),
@@ -99,6 +101,8 @@ PRUNING: Checks = LIMITS | {
     "model": module,
     "train_loader": repeatable,
     "val_loader": repeatable,
+    "loss": optional(function),
+    "evaluate": optional(function),
     "ratio": partial(number, above=0, below=1),
     "per_iteration": partial(whole, least=1),
     "share_per_iteration": optional(partial(number, above=0, below=1)),

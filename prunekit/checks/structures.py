@@ -97,6 +97,11 @@ def moved(structure: Any, device: torch.device, layout: torch.memory_format | No
     return tree_map_only(Tensor, one, structure)
 
 
+def device_in(inputs: tuple) -> torch.device:
+    """Where the first tensor of inputs is."""
+    return next(x.device for x in tree_leaves(inputs) if isinstance(x, Tensor))
+
+
 def in_float32(output: Any) -> Any:
     """Outputs that autocast left in half precision, as float32; the rest as it is."""
     halves = (torch.float16, torch.bfloat16)

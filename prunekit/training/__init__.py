@@ -1,7 +1,8 @@
-"""Training and evaluation of classifiers."""
+"""Training, of classifiers and by any loss, and evaluation."""
 
 from prunekit.training.evaluation import Evaluation, evaluate
-from prunekit.training.fitting import Interrupted, fit
+from prunekit.training.fitting import fit
+from prunekit.training.interrupted import Interrupted
 from prunekit.training.teaching import answers
 
 __all__ = ["Evaluation", "Interrupted", "answers", "evaluate", "fit"]

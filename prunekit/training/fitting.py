@@ -1,40 +1,39 @@
-"""Training of a classifier, fast on whatever machine runs it."""
+"""Training, fast on whatever machine runs it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from prunekit.checks import checked, run
 from prunekit.checks.batches import (
     Batches,
+    Loss,
     Taught,
-    class_scores,
     no_batch,
     number_of,
     refuse_nan,
     taught,
 )
 from prunekit.checks.settings import TRAINING
-from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
-from prunekit.losses import training_loss
+from prunekit.checks.structures import arguments, examples_of, moved
+from prunekit.execution import autocast, device_of, fastest_layout, laid_out
 from prunekit.progress import bar, say
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
 from prunekit.training.checkpoint import TrainingState
-from prunekit.training.evaluation import evaluate
+from prunekit.training.evaluation import Judge, validated
+from prunekit.training.interrupted import Interrupted
+from prunekit.training.objective import Objective, objective_of
 from prunekit.training.optimisation import averaged, scheduler_of, sgd, take_average
-from prunekit.training.teaching import said
 
+#: Of a classifier's training.
 HISTORY_COLUMNS = (
     "epoch",
     "steps",
@@ -47,36 +46,14 @@ HISTORY_COLUMNS = (
 )
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what had been done by then.
-
-    Attributes
-    ----------
-    history
-        What the function that was interrupted would have returned, as far as
-        it had come: the whole epochs of :func:`fit`, the whole iterations of
-        :func:`prunekit.prune`.
-
-    Examples
-    --------
-    >>> try:
-    ...     raise Interrupted("in epoch 3", history=[1, 2])
-    ... except KeyboardInterrupt as interrupted:
-    ...     interrupted.history
-    [1, 2]
-    """
-
-    def __init__(self, message: str, history: Any) -> None:
-        super().__init__(message)
-        self.history = history
-
-
 @checked(**TRAINING)
 def fit(
     model: nn.Module,
     loader: Batches,
     val_loader: Batches | None = None,
     *,
+    loss: Loss | None = None,
+    evaluate: Judge | None = None,
     epochs: float = 1,
     lr: float = 0.01,
     momentum: float = 0.9,
@@ -100,8 +77,20 @@ def fit(
     loader
         Batches ``(x, y)``, or ``(x, y, answers)`` with a teacher's scores of
         shape (examples, classes), such as those of
-        :class:`prunekit.data.Views`. A loader without a length is passed over
-        once more at the start, to count its batches.
+        :class:`prunekit.data.Views`. ``x`` is a tensor, or a tuple or
+        dictionary of the arguments of ``forward``, of which the first tensor
+        tells how many examples there are. A loader without a length is passed
+        over once more at the start, to count its batches.
+    loss
+        Called as ``loss(output, y)`` in place of the cross-entropy of labels,
+        with targets ``y`` of any structure. As for :func:`prunekit.rank` it is
+        the sum over examples, or one value for each; their mean is made small.
+        It sees no teacher: to distil, put the answers into the targets.
+    evaluate
+        Called as ``evaluate(model, val_loader)`` after each epoch, in
+        evaluation mode, in place of loss and accuracy of a classifier. It
+        gives numbers by name, as in ``{"mean_iou": 0.7, "pixels": 0.9}``, of
+        which the first decides where one is asked for, higher being better.
     epochs
         Passes over ``loader``; a fraction stops part of the way through one.
     lr
@@ -139,22 +128,32 @@ def fit(
     Returns
     -------
     DataFrame with a row an epoch: ``epoch``, ``steps``, ``lr`` (last used),
-    ``loss``, ``accuracy`` (both running means over training batches),
-    ``val_loss``, ``val_accuracy`` (NaN without ``val_loader``), ``seconds``.
+    ``loss``, ``accuracy`` (both running means over training batches, the
+    second unless ``loss`` is given), ``val_loss``, ``val_accuracy`` (NaN
+    without ``val_loader``), ``seconds``. With ``evaluate``, its numbers stand
+    in place of the last two, as ``val_mean_iou``.
 
     Raises
     ------
     ValueError
         A setting is out of range, the loss becomes NaN or infinite (that step
-        is not made), outputs or labels are not as :func:`evaluate` needs
-        them, or ``checkpoint`` is damaged or of a training with other
-        settings.
+        is not made) or is a mean over examples, outputs or labels are not as
+        :func:`evaluate` needs them, ``loss`` is given beside a teacher, or
+        ``checkpoint`` is damaged or of a training with other settings.
     TypeError
-        As :func:`evaluate`, or a loader is an iterator, used up after one pass.
+        As :func:`evaluate`, ``loss`` gives no tensor or ``evaluate`` no
+        numbers, or a loader is an iterator, used up after one pass.
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` holds the rows
         so far; the model has the weights of that moment, not their average.
     """
+    objective = objective_of(
+        loss,
+        label_smoothing=label_smoothing,
+        teacher=teacher,
+        teacher_weight=teacher_weight,
+        temperature=temperature,
+    )
     batches_an_epoch = number_of(loader)
     total_steps = max(1, round(epochs * batches_an_epoch))
     optimizer = sgd(model, lr, momentum, weight_decay, decay_all=decay_all)
@@ -166,6 +165,8 @@ def fit(
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         settings = {
+            "loss": describe(loss, "loss"),
+            "evaluate": describe(evaluate, "evaluate"),
             "steps": total_steps,
             "lr": lr,
             "momentum": momentum,
@@ -186,36 +187,28 @@ def fit(
         if checkpoint.is_file():
             state.read(checkpoint, settings)
     rows = state.rows
-    loss_of = partial(
-        training_loss,
-        label_smoothing=label_smoothing,
-        teacher_weight=teacher_weight,
-        temperature=temperature,
-    )
-    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
     done, was_training = sum(row["steps"] for row in rows), model.training
     shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
     try:
-        first_pass, layout = _begun(model, loader)
+        first_pass, layout = _begun(model, loader, objective.labels)
+        looked_over = partial(taught, labels=objective.labels)
         with laid_out(model, layout), laid_out(judged, layout):
-            for batches in chain([first_pass], map(taught, repeat(loader))):
+            for batches in chain([first_pass], map(looked_over, repeat(loader))):
                 steps_left = total_steps - sum(row["steps"] for row in rows)
                 if not steps_left:
                     break
                 start = time.perf_counter()
                 model.train()
                 steps = islice(batches, steps_left)
-                row = _epoch(state, steps, layout, teachers, loss_of, clip_norm, shown)
-                held_out = evaluate(judged, val_loader) if val_loader is not None else None
-                row["val_loss"] = held_out.loss if held_out else float("nan")
-                row["val_accuracy"] = held_out.accuracy if held_out else float("nan")
+                row = _epoch(state, steps, layout, objective, clip_norm, shown)
+                row |= validated(judged, val_loader, evaluate)
                 row["seconds"] = time.perf_counter() - start
                 rows.append({"epoch": len(rows) + 1} | row)
                 if checkpoint is not None:
                     state.write(checkpoint, settings)
                 say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
             take_average(model, state.average)
-    except (TypeError, ValueError):
+    except Exception:
         if not scheduler.last_epoch:  # no step yet: batch norms alone have seen what is refused
             for buffer, before in buffers:
                 buffer.copy_(before)
@@ -230,12 +223,14 @@ def fit(
 
 
 def _history(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
+    return pd.DataFrame(rows, columns=None if rows else list(HISTORY_COLUMNS))
 
 
-def _begun(model: nn.Module, loader: Batches) -> tuple[Taught, torch.memory_format]:
+def _begun(
+    model: nn.Module, loader: Batches, labels: bool
+) -> tuple[Taught, torch.memory_format]:
     """A pass over the data whose first batch has been looked at, and the layout it asks for."""
-    remaining = taught(loader)
+    remaining = taught(loader, labels=labels)
     first = next(remaining, None)
     if first is None:
         raise no_batch("the loader", "train on")
@@ -246,26 +241,22 @@ def _epoch(
     state: TrainingState,
     batches: Taught,
     layout: torch.memory_format,
-    teachers: Sequence[nn.Module],
-    loss_of: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    objective: Objective,
     clip_norm: float,
     shown: tqdm,
 ) -> dict[str, Any]:
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
     device = device_of(model)
-    loss_sum, correct, examples, steps = 0.0, 0, 0, 0
+    examples, steps, sums, means = 0, 0, dict[str, float](), dict[str, float]()
     for x, y, answers in batches:
         where = f"batch {steps} of the loader"
-        x = x.to(device).to(memory_format=layout)
+        given = moved(arguments(model, x, where), device, layout)
         with autocast(device):
-            output = run(model, (x,), where)
-        output = class_scores(output, y, "training by cross-entropy", first=not steps)
-        y = y.to(device)
-        loss = loss_of(output, y, _answers(x, answers, teachers))
-        right = (output.argmax(1) == y).sum()
+            output = run(model, given, where)
+        loss, counts = objective(output, given, y, answers, first=not steps)
         # In one transfer, and before the step: what is not finite must not reach the weights.
-        value, right = torch.stack([loss.detach(), right]).tolist()
-        refuse_nan(value, x, where, "lower the learning rate")
+        value, *counted = torch.stack([loss.detach(), *counts.values()]).tolist()
+        refuse_nan(value, given, where, "lower the learning rate")
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(state.trained, clip_norm)
@@ -274,24 +265,14 @@ def _epoch(
         scheduler.step()
         if state.average is not None:
             state.average.update_parameters(model)
-        loss_sum += value * len(y)
-        correct += int(right)
-        examples += len(y)
+        size = examples_of(given) or 0
+        examples += size
+        of_batch = {"loss": value * size} | dict(zip(counts, counted, strict=True))
+        sums = {name: sums.get(name, 0.0) + number for name, number in of_batch.items()}
+        means = {name: number / examples for name, number in sums.items()}
         steps += 1
         shown.update()
-        shown.set_postfix(loss=f"{loss_sum / examples:.3f}", accuracy=f"{correct / examples:.3f}")
+        shown.set_postfix({name: f"{mean:.3f}" for name, mean in means.items()})
     if not steps:
         raise no_batch("the loader", "train on")
-    return {"steps": steps, "lr": lr, "loss": loss_sum / examples, "accuracy": correct / examples}
-
-
-def _answers(x: Tensor, given: Tensor | None, teachers: Sequence[nn.Module]) -> Tensor | None:
-    """What is to be learnt of a batch besides its labels."""
-    if not teachers:
-        return None if given is None else given.to(x.device)
-    if given is not None:
-        raise ValueError("the batches hold a teacher's answers already: leave out teacher")
-    with ExitStack() as modes:
-        for teacher in teachers:
-            modes.enter_context(evaluation_mode(teacher))
-        return torch.stack([said(teacher, x) for teacher in teachers]).mean(0)
+    return {"steps": steps, "lr": lr} | means

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from prunekit.checks import run, shown
+from prunekit.checks.structures import device_in
 from prunekit.data import Views
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.progress import bar
 
 
-def said(teacher: nn.Module, x: Tensor) -> Tensor:
+def said(teacher: nn.Module, *given: Any) -> Tensor:
     """Scores of shape (examples, classes) of one batch, in float32."""
-    with torch.no_grad(), autocast(x.device):
-        scores = run(teacher, (x,), "the images", who="the teacher")
+    with torch.no_grad(), autocast(device_in(given)):
+        scores = run(teacher, given, "the images", who="the teacher")
     if not isinstance(scores, Tensor):
         raise ValueError(f"the teacher gives {shown(scores)}, not one tensor of scores")
     return scores.float()
