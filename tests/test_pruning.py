@@ -85,7 +85,7 @@ def test_a_repair_in_the_loop_is_the_one_after_each_removal(noise, method):
 def test_a_network_that_measures_slower_than_before_goes_on_with_its_first_criterion(
     noise, monkeypatch
 ):
-    monkeypatch.setattr("prunekit.pruning.loop.relative_latency", lambda *networks: 1.3)
+    monkeypatch.setattr("prunekit.pruning.iterations.relative_latency", lambda *networks: 1.3)
     options = {"budget": "latency", "ratio": 0.5, "per_iteration": 100}
     with pytest.warns(UserWarning, match="before the 50"):
         history = quickly(noise, criterion=[(0, "weight_l1"), (0.2, "weight_l2")], **options)

@@ -112,7 +112,7 @@ PRUNING: Checks = LIMITS | {
     "budget": partial(choice, among=get_args(Budget)),
     "cost_aware": flag,
     "rank_batches": optional(partial(whole, least=1)),
-    "max_accuracy_drop": optional(partial(number, least=0, below=1)),
+    "max_accuracy_drop": optional(number),
     "seed": partial(whole, least=-(2**63), below=2**63),
     "folder": optional(folder),
     "report": optional(function),

@@ -28,7 +28,7 @@ NETWORK = partial(module, numbers=False)
 LATENCY_ROUNDS = 30
 
 
-def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[str, int]:
+def left(model: nn.Module, layers: list[str], example_inputs: tuple) -> dict[str, int]:
     """What is left of a network, in the columns of the table."""
     cost = profile(model, example_inputs)
     filters = cost.layers.set_index("layer")["filters"]
@@ -40,7 +40,7 @@ def left(model: nn.Module, layers: list[str], example_inputs: Tensor) -> dict[st
     }
 
 
-def relative_latency(model: nn.Module, unpruned: nn.Module, image: Tensor) -> float:
+def relative_latency(model: nn.Module, unpruned: nn.Module, image: tuple) -> float:
     """Median time of a forward pass on one image, as a share of the unpruned network's.
 
     The two take turns for 30 rounds on one thread, after 3 to warm up: a
@@ -51,7 +51,7 @@ def relative_latency(model: nn.Module, unpruned: nn.Module, image: Tensor) -> fl
 
 
 def enough(
-    run: Run, ranking: pd.DataFrame, plan: Plan, example_inputs: Tensor, iteration: int
+    run: Run, ranking: pd.DataFrame, plan: Plan, example_inputs: tuple, iteration: int
 ) -> int:
     """The fewest groups that reach the goal of an iteration; as many as it may take, if none do.
 

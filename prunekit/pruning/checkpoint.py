@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit.selection import Selection
 from prunekit.storage.files import read_state, write_tensors
@@ -63,7 +63,7 @@ class Run:
         write_tensors(tensors, path, {"prunekit-run": json.dumps(record)})
 
 
-def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_inputs: Tensor) -> Run:
+def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_inputs: tuple) -> Run:
     """Read a run back: the recorded removals are made again, then the weights are loaded.
 
     Raises

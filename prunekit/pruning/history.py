@@ -27,7 +27,8 @@ class PruningHistory:
         counts filters of this iteration; ``filters``, ``parameters``,
         ``macs`` (of one example) and ``bytes`` what is left; ``accuracy_before``
         and ``accuracy_after`` are fractions on the validation set, before
-        and after fine-tuning; ``seconds`` is the iteration's wall time. A
+        and after fine-tuning, or in their place the numbers of ``evaluate``,
+        the one that decides first; ``seconds`` is the iteration's wall time. A
         budget in latency adds ``latency``, a schedule of criteria adds
         ``criterion``, by which the filters of the iteration were ranked.
     removed : list of Selection

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit.channels import trace
 from prunekit.checks import checked
-from prunekit.checks.batches import Batches, first_batch
-from prunekit.checks.settings import PRUNING, Floor, Method
+from prunekit.checks.batches import Batches, Loss
+from prunekit.checks.settings import PRUNING, Budget, Floor, Method
 from prunekit.criteria.base import Normalizer
-from prunekit.criteria.ranking import rank, ranked_layers
-from prunekit.execution import device_of
-from prunekit.progress import say
-from prunekit.pruning.budgets import Budget, enough, left, per_saving, relative_latency
-from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, resume
+from prunekit.criteria.ranking import ranked_layers
+from prunekit.pruning.checkpoint import resume
 from prunekit.pruning.history import PruningHistory, history_of
+from prunekit.pruning.iterations import begun, example_inputs_of, iterations
 from prunekit.pruning.plan import FineTune, Plan
-from prunekit.pruning.schedule import Criteria, criterion_at, ranked_by, reached
-from prunekit.repair import repair
-from prunekit.selection import LEAST, floors_of, select
+from prunekit.pruning.schedule import Criteria
+from prunekit.selection import LEAST, floors_of
 from prunekit.storage.fingerprints import digest_of, digest_of_data
-from prunekit.surgery import rebuild
-from prunekit.training import Interrupted, evaluate, fit
+from prunekit.training import Interrupted
+from prunekit.training.evaluation import Judge
 
 Report = Callable[[nn.Module, list[dict[str, Any]]], None]
 ONE_EPOCH = MappingProxyType({"epochs": 1, "lr": 0.01})
@@ -46,6 +40,8 @@ def prune(
     ratio: float = 0.67,
     per_iteration: int = 128,
     *,
+    loss: Loss | None = None,
+    evaluate: Judge | None = None,
     share_per_iteration: float | None = None,
     normalize: Normalizer = "l2",
     repair: Method | None = None,
@@ -71,7 +67,8 @@ def prune(
     train_loader, val_loader
         Batches ``(x, y)``, iterated over many times. Filters are ranked and
         the network is fine-tuned on the first, accuracies are measured on the
-        second.
+        second. ``x`` may also be a tuple or a dictionary of the arguments of
+        ``forward``.
     criterion
         As for :func:`prunekit.rank`. Or a schedule, a list of pairs of a
         share removed of what ``budget`` names and the criterion that ranks
@@ -82,8 +79,18 @@ def prune(
         Share to remove, between 0 and 1, of what ``budget`` names.
     per_iteration
         Filters, or groups of coupled filters, that go in one iteration.
+    loss
+        Called as ``loss(output, y)`` for a task other than classification: a
+        sum over examples, or one value each, as for :func:`prunekit.rank`. It
+        ranks, and trains unless ``fine_tune`` says otherwise.
+    evaluate
+        Called as ``evaluate(model, val_loader)`` in place of the accuracy of a
+        classifier, in evaluation mode. It gives numbers by name, as in
+        ``{"mean_iou": 0.7, "pixels": 0.9}``: the first decides, higher being
+        better, and all stand in the table, as ``mean_iou_before`` and
+        ``mean_iou_after``.
     share_per_iteration
-        In its place, a share of what ``budget`` names: with 0.1 and a ratio
+        In place of ``per_iteration``, a share of what ``budget`` names: with 0.1 and a ratio
         of 0.5 any criterion takes five iterations, and so is fine-tuned
         equally long.
     normalize
@@ -93,7 +100,8 @@ def prune(
         corrected after each removal, on the first images of
         ``train_loader``, before it is fine-tuned.
     fine_tune
-        Arguments of :func:`prunekit.training.fit`; or a function called as
+        Arguments of :func:`prunekit.training.fit`, beside ``loss`` and
+        ``evaluate``; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
     budget
         ``"filters"`` (those of all layers that can lose any),
@@ -111,16 +119,17 @@ def prune(
     rank_batches
         Batches a ranking looks at; all by default.
     max_accuracy_drop
-        Stop when the accuracy after fine-tuning lies more than this (a
-        fraction) below that of the unpruned network. The table shows the
-        iteration that fell short; the model is the one before it.
+        Stop when the accuracy after fine-tuning (a fraction), or the first
+        number of ``evaluate``, lies more than this below that of the unpruned
+        network. The table shows the iteration that fell short; the model is
+        the one before it.
     seed
         With the number of an iteration, it seeds torch's generators as that begins.
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with
-        the table of an unbroken run. A criterion or ``fine_tune`` of one's own
-        is told by its code and by the values it holds; data by the loader's
+        the table of an unbroken run. A criterion or function of one's own is
+        told by its code and by the values it holds; data by the loader's
         method ``fingerprint`` where it has one, by all batches of a list, else
         by the first batch.
     report
@@ -133,8 +142,9 @@ def prune(
     ------
     ValueError, TypeError
         A setting is out of range, an argument or a batch of the wrong type,
-        outputs or labels are not those of a classifier, or ``folder`` holds a
-        run with other settings or a damaged file, which is left as it was.
+        outputs or labels are not those of a classifier where ``loss`` or
+        ``evaluate`` is left out, or ``folder`` holds a run with other settings
+        or a damaged file, which is left as it was.
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` is the
         :class:`PruningHistory` of the iterations before, ``folder`` holds
@@ -156,6 +166,8 @@ def prune(
     """
     plan = Plan(
         criterion=criterion,
+        loss=loss,
+        evaluate=evaluate,
         ratio=ratio,
         per_iteration=per_iteration if share_per_iteration is None else None,
         share_per_iteration=share_per_iteration,
@@ -171,7 +183,7 @@ def prune(
         max_accuracy_drop=max_accuracy_drop,
         seed=seed,
     )
-    example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(model))
+    example_inputs = example_inputs_of(plan, model, train_loader)
     layers = ranked_layers(trace(model, example_inputs))
     # A name that matches no layer is refused now, not later.
     floors_of(layers, plan.min_filters, plan.exclude)
@@ -186,7 +198,7 @@ def prune(
     if checkpoint is not None and checkpoint.is_file():
         run = resume(checkpoint, settings, model, example_inputs)
     else:
-        run = _begun(plan, model, val_loader, layers, example_inputs)
+        run = begun(plan, model, val_loader, layers, example_inputs)
     if report is not None:
         report(run.model, run.rows)
     try:
@@ -206,104 +218,3 @@ def prune(
             stacklevel=3,  # past the check of the arguments
         )
     return history_of(run, layers)
-
-
-def iterations(
-    plan: Plan,
-    run: Run,
-    original: nn.Module,
-    train_loader: Batches,
-    val_loader: Batches,
-    *,
-    progress: bool = False,
-) -> Iterator[Run]:
-    """Go on with a run, an iteration at a time, and give it after each.
-
-    Parameters
-    ----------
-    run
-        Changed in place. It ends with ``run.stopped``.
-    original
-        The network before pruning, which latencies are compared with.
-    """
-    example_inputs = first_batch("train_loader", train_loader)[0][:2].to(device_of(original))
-    layers = ranked_layers(trace(original, example_inputs))
-    if plan.budget == "latency":
-        original = copy.deepcopy(original)
-        plain_layout(original)
-    while not run.stopped:
-        start, iteration = time.perf_counter(), len(run.rows)
-        torch.manual_seed(mixed_seed(plan.seed, iteration))
-        # A pruned network may measure slower than the original: then nothing is gone yet.
-        chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.budget)))
-        graph = trace(run.model, example_inputs)
-        ranking = rank(
-            run.model,
-            train_loader,
-            chosen,
-            batches=plan.rank_batches,
-            normalize=plan.normalize,
-            graph=graph,
-            progress=progress,
-        )
-        if plan.cost_aware:
-            ranking = per_saving(ranking, run.model, example_inputs, plan.budget)
-        count = enough(run, ranking, plan, example_inputs, iteration)
-        if not count:
-            run.stopped = "floor"
-            return
-        selection = select(ranking, count, **plan.limits)
-        smaller = rebuild(run.model, graph, selection)
-        if plan.repair is not None:
-            smaller = repair(
-                smaller, run.model, selection, train_loader, method=plan.repair, progress=progress
-            )
-        before = after = evaluate(smaller, val_loader).accuracy
-        if plan.fine_tune is not None:
-            _tune(smaller, train_loader, plan.fine_tune, progress)
-            after = evaluate(smaller, val_loader).accuracy
-        plain_layout(smaller)
-        row: dict[str, Any] = {"iteration": iteration, "removed": selection.filters}
-        row |= ranked_by(plan.criterion, chosen) | left(smaller, layers, example_inputs)
-        if plan.budget == "latency":
-            row["latency"] = relative_latency(smaller, original, example_inputs[:1])
-        row |= {"accuracy_before": before, "accuracy_after": after}
-        run.rows.append(row | {"seconds": time.perf_counter() - start})
-        run.removed.append(selection)
-        say(_line(run.rows[-1]), progress)
-        drop = run.rows[0]["accuracy_after"] - after
-        if plan.max_accuracy_drop is not None and drop > plan.max_accuracy_drop:
-            run.stopped = "accuracy"
-        else:
-            run.model, run.rebuilt = smaller, iteration
-            if reached(run.share_removed(plan.budget), plan.ratio):
-                run.stopped = "ratio"
-        yield run
-
-
-def _begun(
-    plan: Plan, model: nn.Module, val_loader: Batches, layers: list[str], example_inputs: Tensor
-) -> Run:
-    """A run before its first iteration: row 0 is the network as it is given."""
-    start, original = time.perf_counter(), copy.deepcopy(model)
-    accuracy = evaluate(original, val_loader).accuracy
-    row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
-    row |= left(original, layers, example_inputs)
-    row |= {"latency": 1.0} if plan.budget == "latency" else {}
-    row |= {"accuracy_before": accuracy, "accuracy_after": accuracy}
-    return Run(original, [row | {"seconds": time.perf_counter() - start}])
-
-
-def _tune(model: nn.Module, loader: Batches, fine_tune: FineTune, progress: bool) -> None:
-    if callable(fine_tune):
-        fine_tune(model, loader)
-    else:
-        fit(model, loader, **{"progress": progress} | dict(fine_tune))
-
-
-def _line(row: dict[str, Any]) -> str:
-    return (
-        f"iteration {row['iteration']}: {row['filters']} filters, {row['parameters']:,} parameters "
-        f"left; accuracy {row['accuracy_before']:.4f}, fine-tuned {row['accuracy_after']:.4f}; "
-        f"{row['seconds']:.1f} s"
-    )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from prunekit.checks.batches import Batches
+from prunekit.checks import number
+from prunekit.checks.batches import Batches, Loss
 from prunekit.checks.settings import Budget, Floor, Method, Normalizer
 from prunekit.criteria.registry import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
+from prunekit.training.evaluation import Judge
+from prunekit.training.objective import refuse_beside
 
 FineTune = Mapping[str, Any] | Callable[[nn.Module, Batches], None]
 #: Budgets whose units have a price in tensors.
@@ -31,6 +35,8 @@ class Plan:
     """
 
     criterion: Criteria
+    loss: Loss | None
+    evaluate: Judge | None
     ratio: float
     per_iteration: int | None
     share_per_iteration: float | None
@@ -48,6 +54,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         lookup(criterion_at(self.criterion, 0))
+        if self.max_accuracy_drop is not None:  # the numbers of one's own may be no fractions
+            most = 1 if self.evaluate is None else math.inf
+            number("max_accuracy_drop", self.max_accuracy_drop, least=0, below=most)
+        smoothing = self.tuning.get("label_smoothing", 0)
+        refuse_beside(self.tuning.get("loss"), self.tuning.get("teacher"), smoothing)
         if self.budget == "latency" and self.share_per_iteration is not None:
             raise ValueError(
                 "a share of latency an iteration cannot be planned: give a number of groups"
@@ -57,6 +68,12 @@ class Plan:
                 f"cost_aware needs a budget in parameters or macs, not in {self.budget}: it asks "
                 "what each filter saves of it"
             )
+
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """The settings of :func:`prunekit.training.fit`, where it fine-tunes."""
+        own = self.fine_tune if isinstance(self.fine_tune, Mapping) else {}
+        return {"loss": self.loss, "evaluate": self.evaluate} | dict(own)
 
     @property
     def limits(self) -> dict[str, Any]:

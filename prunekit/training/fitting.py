@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
