@@ -42,7 +42,7 @@ def by_pixel(output: Tensor, masks: Tensor) -> Tensor:
 
 
 def mean_iou(model: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Intersection over union, the mean over both classes, and the share of pixels that are right."""
+    """Intersection over union, the mean over both classes, and the share of right pixels."""
     pairs = torch.zeros(4)
     for x, masks in loader:
         pairs += torch.bincount((2 * masks + model(x).argmax(1)).flatten(), minlength=4)
