@@ -28,7 +28,7 @@ NETWORK = partial(module, numbers=False)
 LATENCY_ROUNDS = 30
 
 
-def left(model: nn.Module, layers: list[str], example_inputs: tuple) -> dict[str, int]:
+def left(model: nn.Module, layers: list[str], example_inputs: Tensor | tuple) -> dict[str, int]:
     """What is left of a network, in the columns of the table."""
     cost = profile(model, example_inputs)
     filters = cost.layers.set_index("layer")["filters"]

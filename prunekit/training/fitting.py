@@ -228,9 +228,7 @@ def _history(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(HISTORY_COLUMNS))
 
 
-def _begun(
-    model: nn.Module, loader: Batches, labels: bool
-) -> tuple[Taught, torch.memory_format]:
+def _begun(model: nn.Module, loader: Batches, labels: bool) -> tuple[Taught, torch.memory_format]:
     """A pass over the data whose first batch has been looked at, and the layout it asks for."""
     remaining = taught(loader, labels=labels)
     first = next(remaining, None)
