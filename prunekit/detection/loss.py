@@ -36,7 +36,8 @@ def detection_loss(output: Output, targets: Tensor, anchors: Tensor) -> Tensor:
         As for :func:`prunekit.detection.match`.
     anchors
         Of shape (anchors, 4). ``functools.partial(detection_loss,
-        anchors=anchors)`` is a ``loss`` for :func:`prunekit.rank`.
+        anchors=anchors)`` is a ``loss`` for :func:`prunekit.rank`,
+        :func:`prunekit.prune` and :func:`prunekit.training.fit`.
 
     Returns
     -------
