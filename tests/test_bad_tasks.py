@@ -47,6 +47,10 @@ BESIDE = [  # of cross-entropy, and so not beside a loss of one's own
 ]
 
 
+def failing(output, y):
+    raise ArithmeticError("a mistake of the user's")
+
+
 class Bytes(nn.Module):
     """A network of pictures as files have them."""
 
@@ -84,6 +88,7 @@ CASES = [
       for function in (fit, prune) for evaluate, *expected in NOT_FUNCTIONS),
     *((fit, {"loss": SUMMED} | more, ValueError, words) for more, words in BESIDE),
     *((prune, {"loss": SUMMED, "fine_tune": more}, ValueError, words) for more, words in BESIDE),
+    (fit, {"loss": failing}, ArithmeticError, "a mistake of the user's"),
     (prune, {"fine_tune": {"loss": "sum"}}, TypeError, "fine_tune: loss must be a function"),
     (fit, {"loss": SUMMED, "loader": [(X, Y, torch.zeros(4, 3))]}, ValueError,
      "a teacher's answers that come third in a batch: put them into the targets"),

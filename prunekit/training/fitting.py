@@ -192,8 +192,8 @@ def fit(
     done, was_training = sum(row["steps"] for row in rows), model.training
     shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
     try:
-        first_pass, layout = _begun(model, loader, objective.labels)
         looked_over = partial(taught, labels=objective.labels)
+        first_pass, layout = _begun(model, looked_over(loader))
         with laid_out(model, layout), laid_out(judged, layout):
             for batches in chain([first_pass], map(looked_over, repeat(loader))):
                 steps_left = total_steps - sum(row["steps"] for row in rows)
@@ -228,9 +228,8 @@ def _history(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else list(HISTORY_COLUMNS))
 
 
-def _begun(model: nn.Module, loader: Batches, labels: bool) -> tuple[Taught, torch.memory_format]:
+def _begun(model: nn.Module, remaining: Taught) -> tuple[Taught, torch.memory_format]:
     """A pass over the data whose first batch has been looked at, and the layout it asks for."""
-    remaining = taught(loader, labels=labels)
     first = next(remaining, None)
     if first is None:
         raise no_batch("the loader", "train on")
