@@ -17,6 +17,7 @@ from prunekit.adversarial.discriminator import Discriminator, discriminator_loss
 from prunekit.adversarial.fista import Fista
 from prunekit.adversarial.masks import SoftMasks
 from prunekit.channels import trace
+from prunekit.channels.units import Scope
 from prunekit.checks import checked, flag, module, number, optional, run, whole
 from prunekit.checks.batches import (
     Batches,
@@ -34,7 +35,6 @@ from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.repair import repair
 from prunekit.selection import Selection
 from prunekit.training import evaluate
-from prunekit.widths.units import Scope
 
 _WEIGHT = partial(number, least=0, below=math.inf)
 _POSITIVE = partial(number, above=0, below=math.inf)

@@ -13,12 +13,12 @@ from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.channels.kinds import BATCH_NORM
+from prunekit.channels.units import Scope, is_depthwise
 from prunekit.execution import device_of
 from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 from prunekit.widths import units
-from prunekit.widths.units import Scope, is_depthwise
 
 
 class SoftMasks(nn.Module):

@@ -13,6 +13,7 @@ channels a value; an allocation turns values into widths that meet a budget:
 >>> small = rebuild(model, graph, remove)
 """
 
+from prunekit.channels.units import Unit, units
 from prunekit.widths.allocation import allocate, select_widths
 from prunekit.widths.entropy import entropy, layer_entropies
 from prunekit.widths.richness import (
@@ -22,7 +23,6 @@ from prunekit.widths.richness import (
     tamed,
     to_unit_range,
 )
-from prunekit.widths.units import Unit, units
 
 __all__ = [
     "Unit",

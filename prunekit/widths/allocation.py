@@ -14,13 +14,13 @@ import pandas as pd
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.units import Unit, units
 from prunekit.checks import checked, choice, inputs, module, number, shown, whole
 from prunekit.pruning.budgets import left_after
 from prunekit.pruning.plan import PRICED
 from prunekit.pruning.schedule import reached
 from prunekit.selection import Selection, table
 from prunekit.widths.richness import finite, to_unit_range
-from prunekit.widths.units import Unit, units
 
 Relation = Literal["to_max", "contrast", "neighbours"]
 

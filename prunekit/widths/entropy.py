@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.channels.capture import attribute
+from prunekit.channels.units import Scope, units
 from prunekit.checks import checked, module, shown, whole
-from prunekit.widths.units import Scope, units
 
 
 @checked(bins=partial(whole, least=1))

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
 from prunekit.channels.kinds import BATCH_NORM
+from prunekit.channels.units import Scope
 from prunekit.checks import checked, choice, flag, module, number, shown
 from prunekit.criteria.weight import filters_of
 from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.widths.entropy import by_maker
-from prunekit.widths.units import Scope
 
 Abnormal = Literal["whisker", "normal", "median", "keep"]
 Fusion = Literal["mean", "product", "maximum"]
