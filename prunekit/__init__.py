@@ -6,7 +6,7 @@ from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.criteria import rank, rank_all
 from prunekit.errors import PrunekitError
 from prunekit.measure import Latency, Profile, compare, latency, peak_memory, profile
-from prunekit.pruning import PruningHistory, prune
+from prunekit.pruning import PruningHistory, Sensitivity, prune, sensitivity
 from prunekit.repair import fold_batch_norm, insert_batch_norm, repair
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
@@ -24,6 +24,7 @@ __all__ = [
     "PrunekitError",
     "PruningHistory",
     "Selection",
+    "Sensitivity",
     "TraceError",
     "__version__",
     "compare",
@@ -41,5 +42,6 @@ __all__ = [
     "repair",
     "save",
     "select",
+    "sensitivity",
     "trace",
 ]
