@@ -20,8 +20,6 @@ Batches = Iterable[tuple[Any, ...]]
 Taught = Iterator[tuple[Any, Any, Tensor | None]]
 #: What is small where outputs answer the targets: the sum over examples, or one value for each.
 Loss = Callable[[Any, Any], Tensor]
-#: Batches looked over, each with a teacher's answers or None.
-Taught = Iterator[tuple[Any, Any, Tensor | None]]
 # Of the first batch, so many examples show whether a loss adds up.
 TRIED = 8
 

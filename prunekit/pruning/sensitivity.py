@@ -162,7 +162,7 @@ def sensitivity(
         }
 
     def judged(network: nn.Module) -> dict[str, Any]:
-        counted = left(network, layers, example_inputs)
+        counted: dict[str, Any] = dict(left(network, layers, example_inputs))
         counted["accuracy"] = evaluate(network, loader).accuracy
         return {column: counted[column] for column in COLUMNS}
 
