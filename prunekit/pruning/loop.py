@@ -157,6 +157,7 @@ def prune(
 
     Examples
     --------
+    >>> import torch
     >>> from prunekit.models import TinySqueezeNet
     >>> batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
     >>> history = prune(TinySqueezeNet(), batches, batches, "weight_l1", ratio=0.2,
