@@ -58,8 +58,9 @@ def run_study(
     Raises
     ------
     FileNotFoundError
-        Every run that is missing starts from a network that is not recorded.
-        While there are others, they are carried out.
+        Every run that is missing starts from a network that is not recorded,
+        or one starts from what no other study records. Runs that wait for
+        another study are left out while there are others.
     ValueError
         Recorded or unfinished runs are of other settings.
     ImportError
@@ -72,9 +73,11 @@ def run_study(
     missing = recorded.missing()
     if not missing:
         return recorded
-    ready = [run for run in missing if is_there(study.runs[run]["start"], results)]
-    if not ready:
-        refuse_missing_start(study.runs[missing[0]]["start"], results)
+    starts = {run: study.runs[run]["start"] for run in missing}
+    ready = [run for run in missing if is_there(starts[run], results)]
+    for start in starts.values():
+        if "/" not in start or not ready:  # no other study will record it
+            refuse_missing_start(start, results)
     missing = ready
     shared = {"threads": study.threads, "command": command, "commit": current_commit()}
     folders = {run: (unfinished / study.name / run).resolve() for run in missing}
