@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
+from prunekit.channels import ChannelGraph
+from prunekit.criteria.ranking import ranked_layers
 from prunekit.pruning.checkpoint import Run
 from prunekit.selection import Selection
 from prunekit.storage import save
@@ -38,6 +41,27 @@ class PruningHistory:
     stopped : str
         Why pruning ended: ``"ratio"`` was reached, ``"floor"``: nothing more
         may be removed, or ``"accuracy"`` fell by more than allowed.
+    kept : dict
+        For every layer of the original network by name: which of its filters
+        ``model`` still has, ascending, as they were numbered there. Filter
+        ``i`` of the pruned layer was filter ``kept[layer][i]``.
+
+    Examples
+    --------
+    The same network from the original, in one go (where a grouped convolution
+    became a depthwise one on the way, only step by step, by ``removed``):
+
+    >>> import torch
+    >>> from prunekit import profile, prune, rebuild
+    >>> from prunekit.models import TinySqueezeNet
+    >>> model, x = TinySqueezeNet(), torch.randn(8, 3, 32, 32)
+    >>> batches = [(x, torch.arange(8))]
+    >>> history = prune(model, batches, batches, "weight_l1", ratio=0.3, per_iteration=20,
+    ...                 fine_tune=None, progress=False)
+    >>> remove = {layer: set(range(model.get_submodule(layer).weight.shape[0])).difference(kept)
+    ...           for layer, kept in history.kept.items()}
+    >>> profile(rebuild(model, x, remove), x).macs == profile(history.model, x).macs
+    True
     """
 
     model: nn.Module
@@ -45,6 +69,7 @@ class PruningHistory:
     removed: list[Selection]
     pattern: pd.DataFrame
     stopped: str
+    kept: dict[str, list[int]]
 
     def save(self, folder: str | Path) -> None:
         """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
@@ -56,10 +81,32 @@ class PruningHistory:
         save(self.model, folder / "model.safetensors")
 
 
-def history_of(run: Run, layers: list[str]) -> PruningHistory:
-    """A run as its caller gets it; ``layers`` are the columns of the pattern."""
+def history_of(run: Run, graph: ChannelGraph) -> PruningHistory:
+    """A run as its caller gets it; ``graph`` is of the network before pruning."""
     counts = [{name: len(filters) for name, filters in one.items()} for one in run.removed]
     iterations = pd.RangeIndex(1, len(counts) + 1, name="iteration")
-    pattern = pd.DataFrame(counts, index=iterations, columns=layers).fillna(0).astype(int)
-    table = pd.DataFrame(run.rows)
-    return PruningHistory(run.model, table, run.removed, pattern, run.stopped)
+    pattern = pd.DataFrame(counts, index=iterations, columns=ranked_layers(graph))
+    return PruningHistory(
+        model=run.model,
+        table=pd.DataFrame(run.rows),
+        removed=run.removed,
+        pattern=pattern.fillna(0).astype(int),
+        stopped=run.stopped,
+        kept=_kept(graph, run.removed[: run.rebuilt]),
+    )
+
+
+def _kept(graph: ChannelGraph, removed: list[Selection]) -> dict[str, list[int]]:
+    """What removals, each numbered as filters stood at its start, leave of the first network."""
+    kept = {name: np.arange(layer.filters) for name, layer in graph.layers.items()}
+    for selection in removed:
+        for name, filters in selection.items():
+            kept[name] = np.delete(kept[name], filters)
+    # Selections do not name layers that run in training only: they lose what these are tied to.
+    gone = np.zeros(graph.count, dtype=bool)
+    ranked = ranked_layers(graph)
+    for name in ranked:
+        gone[np.delete(graph.layers[name].groups, kept[name])] = True
+    others = {name: layer.groups for name, layer in graph.layers.items() if name not in ranked}
+    kept |= {name: np.flatnonzero(~gone[groups]) for name, groups in others.items()}
+    return {name: filters.tolist() for name, filters in kept.items()}

@@ -64,6 +64,9 @@ def iterations(
         # A pruned network may measure slower than the original: then nothing is gone yet.
         chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.budget)))
         graph = trace(run.model, example_inputs)
+        if not ranked_layers(graph):
+            run.stopped = "floor"
+            return
         ranking = rank(
             run.model,
             train_loader,

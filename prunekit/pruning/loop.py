@@ -185,7 +185,10 @@ def prune(
         seed=seed,
     )
     example_inputs = example_inputs_of(plan, model, train_loader)
-    layers = ranked_layers(trace(model, example_inputs))
+    graph = trace(model, example_inputs)
+    layers = ranked_layers(graph)
+    if not layers:
+        raise ValueError(f"no filter of {type(model).__name__} may be removed")
     # A name that matches no layer is refused now, not later.
     floors_of(layers, plan.min_filters, plan.exclude)
     checkpoint, settings = None, {}
@@ -210,7 +213,7 @@ def prune(
                 report(run.model, run.rows)
     except KeyboardInterrupt as error:
         message = f"pruning was interrupted in iteration {len(run.rows)}"
-        raise Interrupted(message, history_of(run, layers)) from error
+        raise Interrupted(message, history_of(run, graph)) from error
     if run.stopped == "floor":
         fixed = ", ".join(f"{name}={value}" for name, value in plan.limits.items())
         warnings.warn(
@@ -218,4 +221,4 @@ def prune(
             f"asked for: no more can be removed with {fixed}",
             stacklevel=3,  # past the check of the arguments
         )
-    return history_of(run, layers)
+    return history_of(run, graph)
