@@ -86,6 +86,14 @@ LIMITS = [
     ("exclude", 3, TypeError, "exclude must be a name or a list of names, not 3"),
     ("exclude", [3], TypeError, r"exclude must be a name or a list of names, not \[3\]"),
     ("exclude", None, TypeError, "exclude must be a name or a list of names, not None"),
+    ("per_layer", 0.3, TypeError, "per_layer must map names of layers to numbers or shares"),
+    ("per_layer", {0: 3}, TypeError, "per_layer must map names of layers to numbers or shares"),
+    ("per_layer", {"0": -1}, ValueError, r"per_layer\['0'\] must be at least 0, not -1"),
+    ("per_layer", {"0": True}, TypeError, rf"per_layer\['0'\] {NOT_WHOLE} True"),
+    ("per_layer", {"0": None}, TypeError, rf"per_layer\['0'\] {NOT_WHOLE} None"),
+    ("per_layer", {"0": 1.0}, ValueError, r"per_layer\['0'\] must be above 0 and below 1"),
+    ("per_layer", {"0": NAN}, ValueError, r"per_layer\['0'\] must be above 0 and below 1"),
+    ("per_layer", {"stem": 1}, ValueError, "per_layer: no layer matches 'stem'; there are 0, 3"),
 ]
 RANKINGS = [
     (RANKING.drop(columns="score"), ValueError, "the ranking has no column score"),

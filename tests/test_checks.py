@@ -45,6 +45,7 @@ def test_public_functions_keep_their_arguments():
         "min_filters",
         "exclude",
         "round_to",
+        "per_layer",
     ]
 
 

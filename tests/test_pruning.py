@@ -164,6 +164,22 @@ def test_bad_settings_are_named_and_write_nothing(noise, tmp_path, options, mess
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
+def test_a_network_that_can_lose_nothing_is_named(noise):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    with pytest.raises(ValueError, match="no filter of Sequential may be removed"):
+        prune(model, noise, noise, "weight_l1", progress=False)
+
+
+def test_no_iteration_takes_more_of_a_layer_than_it_may(noise):
+    history = quickly(noise, ratio=0.3, per_layer={"*": 0.2, "features.0": 1})
+    assert history.stopped == "ratio"
+    layers = prunekit.trace(network(), noise[0][0]).layers
+    widths = pd.Series({name: layer.filters for name, layer in layers.items()})
+    for _, lost in history.pattern.iterrows():
+        assert (lost <= 0.2 * widths[lost.index]).all() and lost["features.0"] <= 1
+        widths = widths.sub(lost, fill_value=0)
+
+
 def test_an_empty_loader_is_named(noise):
     with pytest.raises(ValueError, match="train_loader gave no batch"):
         prune(network(), [], noise)

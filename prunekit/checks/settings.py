@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
+
 from prunekit.checks import (
     Check,
     choice,
@@ -27,6 +29,7 @@ from prunekit.checks.batches import repeatable
 Budget = Literal["filters", "parameters", "macs", "latency"]
 Normalizer = Literal["l2", "mean", False]
 Floor = int | Mapping[str, int]
+PerLayer = Mapping[str, int | float]
 Method = Literal["least_squares", "moments", "batch_norm"]
 SCHEDULES = ("one_cycle", "cosine", "constant")
 Checks = dict[str, Check]
@@ -47,6 +50,23 @@ def floor(name: str, value: object) -> object:
         if not isinstance(pattern, str):
             raise TypeError(f"{name} must map names of layers to numbers, not {shown(value)}")
     return {key: whole(f"{name}[{key!r}]", least, least=1) for key, least in value.items()}
+
+
+def per_layer(name: str, value: object) -> dict[str, int | float]:
+    """How many filters may go, or which share of them, of the layers each pattern matches."""
+    if not isinstance(value, Mapping) or not all(isinstance(pattern, str) for pattern in value):
+        raise TypeError(
+            f'{name} must map names of layers to numbers or shares, as in {{"*": 0.3}}, not '
+            f"{shown(value)}"
+        )
+    found: dict[str, int | float] = {}
+    for pattern, limit in value.items():
+        called = f"{name}[{pattern!r}]"
+        if isinstance(limit, (float, np.floating)):
+            found[pattern] = number(called, limit, above=0, below=1)
+        else:
+            found[pattern] = whole(called, limit, least=0)
+    return found
 
 
 def _teachers(name: str, value: object) -> object:
@@ -95,6 +115,7 @@ LIMITS: Checks = {
     "min_filters": floor,
     "exclude": names,
     "round_to": optional(partial(whole, least=1)),
+    "per_layer": optional(per_layer),
 }
 #: How :func:`prunekit.prune` goes on.
 PRUNING: Checks = LIMITS | {

@@ -13,7 +13,7 @@ from torch import nn
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, Loss
-from prunekit.checks.settings import PRUNING, Budget, Floor, Method
+from prunekit.checks.settings import PRUNING, Budget, Floor, Method, PerLayer
 from prunekit.criteria.base import Normalizer
 from prunekit.criteria.ranking import ranked_layers
 from prunekit.pruning.checkpoint import resume
@@ -21,7 +21,7 @@ from prunekit.pruning.history import PruningHistory, history_of
 from prunekit.pruning.iterations import begun, example_inputs_of, iterations
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria
-from prunekit.selection import LEAST, floors_of
+from prunekit.selection import LEAST, caps_of, floors_of
 from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.training import Interrupted
 from prunekit.training.evaluation import Judge
@@ -51,6 +51,7 @@ def prune(
     min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
+    per_layer: PerLayer | None = None,
     rank_batches: int | None = None,
     max_accuracy_drop: float | None = None,
     seed: int = 0,
@@ -114,8 +115,8 @@ def prune(
     cost_aware
         Select by score for each parameter or MAC that the removal of a group
         saves, not by score alone (see :func:`prunekit.pruning.budgets.per_saving`).
-    min_filters, exclude, round_to
-        As for :func:`prunekit.select`.
+    min_filters, exclude, round_to, per_layer
+        As for :func:`prunekit.select`, in each iteration anew.
     rank_batches
         Batches a ranking looks at; all by default.
     max_accuracy_drop
@@ -180,6 +181,7 @@ def prune(
         min_filters=min_filters,
         exclude=tuple(exclude),
         round_to=round_to,
+        per_layer=per_layer,
         rank_batches=rank_batches,
         max_accuracy_drop=max_accuracy_drop,
         seed=seed,
@@ -191,6 +193,7 @@ def prune(
         raise ValueError(f"no filter of {type(model).__name__} may be removed")
     # A name that matches no layer is refused now, not later.
     floors_of(layers, plan.min_filters, plan.exclude)
+    caps_of(dict.fromkeys(layers, 0), plan.per_layer)
     checkpoint, settings = None, {}
     if folder is not None:
         checkpoint = Path(folder) / CHECKPOINT

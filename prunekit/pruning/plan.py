@@ -11,7 +11,7 @@ from torch import nn
 
 from prunekit.checks import number
 from prunekit.checks.batches import Batches, Loss
-from prunekit.checks.settings import Budget, Floor, Method, Normalizer
+from prunekit.checks.settings import Budget, Floor, Method, Normalizer, PerLayer
 from prunekit.criteria.registry import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
@@ -48,6 +48,7 @@ class Plan:
     min_filters: Floor
     exclude: tuple[str, ...]
     round_to: int | None
+    per_layer: PerLayer | None
     rank_batches: int | None
     max_accuracy_drop: float | None
     seed: int
@@ -82,6 +83,7 @@ class Plan:
             "min_filters": self.min_filters,
             "exclude": list(self.exclude),
             "round_to": self.round_to,
+            "per_layer": self.per_layer,
         }
 
     def most(self, removable: int) -> int:

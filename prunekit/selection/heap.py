@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -14,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from prunekit.checks import checked, shown, whole
-from prunekit.checks.settings import LIMITS, Floor
-
-LEAST = 2  # filters of a layer, where nobody says otherwise
+from prunekit.checks.settings import LIMITS, Floor, PerLayer
+from prunekit.selection.limits import LEAST, caps_of, floors_of
 
 
 def table(name: str, value: object) -> pd.DataFrame:
@@ -61,6 +58,7 @@ def select(
     min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
+    per_layer: PerLayer | None = None,
 ) -> Selection:
     """Take the ``count`` groups of lowest score off a heap, from whichever layers they are in.
 
@@ -88,6 +86,13 @@ def select(
         their scores. A bundle is never split: ``count`` is reached, and
         passed by less than one bundle. Layers that share only some of their
         groups, and are not all multiples to begin with, stay as they are.
+    per_layer
+        At most so many filters of a layer go, or at most such a share of its
+        filters, by name or pattern: ``{"*": 0.3, "layer1.*": 4}``. A layer has
+        the limit of the last pattern it matches, and none if it matches none. A
+        group goes only if every layer it touches may lose it. To prune
+        locally, by all that such shares allow and not by ``count``, ask
+        :func:`prunekit.selection.removable`.
 
     Returns
     -------
@@ -99,10 +104,11 @@ def select(
     ValueError
         ``count``, ``min_filters`` or ``round_to`` is below 1, fewer than
         ``count`` groups can go, a score is NaN, the ranking is empty or lacks
-        a column, a filter is listed twice, or a name in ``exclude`` or
-        ``min_filters`` matches no layer.
+        a column, a filter is listed twice, a limit in ``per_layer`` is
+        below 0 or no share, or a name in ``exclude``, ``min_filters`` or
+        ``per_layer`` matches no layer.
     TypeError
-        One of these is no whole number, or a column holds something else.
+        One of these is no number, or a column holds something else.
 
     Examples
     --------
@@ -112,13 +118,16 @@ def select(
     {'a': [0], 'b': [1]}
     >>> select(table, 1, min_filters=1, round_to=2)  # from 3 filters to 2, from 2 to 0: never
     {'a': [0]}
+    >>> select(table, 2, min_filters=1, per_layer={"a": 1})  # or 0.4: a third, not two
+    {'a': [0], 'b': [1]}
     """
-    selection = _take(ranking, count, min_filters, exclude, round_to)
+    selection = _take(ranking, count, min_filters, exclude, round_to, per_layer)
     if selection.groups < count:
-        multiple = f", and a multiple of {round_to}" if round_to else ""
+        more = f", and a multiple of {round_to}" if round_to else ""
+        more += f", and loses at most {per_layer}" if per_layer else ""
         raise ValueError(
             f"only {selection.groups} of the {count} filters or coupled groups asked for can be "
-            f"removed: every layer keeps at least {min_filters}{multiple}"
+            f"removed: every layer keeps at least {min_filters}{more}"
         )
     return selection
 
@@ -130,9 +139,20 @@ def removable(
     min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
     round_to: int | None = None,
+    per_layer: PerLayer | None = None,
 ) -> Selection:
-    """Everything :func:`select` could remove at once under the same limits."""
-    return _take(ranking, len(ranking), min_filters, exclude, round_to)
+    """Everything :func:`select` could remove at once under the same limits.
+
+    Examples
+    --------
+    The lowest half of each layer, whatever the scores of the others:
+
+    >>> scores = {"layer": list("aabbbb"), "filter": [0, 1, 0, 1, 2, 3]}
+    >>> table = pd.DataFrame(scores | {"score": [0.1, 0.2, 0.6, 0.5, 0.4, 0.3]})
+    >>> removable(table, min_filters=1, per_layer={"*": 0.5})
+    {'a': [0], 'b': [2, 3]}
+    """
+    return _take(ranking, len(ranking), min_filters, exclude, round_to, per_layer)
 
 
 class _Bundle(NamedTuple):
@@ -198,14 +218,17 @@ def _take(
     min_filters: Floor,
     exclude: Iterable[str],
     round_to: int | None,
+    per_layer: PerLayer | None,
 ) -> Selection:
     groups = _Groups(ranking)
-    left = groups.left
+    left, widths = groups.left, _widths(ranking)
     floors = floors_of(left, min_filters, exclude)
+    for layer, cap in caps_of(widths, per_layer).items():
+        floors[layer] = max(floors[layer], left[layer] - cap)
     bundles: _Groups | list[_Bundle] = groups
     scores = groups.scores
     if round_to is not None and round_to > 1:
-        bundles = _bundles(groups, _widths(ranking), round_to)
+        bundles = _bundles(groups, widths, round_to)
         scores = [bundle.score for bundle in bundles]
     heap = list(zip(scores, range(len(scores)), strict=True))
     heapq.heapify(heap)
@@ -275,29 +298,3 @@ def _joined(bundles: list[_Bundle]) -> _Bundle:
         lost.update(bundle.lost)
     score = sum(bundle.score for bundle in bundles) / len(bundles)
     return _Bundle(score, [group for bundle in bundles for group in bundle.groups], lost)
-
-
-def floors_of(
-    layers: Iterable[str], min_filters: Floor, exclude: Iterable[str]
-) -> dict[str, float]:
-    """How many filters each layer keeps at least; a layer that keeps all is always below it.
-
-    Raises
-    ------
-    ValueError
-        A pattern matches no layer.
-    """
-    by_pattern = min_filters if isinstance(min_filters, Mapping) else {"*": min_filters}
-    floors: dict[str, float] = dict.fromkeys(layers, LEAST)
-    for pattern, floor in by_pattern.items():
-        floors |= dict.fromkeys(_matching(layers, pattern, "min_filters"), floor)
-    for pattern in exclude:
-        floors |= dict.fromkeys(_matching(layers, pattern, "exclude"), math.inf)
-    return floors
-
-
-def _matching(layers: Iterable[str], pattern: str, setting: str) -> list[str]:
-    matches = [name for name in layers if fnmatchcase(name, pattern)]
-    if not matches:
-        raise ValueError(f"{setting}: no layer matches {pattern!r}; there are {', '.join(layers)}")
-    return matches
