@@ -40,6 +40,15 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums over several threads may differ in the last bits from run to run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def noise() -> list[tuple[torch.Tensor, torch.Tensor]]:
     """One batch of ten images, where what they show does not matter."""

@@ -24,16 +24,9 @@ from prunekit.detection import (
 )
 from prunekit.training import Interrupted, evaluate, fit
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEGMENTATION = {"loss": by_pixel, "evaluate": mean_iou, "progress": False}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over several threads may differ in the last bits from run to run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,7 @@ from prunekit.models import TinySqueezeNet
 from prunekit.pruning.loop import CHECKPOINT
 from prunekit.training import Interrupted, fit
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over several threads may differ in the last bits from run to run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

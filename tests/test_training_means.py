@@ -125,6 +125,20 @@ def test_views_are_crops_of_the_padded_image(digits, views):
     assert torch.equal(views.view(1, torch.tensor([7])), by_hand)
 
 
+@pytest.mark.parametrize(
+    ("images", "settings", "error", "message"),
+    [
+        (lambda val: val.images, {}, TypeError, "Views serves an ImageSet, .* not Tensor"),
+        (lambda val: val[:0], {}, ValueError, "is empty"),
+        (lambda val: val, {"views": 0}, ValueError, "views must be a whole number of at least 1"),
+        (lambda val: val, {"flip": "no"}, ValueError, "flip must be True or False"),
+    ],
+)
+def test_views_of_nothing_are_refused(digits, images, settings, error, message):
+    with pytest.raises(error, match=message):
+        Views(images(digits.val), **settings)
+
+
 def test_views_know_themselves_apart(digits, views):
     same = Views(digits.val, 32, views=3, seed=5, flip=False)
     assert views.fingerprint() == same.fingerprint()

@@ -152,6 +152,17 @@ def whole(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
+def refuse_unless_images(server: str, images: ImageSet) -> None:
+    """What cannot be served as batches: no :class:`ImageSet`, or one of no image."""
+    if not isinstance(images, ImageSet):
+        raise TypeError(
+            f"{server} serves an ImageSet, such as the train of a Dataset, "
+            f"not {type(images).__name__}"
+        )
+    if not len(images):
+        raise ValueError("the set of images is empty: there is nothing to serve")
+
+
 def refuse_unless_bool(name: str, value: bool) -> None:
     """Words such as ``"no"`` would count as true."""
     if not isinstance(value, bool | np.bool_):

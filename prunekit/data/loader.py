@@ -15,6 +15,7 @@ from prunekit.data.images import (
     random_crop,
     random_flip,
     refuse_unless_bool,
+    refuse_unless_images,
     sha256_of,
     whole,
 )
@@ -62,13 +63,7 @@ class Loader:
         augment: bool = False,
         flip: bool = True,
     ) -> None:
-        if not isinstance(images, ImageSet):
-            raise TypeError(
-                "a Loader serves an ImageSet, such as the train of a Dataset, "
-                f"not {type(images).__name__}"
-            )
-        if not len(images):
-            raise ValueError("the set of images is empty: there is nothing to serve")
+        refuse_unless_images("a Loader", images)
         for name, value in (("shuffle", shuffle), ("augment", augment), ("flip", flip)):
             refuse_unless_bool(name, value)
         self.images = images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -9,7 +10,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from prunekit.data.images import ImageSet, crop, mirror, normalise, sha256_of, whole
+from prunekit.data.images import (
+    ImageSet,
+    crop,
+    mirror,
+    normalise,
+    refuse_unless_bool,
+    refuse_unless_images,
+    sha256_of,
+    whole,
+)
 
 
 class Views:
@@ -31,6 +41,8 @@ class Views:
 
     Raises
     ------
+    TypeError
+        ``images`` is no :class:`ImageSet`.
     ValueError
         The set is empty, or a setting is out of range.
 
@@ -52,8 +64,8 @@ class Views:
         size: int | None = None,
         flip: bool = True,
     ) -> None:
-        if not len(images):
-            raise ValueError("the set of images is empty: there is nothing to serve")
+        refuse_unless_images("Views", images)
+        refuse_unless_bool("flip", flip)
         self.images = images
         self.batch_size = whole("batch_size", batch_size)
         self.views = whole("views", views)
@@ -109,9 +121,9 @@ class Views:
                 f"answers must be of shape ({self.views} views, {len(self.images)} images, "
                 f"classes), not {tuple(answers.shape)}"
             )
-        copy = object.__new__(Views)
-        copy.__dict__ = self.__dict__ | {"answers": answers}
-        return copy
+        taught = copy.copy(self)
+        taught.answers = answers
+        return taught
 
     def fingerprint(self) -> str:
         """SHA-256 of all that decides which batches come, as :meth:`Loader.fingerprint`."""
