@@ -159,7 +159,6 @@ def test_epochs_of_all_fine_tuning():
         ("size_at_knee", {}, [1200, 4000]),
         ("size_removed_at_knee", {}, [0.7, 0]),
         ("bytes_per_parameter", {"ratio": 0.5}, [4, 4]),
-        ("parameters_removed", {}, [0.94, 0.94]),
     ],
 )
 def test_measures_by_hand(read, measure, claim, expected):

@@ -113,12 +113,6 @@ def bytes_per_parameter(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Seri
     return here["bytes"] / here["parameters"]
 
 
-def parameters_removed(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Share of the parameters that the last reported network of a run has lost."""
-    before = _of(recorded, claim["variant"], name="table").groupby("seed")["parameters"].max()
-    return 1 - _last(recorded, claim)["parameters"] / before
-
-
 def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Test accuracy that the last network lies below the recorded one its run began with."""
     start = recorded.started()
@@ -143,7 +137,6 @@ MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
         size_removed_at_knee,
         speedup_at_knee,
         bytes_per_parameter,
-        parameters_removed,
         lost_since_start,
     )
 }

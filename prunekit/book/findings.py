@@ -128,13 +128,13 @@ def relative(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.Da
     """
     networks = with_start(networks, start)
     columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
-    start = networks["ratio"] == 0
-    unpruned = networks[start].groupby("seed")[columns].mean()
+    begins = networks["ratio"] == 0
+    unpruned = networks[begins].groupby("seed")[columns].mean()
     if "ms" in networks:
         # One network, timed once a criterion: other programs can only have slowed it down.
-        fastest = unpruned["ms"] = networks[start].groupby("seed")["ms"].min()
+        fastest = unpruned["ms"] = networks[begins].groupby("seed")["ms"].min()
         shared = networks["seed"].map(fastest)
-        networks["ms"] = networks["ms"].mask(start, shared)
+        networks["ms"] = networks["ms"].mask(begins, shared)
     beside = unpruned.loc[networks["seed"]].set_index(networks.index)
     result = networks.assign(accuracy_lost=beside["test_accuracy"] - networks["test_accuracy"])
     for cost in columns[:-1]:
