@@ -16,6 +16,7 @@ from prunekit.criteria.hrank import HRank
 from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.lamp import LAMP
 from prunekit.criteria.taylor_weight import TaylorWeight
+from prunekit.criteria.output import OutputL2
 from prunekit.criteria.ranking import rank, rank_all
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "HRank",
     "MapSimilarity",
     "Observation",
+    "OutputL2",
     "Random",
     "Taylor",
     "TaylorSigned",

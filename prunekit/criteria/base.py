@@ -17,10 +17,10 @@ from prunekit.checks.settings import Normalizer, normalizer
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Needs = Literal["weights", "activations", "gradients", "weight_gradients", "batch_norms"]
+Needs = Literal["weights", "outputs", "activations", "gradients", "weight_gradients", "batch_norms"]
 #: Of these, what takes a backward pass, and what takes a pass over the data at all.
 FROM_LOSS: frozenset[Needs] = frozenset({"gradients", "weight_gradients"})
-FROM_DATA: frozenset[Needs] = FROM_LOSS | {"activations"}
+FROM_DATA: frozenset[Needs] = FROM_LOSS | {"outputs", "activations"}
 #: What no criterion finds missing: it reads only what it says it needs.
 ABSENT: Any = None
 
@@ -33,7 +33,9 @@ class Observation:
     ----------
     activation : tensor of shape (examples, filters, positions)
         The layer's activation maps as its consumer sees them, each flattened.
-        A linear layer has one position. None for criteria that need no data.
+        A linear layer has one position. For criteria that need ``"outputs"``,
+        the maps as the layer itself gives them, before batch norm and
+        activation function. None for criteria that need no data.
     gradient : tensor of the same shape
         Derivative of each example's own loss with respect to its maps. None
         unless the criterion needs gradients.

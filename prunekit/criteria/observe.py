@@ -225,21 +225,26 @@ class _Watch(nn.Module):
 def _watched(
     graph: ChannelGraph, modules: Mapping[str, nn.Module], viewers: Viewers
 ) -> fx.GraphModule:
-    """The model's forward pass with a watch behind every activation map."""
+    """The model's forward pass with a watch behind every map that a viewer asks for."""
     traced = graph.module
     watched, made = fx.Graph(), dict[fx.Node, fx.Node]()
     result = watched.graph_copy(traced.graph, made)
     watched.output(result)
     parts: dict[str, Any] = {}
+
+    def watch(node: fx.Node, name: str, viewers: Viewers) -> None:
+        # A copy only where a later layer writes over the map before its gradient arrives.
+        keep = _may_be_overwritten(node, traced)
+        target = f"_watch_{len(parts)}"
+        parts[target] = _Watch(name, modules[name], keep, viewers)
+        with watched.inserting_after(made[node]):
+            watched.call_module(target, (made[node],))
+
     for node in traced.graph.nodes:
-        name = graph.maps.get(node.name, "")
-        if name in modules:
-            # A copy only where a later layer writes over the map before its gradient arrives.
-            keep = _may_be_overwritten(node, traced)
-            target = f"_watch_{len(parts)}"
-            parts[target] = _Watch(name, modules[name], keep, viewers)
-            with watched.inserting_after(made[node]):
-                watched.call_module(target, (made[node],))
+        if "outputs" in viewers and node.op == "call_module" and node.target in modules:
+            watch(node, str(node.target), {"activations": viewers["outputs"]})
+        if (name := graph.maps.get(node.name, "")) in modules:
+            watch(node, name, viewers)
     for node in watched.nodes:
         if node.op in ("call_module", "get_attr") and node.target not in parts:
             parts[node.target] = attribute(traced, node.target)
