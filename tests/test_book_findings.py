@@ -30,20 +30,25 @@ def pattern(networks):
 @pytest.fixture
 def read(tmp_path, networks, pattern):
     """A reader of one recorded study, ``ratios``."""
-    networks.to_csv(tmp_path / "networks.csv", index=False)
-    pattern.to_csv(tmp_path / "networks_pattern.csv", index=False)
+    folder = tmp_path / "ratios"
+    folder.mkdir()
+    networks.to_csv(folder / "networks.csv", index=False)
+    pattern.to_csv(folder / "networks_pattern.csv", index=False)
+    removed = [(v, s, i, *n) for v, s in ACCURACY for i, n in ((1, (2, 6, 32)), (2, (3, 9, 28)))]
+    rows = pd.DataFrame(removed, columns=["variant", "seed", "iteration", *LAYERS])
+    rows.to_csv(folder / "pattern.csv", index=False)
     iterations = [(0, 100), (1, 60), (2, 20)]
     table = [(v, s, i, left, 10 * left, 40 * left) for v, s in ACCURACY for i, left in iterations]
     columns = ["variant", "seed", "iteration", "filters", "parameters", "bytes"]
-    pd.DataFrame(table, columns=columns).to_csv(tmp_path / "table.csv", index=False)
+    pd.DataFrame(table, columns=columns).to_csv(folder / "table.csv", index=False)
     runs = {f"{v}-seed{s}": {"variant": v, "seed": s} for v, s in ACCURACY}
     records = {run: {"settings": settings | {"start": "tiny"}} for run, settings in runs.items()}
-    (tmp_path / "provenance.json").write_text(json.dumps({"runs": records}))
+    (folder / "provenance.json").write_text(json.dumps({"runs": records}))
 
     def reader(name):
         if name != "ratios":
             raise FileNotFoundError(name)
-        return Recorded(tmp_path, Study(name, "", runs))
+        return Recorded(folder, Study(name, "", runs))
 
     return reader
 
@@ -147,18 +152,24 @@ def test_epochs_of_all_fine_tuning():
 @pytest.mark.parametrize(
     "measure, claim, expected",
     [
-        ("accuracy", {"ratio": 0.5}, [0.90, 0.88]),
-        ("accuracy_lost", {"ratio": 0.65}, [0.03, 0.05]),
-        ("accuracy_gain", {"other": "random", "ratio": 0.8}, [0.24, 0.32]),
+        ("accuracy", {"at": 0.5}, [0.90, 0.88]),
+        ("accuracy_lost", {"at": 0.65}, [0.03, 0.05]),
+        ("accuracy_gain", {"other": "random", "at": 0.8}, [0.24, 0.32]),
         ("knee", {}, [0.55, 0.25]),
         ("knee_gain", {"other": "random"}, [0.5, 0.225]),
-        ("share_of_part", {"other": "last (9-12)", "ratio": 0.8}, [0.75, 0.75]),
-        ("iterations", {"ratio": 0.67}, [2, 2]),
+        # 40 filters of the first iteration, 40 of the second.
+        ("share_of_part", {"other": "last (9-12)", "at": 40}, [0.8, 0.8]),
+        ("share_of_part", {"other": "last (9-12)", "at": 41}, [0.75, 0.75]),
+        ("share_of_part", {"other": "Fire 3", "at": 80}, [15 / 80, 15 / 80]),
+        ("share_still_at", {"at": 0.87}, [0.65, 0.55]),
+        ("share_still_at", {"at": 0.95}, [0, 0]),
+        ("accuracy_at_bytes", {"at": 720}, [0.87, 0.85]),
+        ("iterations", {"at": 0.67}, [2, 2]),
         ("filters", {}, [100, 100]),
         ("size", {}, [4000, 4000]),
         ("size_at_knee", {}, [1200, 4000]),
         ("size_removed_at_knee", {}, [0.7, 0]),
-        ("bytes_per_parameter", {"ratio": 0.5}, [4, 4]),
+        ("bytes_per_parameter", {"at": 0.5}, [4, 4]),
     ],
 )
 def test_measures_by_hand(read, measure, claim, expected):
@@ -166,14 +177,33 @@ def test_measures_by_hand(read, measure, claim, expected):
     assert MEASURES[measure](read("ratios"), claim).tolist() == pytest.approx(expected)
 
 
-def test_speed_is_not_measured_until_times_are_recorded(read, tmp_path, networks):
-    claim = {"variant": "taylor", "measure": "speedup_at_knee"}
-    with pytest.raises(FileNotFoundError, match=r"latency\.csv"):
-        MEASURES["speedup_at_knee"](read("ratios"), claim)
+def test_times_are_not_measured_until_they_are_recorded(read, networks):
+    ratios = read("ratios")
+
+    def measured(measure: str) -> list[float]:
+        return MEASURES[measure](ratios, {"variant": "taylor", "measure": measure}).tolist()
+
+    for measure in ("speedup_at_knee", "ms_at_start", "ms_at_knee"):
+        with pytest.raises(FileNotFoundError, match=r"latency\.csv"):
+            measured(measure)
     times = networks[["variant", "seed", "ratio"]].assign(ms=networks["macs"])
-    times.to_csv(tmp_path / "latency.csv", index=False)
-    speedup = MEASURES["speedup_at_knee"](read("ratios"), claim)
-    assert speedup.tolist() == pytest.approx([2.5, 1])
+    times.to_csv(ratios.folder / "latency.csv", index=False)
+    assert measured("speedup_at_knee") == pytest.approx([2.5, 1])
+    assert (measured("ms_at_start"), measured("ms_at_knee")) == ([40, 40], [16, 40])
+
+
+def test_instructions_are_those_of_the_core_that_a_claim_names(read, tmp_path):
+    (tmp_path / "deployment").mkdir()
+    counts = {
+        "model": ["original", "cut-67"] * 3,
+        "precision": ["fp32"] * 4 + ["int8"] * 2,
+        "core": ["cortex-a53"] * 2 + ["cortex-a72"] * 2 + ["cortex-a53"] * 2,
+        "instructions": [300, 150, 400, 100, 7, 7],
+    }
+    pd.DataFrame(counts).to_csv(tmp_path / "deployment" / "instructions.csv", index=False)
+    for core, fewer in (("cortex-a53", 2), ("cortex-a72", 4)):
+        claim = {"variant": "cut-67", "other": core}
+        assert MEASURES["fewer_instructions"](read("ratios"), claim).tolist() == [fewer]
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,17 @@ import pytest
 
 from prunekit.book import BOOK
 from prunekit.book.claims import VERDICTS, scorecard
-from prunekit.book.plots.scorecard import scorecard_table
+from prunekit.book.plots.scorecard import printed_table, scorecard_table
+from prunekit.book.printed import accuracy_claims, pattern_claims
+
+
+def nothing(name):
+    raise FileNotFoundError(name)
 
 
 @pytest.fixture(scope="module")
 def card():
     """The book's claims before anything is recorded."""
-
-    def nothing(name):
-        raise FileNotFoundError(name)
-
     return scorecard(pd.read_csv(BOOK / "claims.csv"), nothing)
 
 
@@ -38,3 +39,25 @@ def test_every_verdict_has_a_sign_of_its_own(card):
 def test_an_unknown_verdict_is_refused(card):
     with pytest.raises(KeyError, match="perhaps"):
         scorecard_table(card[:1].assign(verdict="perhaps"))
+
+
+def test_every_printed_accuracy_is_a_claim_but_that_of_no_network_at_all():
+    printed = pd.read_csv(BOOK / "thesis_accuracy.csv")
+    claims = accuracy_claims(printed, "ratios")
+    assert len(claims) == 2 * (len(printed) - 1)
+    row = claims.set_index("claim").loc["Accuracy at 70 %, Taylor"]
+    assert (row["thesis"], row["at"], row["variant"]) == (73, 0.7, "taylor")
+    page = printed_table(scorecard(claims, nothing), claims, "ratio", "criterion").data
+    assert page.columns.tolist() == [
+        (name, part) for name in ("L2", "Taylor") for part in ("thesis", "ours", "verdict")
+    ]
+    assert page.loc[70, ("L2", "thesis")] == "70 %" and page.loc[67, ("Taylor", "thesis")] == "74 %"
+    assert (page.xs("verdict", axis=1, level=1) == "–").all(axis=None)
+
+
+def test_every_printed_block_is_a_claim_on_its_share():
+    claims = pattern_claims(pd.read_csv(BOOK / "thesis_pattern.csv"), "ratios")
+    assert set(claims["at"]) == {1536}
+    assert claims["thesis"].sum() == pytest.approx(100, abs=0.5)
+    page = printed_table(scorecard(claims, nothing), claims, "block").data
+    assert page.loc["Fire 11", "thesis"] == "24.5 %"  # 377 of 1536

@@ -136,7 +136,7 @@ def test_claims_name_what_exists():
     assert set(claims["measure"].dropna()) <= set(MEASURES)
     assert set(claims["better"]) <= {"higher", "lower", "equal", "above"}
     measured = claims.dropna(subset=["measure"])
-    for row in measured.itertuples():
+    for row in measured[measured["measure"] != "fewer_instructions"].itertuples():
         action, study = row.command.split()
         assert action in ("run", "latency") and study == row.study in DECLARED
         variants = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+SIGNS = {"better": "▲", "same": "●", "not confirmed": "✕", "one seed": "○", "not measured": "–"}
+
 
 def scorecard_table(card: pd.DataFrame) -> Styler:
     """A scorecard for the page: verdicts told apart by sign and word, not by colour alone."""
-    signs = {"better": "▲", "same": "●", "not confirmed": "✕", "one seed": "○", "not measured": "–"}
     shown = card.drop(columns="seeds").rename(columns={"command": "python -m prunekit.study"})
-    shown["verdict"] = [f"{signs[verdict]} {verdict}" for verdict in card["verdict"]]
+    shown["verdict"] = [f"{SIGNS[verdict]} {verdict}" for verdict in card["verdict"]]
     wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
     numbers = {"white-space": "nowrap", "text-align": "right"}
     return (
@@ -28,3 +29,24 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
             ]
         )
     )
+
+
+def printed_table(card: pd.DataFrame, claims: pd.DataFrame, rows: str, columns: str = "") -> Styler:
+    """A printed table, entry by entry: the thesis's number, ours, and the sign of the verdict.
+
+    Parameters
+    ----------
+    card
+        The scorecard of ``claims``, row by row.
+    rows, columns
+        Columns of ``claims`` that say where an entry stands. Without
+        ``columns`` the table has one column of numbers.
+    """
+    signs = [SIGNS[verdict] for verdict in card["verdict"]]
+    entries = card[["thesis", "ours"]].assign(verdict=signs)
+    names = [rows, columns] if columns else [rows]
+    table = entries.set_index([pd.Index(claims[name], name=name) for name in names])
+    if columns:
+        order = [(name, part) for name in claims[columns].unique() for part in entries]
+        table = table.unstack(columns).swaplevel(axis=1)[order]  # noqa: PD010
+    return table.style.set_properties(**{"white-space": "nowrap", "text-align": "right"})
