@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import papermill
@@ -25,6 +27,18 @@ def test_chapter_runs(notebook, tmp_path):
     )
     injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", ())]
     assert len(injected) == 1, "the chapter has no cell tagged 'parameters'"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_figures_of_pictures_are_marked(notebook):
+    """The dark theme turns charts around, and must know what it may not turn."""
+    drawn = re.compile(
+        r"\b(class_grid|picture_rows|map_grid|mistakes|image_strip|imshow|twin_maps)\("
+    )
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "code" and "mystnb" in cell["metadata"]:
+            classes = cell["metadata"]["mystnb"].get("image", {}).get("classes", "")
+            assert (classes == "pictures") == bool(drawn.search("".join(cell["source"])))
 
 
 def test_every_chapter_is_in_the_table_of_contents():

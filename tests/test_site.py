@@ -126,6 +126,28 @@ def test_page_is_whole_with_the_network_cut(watched, server, name):
     assert not wrong, "\n".join(wrong)
 
 
+def test_charts_turn_dark_and_pictures_stay_as_they_are(watched, server):
+    page, _ = watched
+    page.emulate_media(color_scheme="dark")
+    open_page(page, f"{server}/notebooks/03_data_and_squeezenet.html")
+    turned = "i => getComputedStyle(i).filter.startsWith('invert')"
+    for image in page.locator("div.cell_output img").all():
+        kept = "pictures" in (image.get_attribute("class") or "")
+        assert image.evaluate(turned) != kept, image.get_attribute("alt")
+    assert page.locator("div.cell_output img.pictures").count() == 3
+
+
+def test_a_chart_keeps_its_letters_on_a_phone_and_code_its_ends(watched, server):
+    page, _ = watched
+    page.set_viewport_size(PHONE)
+    open_page(page, f"{server}/notebooks/10_where_the_filters_go.html")
+    widths = "all => all.map(i => i.getBoundingClientRect().width)"
+    charts = page.eval_on_selector_all("div.cell_output img", widths)
+    assert charts and min(charts) >= 600
+    cut = "all => all.filter(p => p.scrollWidth > p.clientWidth + 1).map(p => p.innerText)"
+    assert page.eval_on_selector_all("div.cell_input pre", cut) == []
+
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_opens_from_disk(watched, site, name):
     page, wrong = watched
