@@ -1,4 +1,4 @@
-"""Draw the README's figure from the recorded pruning run, into book/static/result.png.
+"""Draw the front page's figure from the recorded study ``repair``, into book/static/result.png.
 
 python book/result_figure.py
 """
@@ -9,34 +9,32 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.ticker import PercentFormatter
 
-from prunekit.book.plots.style import PALETTE, use_style
+from prunekit.book.findings import over_seeds
+from prunekit.book.plots.style import PALETTE, band, percent, use_style
 
 BOOK = Path(__file__).parent
-SHARES = {"filters": "filters", "parameters": "parameters", "macs": "MACs"}
+NAMES = {
+    "least_squares": "inputs that are left, refitted by least squares",
+    "moments": "mean and deviation of each channel set right",
+    "none": "nothing done",
+}
 
 
 def main() -> None:
     use_style()
-    table = pd.read_csv(BOOK / "results" / "squeezenet_cifar10" / "combined_90" / "table.csv")
+    networks = pd.read_csv(BOOK / "results" / "repair" / "networks.csv")
+    curves = over_seeds(networks, "test_accuracy")
     figure, axes = plt.subplots()
-    for (column, label), colour, marker in zip(SHARES.items(), PALETTE, "osD", strict=False):
-        removed = 1 - table[column] / table[column].iloc[0]
-        axes.plot(
-            removed,
-            table["accuracy_after"],
-            color=colour,
-            marker=marker,
-            markersize=4,
-            label=f"share of {label} removed",
-        )
-    axes.axhline(table["accuracy_after"].iloc[0], color="0.6", linestyle=":", linewidth=1)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("removed from SqueezeNet 1.1")
-    axes.set_ylabel("validation accuracy on CIFAR-10")
-    axes.set_title("One pruning run: the same accuracy on three scales")
+    for (variant, name), colour, marker in zip(NAMES.items(), PALETTE, "osD", strict=False):
+        band(axes, curves.loc[variant], color=colour, marker=marker, label=name)
+    percent(axes.xaxis, axes.yaxis)
+    axes.set(
+        xlabel="filters removed from SqueezeNet 1.1 in one cut",
+        ylabel="test accuracy on CIFAR-10",
+        title="One cut, and no training after it",
+        ylim=(0, 1),
+    )
     axes.legend(loc="lower left")
     figure.savefig(BOOK / "static" / "result.png", dpi=160)
 

@@ -12,7 +12,7 @@ import pytest
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
 from prunekit.book.claims import MEASURES
-from prunekit.book.findings import RUN, layers_of
+from prunekit.book.findings import RUN, layers_of, over_seeds
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
@@ -143,6 +143,16 @@ def test_claims_name_what_exists():
             settings["variant"] for settings in read_study(study, BOOK / "studies").runs.values()
         }
         assert row.variant in variants
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/index.md"])
+def test_the_front_page_says_what_was_recorded(page):
+    networks = pd.read_csv(BOOK / "results" / "repair" / "networks.csv")
+    means = over_seeds(networks, "test_accuracy")["mean"]
+    said = re.sub(r"\s+", " ", (BOOK.parent / page).read_text("utf-8"))
+    assert networks["seed"].nunique() == 3 and "three networks" in said
+    for variant, ratio in (("none", 0.0), ("none", 0.52), ("least_squares", 0.52)):
+        assert f"{100 * means[variant, ratio]:.1f} %" in said
 
 
 def allowed_numbers() -> set[float]:
