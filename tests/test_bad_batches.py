@@ -118,7 +118,11 @@ CRITERIA = [
     (Combined(parts=()), ValueError, "Combined needs at least one criterion as its parts"),
     (Combined(parts=("taylor",)), TypeError, "each part of a combined one, .* not 'taylor'"),
     (Combined(parts=(Taylor,)), TypeError, r"pass Taylor\(\), not the class"),
-    (scores_of(filters, needs="maps"), ValueError, "Mine.needs must be one of weights, activ"),
+    (
+        scores_of(filters, needs="maps"),
+        ValueError,
+        "Mine.needs must be one of weights, outputs, activ",
+    ),
     (scores_of(filters, pool="best"), ValueError, "Mine.pool must be an aggregation of pandas"),
     (scores_of(filters, __hash__=None), TypeError, "Mine cannot be hashed"),
     (scores_of(filters), TypeError, "Mine must give a tensor of real numbers for 0, not 4"),

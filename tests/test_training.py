@@ -129,6 +129,16 @@ def test_an_exploding_loss_is_reported():
         fit(model, batches, lr=1e30, schedule="constant", progress=False)
 
 
+def test_a_gradient_that_is_no_number_reaches_no_weight():
+    """The square root of zero is finite, and its slope is not."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    batches = Batches([(torch.randn(2, 1, 2, 2), torch.tensor([0, 1]))] * 4)
+    with pytest.raises(ValueError, match="the gradient became nan: lower the learning rate"):
+        fit(model, batches, loss=lambda o, _: (0 * o).square().sum(1).sqrt(), progress=False)
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
 def test_nan_outputs_and_empty_loaders_are_reported():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match="NaN"):

@@ -174,12 +174,12 @@ def class_scores(
     return output.float()
 
 
-def refuse_nan(loss: float, inputs: Any, where: str, cause: str) -> None:
-    """A ValueError unless a loss is a finite number: the images are to blame, or else ``cause``."""
-    if not math.isfinite(loss):
+def refuse_nan(value: float, inputs: Any, where: str, cause: str, what: str = "loss") -> None:
+    """A ValueError unless a value is finite: the images are to blame, or else ``cause``."""
+    if not math.isfinite(value):
         if not finite(inputs):
             cause = f"{where} holds NaN or infinite values"
-        raise ValueError(f"the loss became {loss}: {cause}")
+        raise ValueError(f"the {what} became {value}: {cause}")
 
 
 def total(loss: Loss, output: Any, y: Any) -> Tensor:

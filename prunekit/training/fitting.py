@@ -138,10 +138,11 @@ def fit(
     Raises
     ------
     ValueError
-        A setting is out of range, the loss becomes NaN or infinite (that step
-        is not made) or is a mean over examples, outputs or labels are not as
-        :func:`evaluate` needs them, ``loss`` is given beside a teacher, or
-        ``checkpoint`` is damaged or of a training with other settings.
+        A setting is out of range, the loss or its gradient becomes NaN or
+        infinite (that step is not made), the loss is a mean over examples,
+        outputs or labels are not as :func:`evaluate` needs them, ``loss`` is
+        given beside a teacher, or ``checkpoint`` is damaged or of a training
+        with other settings.
     TypeError
         As :func:`evaluate`, ``loss`` gives no tensor or ``evaluate`` no
         numbers, or a loader is an iterator, used up after one pass.
@@ -162,6 +163,7 @@ def fit(
     rising = round(warm_up * batches_an_epoch)
     scheduler = scheduler_of(schedule, optimizer, lr, total_steps, rising)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     state = TrainingState(model, optimizer, scheduler, averaged(model, average))
     judged = model if state.average is None else state.average.module
     if checkpoint is not None:
@@ -211,9 +213,11 @@ def fit(
                 say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
             take_average(model, state.average)
     except Exception:
-        if not scheduler.last_epoch:  # no step yet: batch norms alone have seen what is refused
+        if not scheduler.last_epoch:  # no step yet: what has seen what is refused forgets it
             for buffer, before in buffers:
                 buffer.copy_(before)
+            for parameter, slope in gradients:
+                parameter.grad = slope
         raise
     except KeyboardInterrupt as error:
         message = f"training was interrupted in epoch {len(rows) + 1}"
@@ -253,12 +257,13 @@ def _epoch(
         with autocast(device):
             output = run(model, given, where)
         loss, counts = objective(output, given, y, answers, first=not steps)
-        # In one transfer, and before the step: what is not finite must not reach the weights.
-        value, *counted = torch.stack([loss.detach(), *counts.values()]).tolist()
-        refuse_nan(value, given, where, "lower the learning rate")
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(state.trained, clip_norm)
+        norm = nn.utils.clip_grad_norm_(state.trained, clip_norm)
+        # In one transfer, and before the step: what is not finite must not reach the weights.
+        value, slope, *counted = torch.stack([loss.detach(), norm, *counts.values()]).tolist()
+        refuse_nan(value, given, where, "lower the learning rate")
+        refuse_nan(slope, given, where, "lower the learning rate, or mend the loss", "gradient")
         lr = scheduler.get_last_lr()[0]
         optimizer.step()
         scheduler.step()
