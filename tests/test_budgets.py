@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loops import FILTERS, assert_same_run, quickly
 from networks import random_networks, some_of_every_layer
+from torch import nn
 
 from prunekit import profile, rank, rebuild, select, trace
 from prunekit.criteria import Criterion
@@ -103,6 +104,40 @@ def test_latency_is_measured_against_the_unpruned_network(noise):
     history = quickly(noise, budget="latency", per_iteration=60, ratio=0.99, max_accuracy_drop=0.0)
     assert history.table["latency"].iloc[0] == 1
     assert (history.table["latency"].iloc[1:] > 0).all()
+
+
+def filters_of(model: nn.Module) -> float:
+    """A cost of one's own, such as the milliseconds of another machine."""
+    assert not model.training
+    layers = profile(model, torch.zeros(1, 3, 32, 32)).layers
+    return 2.5 * (int(layers["filters"].sum()) - 10)
+
+
+def test_a_function_may_say_what_a_network_costs(noise, tmp_path):
+    options = {"budget": filters_of, "per_iteration": 50, "ratio": 0.4, "folder": tmp_path}
+    history = quickly(noise, **options)
+    assert history.stopped == "ratio"
+    assert history.table["cost"].tolist() == [2.5 * FILTERS, 2.5 * 134, 2.5 * 84]
+    assert_same_run(quickly(noise, **options), history)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        quickly(noise, **options | {"budget": lambda model: 1.0})
+
+
+@pytest.mark.parametrize(
+    "budget, error, message",
+    [
+        (
+            lambda model: 0,
+            ValueError,
+            "the cost that budget gave must be above 0 and finite, not 0",
+        ),
+        (lambda model: "fast", TypeError, "the cost that budget gave must be a number"),
+        (nn.Linear, TypeError, "budget must be a function, not the class Linear"),
+    ],
+)
+def test_a_cost_is_a_number_above_zero(noise, budget, error, message):
+    with pytest.raises(error, match=message):
+        quickly(noise, budget=budget, per_iteration=50)
 
 
 def test_layers_keep_round_numbers_of_filters(noise):

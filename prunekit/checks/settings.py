@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
+from torch import nn
 
 from prunekit.checks import (
     Check,
@@ -27,6 +28,8 @@ from prunekit.checks import (
 from prunekit.checks.batches import repeatable
 
 Budget = Literal["filters", "parameters", "macs", "latency"]
+#: A budget of one's own: what a network costs, such as its milliseconds on a board.
+Cost = Callable[[nn.Module], float]
 Normalizer = Literal["l2", "mean", False]
 Floor = int | Mapping[str, int]
 PerLayer = Mapping[str, int | float]
@@ -110,6 +113,14 @@ TUNING: Checks = {
     "progress": flag,
 }
 TRAINING: Checks = TUNING | {"model": module, "loader": repeatable}
+
+
+def _budget(name: str, value: object) -> object:
+    if callable(value):
+        return function(name, value)
+    return choice(name, value, among=get_args(Budget))
+
+
 #: What a selection may take.
 LIMITS: Checks = {
     "min_filters": floor,
@@ -130,7 +141,7 @@ PRUNING: Checks = LIMITS | {
     "normalize": normalizer,
     "repair": optional(partial(choice, among=get_args(Method))),
     "fine_tune": optional(_fine_tune),
-    "budget": partial(choice, among=get_args(Budget)),
+    "budget": _budget,
     "cost_aware": flag,
     "rank_batches": optional(partial(whole, least=1)),
     "max_accuracy_drop": optional(number),

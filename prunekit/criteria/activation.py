@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from prunekit.criteria.base import Criterion, Observation, summed_products
+from prunekit.criteria.base import Criterion, Needs, Observation, summed_products
 from prunekit.criteria.registry import register
 
 
@@ -23,7 +24,7 @@ class ActivationL2(Criterion):
     tensor([3., 1.])
     """
 
-    needs = "activations"
+    needs: ClassVar[Needs] = "activations"
 
     def __call__(self, observation: Observation) -> Tensor:
         maps = observation.activation

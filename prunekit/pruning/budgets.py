@@ -55,12 +55,12 @@ def enough(
 ) -> int:
     """The fewest groups that reach the goal of an iteration; as many as it may take, if none do.
 
-    A latency is not known before it is measured, nor sure to fall with every
-    group: it never makes an iteration smaller.
+    What is measured is not known before, nor sure to fall with every group:
+    it never makes an iteration smaller.
     """
     first, budget, goal = run.rows[0], plan.budget, plan.goal(iteration)
     most = plan.most(removable(ranking, **plan.limits).groups)
-    if not most or budget == "latency":
+    if not most or plan.measured or not isinstance(budget, str):
         return most
     after = None if budget == "filters" else left_after(run.model, example_inputs, budget)
 

@@ -32,7 +32,7 @@ class PruningHistory:
         and ``accuracy_after`` are fractions on the validation set, before
         and after fine-tuning, or in their place the numbers of ``evaluate``,
         the one that decides first; ``seconds`` is the iteration's wall time. A
-        budget in latency adds ``latency``, a schedule of criteria adds
+        budget in latency adds ``latency``, one of your own ``cost``, a schedule of criteria adds
         ``criterion``, by which the filters of the iteration were ranked.
     removed : list of Selection
         The filters of each iteration, numbered as they stood at its start.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +12,12 @@ import torch
 from torch import nn
 
 from prunekit.channels import trace
+from prunekit.checks import number
 from prunekit.checks.batches import Batches, no_batch, taught
+from prunekit.checks.settings import Cost
 from prunekit.checks.structures import examples_of, first_examples
 from prunekit.criteria.ranking import rank, ranked_layers, two_examples
+from prunekit.execution import evaluation_mode
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import say
 from prunekit.pruning.budgets import enough, left, per_saving, relative_latency
@@ -55,14 +59,12 @@ def iterations(
     """
     example_inputs = example_inputs_of(plan, original, train_loader)
     layers = ranked_layers(trace(original, example_inputs))
-    if plan.budget == "latency":
-        original = copy.deepcopy(original)
-        plain_layout(original)
+    measure = _measure(plan, original, example_inputs)
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
         torch.manual_seed(mixed_seed(plan.seed, iteration))
         # A pruned network may measure slower than the original: then nothing is gone yet.
-        chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.budget)))
+        chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.column)))
         graph = trace(run.model, example_inputs)
         if not ranked_layers(graph):
             run.stopped = "floor"
@@ -77,7 +79,7 @@ def iterations(
             graph=graph,
             progress=progress,
         )
-        if plan.cost_aware:
+        if plan.cost_aware and isinstance(plan.budget, str):
             ranking = per_saving(ranking, run.model, example_inputs, plan.budget)
         count = enough(run, ranking, plan, example_inputs, iteration)
         if not count:
@@ -96,9 +98,8 @@ def iterations(
         plain_layout(smaller)
         row: dict[str, Any] = {"iteration": iteration, "removed": selection.filters}
         row |= ranked_by(plan.criterion, chosen) | left(smaller, layers, example_inputs)
-        if plan.budget == "latency":
-            one = first_examples(example_inputs, examples_of(example_inputs) or 0, 1)
-            row["latency"] = relative_latency(smaller, original, one)
+        if plan.measured:
+            row[plan.column] = measure(smaller)
         row |= _before_and_after(before, after)
         if {*row, "seconds"} != run.rows[0].keys():
             raise ValueError(
@@ -114,7 +115,7 @@ def iterations(
             run.stopped = "accuracy"
         else:
             run.model, run.rebuilt = smaller, iteration
-            if reached(run.share_removed(plan.budget), plan.ratio):
+            if reached(run.share_removed(plan.column), plan.ratio):
                 run.stopped = "ratio"
         yield run
 
@@ -127,9 +128,27 @@ def begun(
     judged = _judged(plan, original, val_loader)
     row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
     row |= left(original, layers, example_inputs)
-    row |= {"latency": 1.0} if plan.budget == "latency" else {}
+    if plan.measured:
+        cost = _measure(plan, original, example_inputs)
+        row[plan.column] = 1.0 if plan.budget == "latency" else cost(original)
     row |= _before_and_after(judged, judged)
     return Run(original, [row | {"seconds": time.perf_counter() - start}])
+
+
+def _measure(plan: Plan, original: nn.Module, example_inputs: tuple) -> Cost:
+    """What tells the cost of a network, where it is measured and not counted."""
+    if plan.budget == "latency":
+        unpruned = copy.deepcopy(original)
+        plain_layout(unpruned)
+        one = first_examples(example_inputs, examples_of(example_inputs) or 0, 1)
+        return lambda model: relative_latency(model, unpruned, one)
+
+    def cost_of(model: nn.Module) -> float:
+        assert callable(plan.budget)
+        with evaluation_mode(model):
+            return number("the cost that budget gave", plan.budget(model), above=0, below=math.inf)
+
+    return cost_of
 
 
 def _tune(plan: Plan, model: nn.Module, loader: Batches, progress: bool) -> None:

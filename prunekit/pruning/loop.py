@@ -13,7 +13,7 @@ from torch import nn
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, Loss
-from prunekit.checks.settings import PRUNING, Budget, Floor, Method, PerLayer
+from prunekit.checks.settings import PRUNING, Budget, Cost, Floor, Method, PerLayer
 from prunekit.criteria.base import Normalizer
 from prunekit.criteria.ranking import ranked_layers
 from prunekit.pruning.checkpoint import resume
@@ -46,7 +46,7 @@ def prune(
     normalize: Normalizer = "l2",
     repair: Method | None = None,
     fine_tune: FineTune | None = ONE_EPOCH,
-    budget: Budget = "filters",
+    budget: Budget | Cost = "filters",
     cost_aware: bool = False,
     min_filters: Floor = LEAST,
     exclude: Iterable[str] = (),
@@ -111,7 +111,10 @@ def prune(
         pass on one image as a share of the unpruned network's, measured
         after each iteration (see :func:`prunekit.pruning.budgets.relative_latency`);
         the run ends with the whole iteration that reaches the ratio, and
-        another run may end an iteration sooner or later.
+        another run may end an iteration sooner or later. Or a function,
+        called as ``budget(model)`` before the first iteration and after each
+        one, that gives what a network costs: milliseconds on a board, say, or
+        in another runtime. The table's column ``cost`` has what it gave.
     cost_aware
         Select by score for each parameter or MAC that the removal of a group
         saves, not by score alone (see :func:`prunekit.pruning.budgets.per_saving`).
@@ -220,8 +223,8 @@ def prune(
     if run.stopped == "floor":
         fixed = ", ".join(f"{name}={value}" for name, value in plan.limits.items())
         warnings.warn(
-            f"pruning ended at {run.share_removed(budget):.1%} of {budget}, before the {ratio:.1%} "
-            f"asked for: no more can be removed with {fixed}",
+            f"pruning ended at {run.share_removed(plan.column):.1%} of {plan.column}, before the "
+            f"{ratio:.1%} asked for: no more can be removed with {fixed}",
             stacklevel=3,  # past the check of the arguments
         )
     return history_of(run, graph)

@@ -11,7 +11,7 @@ from torch import nn
 
 from prunekit.checks import number
 from prunekit.checks.batches import Batches, Loss
-from prunekit.checks.settings import Budget, Floor, Method, Normalizer, PerLayer
+from prunekit.checks.settings import Budget, Cost, Floor, Method, Normalizer, PerLayer
 from prunekit.criteria.registry import lookup
 from prunekit.pruning.schedule import Criteria, criterion_at, described
 from prunekit.storage.fingerprints import describe
@@ -43,7 +43,7 @@ class Plan:
     normalize: Normalizer
     repair: Method | None
     fine_tune: FineTune | None
-    budget: Budget
+    budget: Budget | Cost
     cost_aware: bool
     min_filters: Floor
     exclude: tuple[str, ...]
@@ -60,15 +60,25 @@ class Plan:
             number("max_accuracy_drop", self.max_accuracy_drop, least=0, below=most)
         smoothing = self.tuning.get("label_smoothing", 0)
         refuse_beside(self.tuning.get("loss"), self.tuning.get("teacher"), smoothing)
-        if self.budget == "latency" and self.share_per_iteration is not None:
+        if self.measured and self.share_per_iteration is not None:
             raise ValueError(
-                "a share of latency an iteration cannot be planned: give a number of groups"
+                f"a share of {self.column} an iteration cannot be planned: give a number of groups"
             )
         if self.cost_aware and self.budget not in PRICED:
             raise ValueError(
-                f"cost_aware needs a budget in parameters or macs, not in {self.budget}: it asks "
+                f"cost_aware needs a budget in parameters or macs, not in {self.column}: it asks "
                 "what each filter saves of it"
             )
+
+    @property
+    def column(self) -> str:
+        """The column of the table that counts what the budget names."""
+        return self.budget if isinstance(self.budget, str) else "cost"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the budget is known only once a network is there to be measured."""
+        return self.budget not in ("filters", *PRICED)
 
     @property
     def tuning(self) -> dict[str, Any]:
