@@ -5,35 +5,31 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunekit.adversarial.discriminator import Discriminator, discriminator_loss, student_loss
+from prunekit.adversarial import checkpoint
+from prunekit.adversarial.discriminator import Discriminator
 from prunekit.adversarial.fista import Fista
+from prunekit.adversarial.game import Game
 from prunekit.adversarial.masks import SoftMasks
 from prunekit.channels import trace
 from prunekit.channels.units import Scope
-from prunekit.checks import checked, flag, module, number, optional, run, whole
-from prunekit.checks.batches import (
-    Batches,
-    class_scores,
-    first_batch,
-    pairs,
-    refuse_nan,
-    repeatable,
-)
-from prunekit.execution import autocast, device_of, evaluation_mode
+from prunekit.checks import checked, flag, folder, module, number, optional, run, whole
+from prunekit.checks.batches import Batches, first_batch, pairs, repeatable
+from prunekit.execution import device_of, evaluation_mode
 from prunekit.grafting.training import falling
 from prunekit.progress import bar, say
 from prunekit.pruning.budgets import left_after
 from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.repair import repair
 from prunekit.selection import Selection
+from prunekit.storage.fingerprints import digest_of, digest_of_data
 from prunekit.training import evaluate
 
 _WEIGHT = partial(number, least=0, below=math.inf)
@@ -77,6 +73,7 @@ class Alignment:
     mask_every=partial(whole, least=1),
     calibration=partial(whole, least=1),
     seed=partial(whole, least=-(2**63), below=2**63),
+    folder=optional(folder),
     progress=flag,
 )
 def align(
@@ -97,6 +94,7 @@ def align(
     mask_every: int = 200,
     calibration: int = 2048,
     seed: int = 0,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> Alignment:
     """Learn soft masks on a copy of a trained network, so that its outputs stay alike.
@@ -128,6 +126,10 @@ def align(
         again for each candidate.
     seed
         With the number of an epoch, it seeds torch's generators.
+    folder
+        Where each epoch is written as it ends, its candidate in a file of its
+        own. A call with the same networks, data and settings that finds them
+        there goes on from the last, and ends as an unbroken run does.
 
     Returns
     -------
@@ -137,8 +139,9 @@ def align(
     ------
     ValueError, TypeError
         A setting is out of range, a batch or an output is not as
-        :func:`prunekit.training.fit` needs it, a loss becomes NaN, or
-        :class:`SoftMasks` cannot be made.
+        :func:`prunekit.training.fit` needs it, a loss becomes NaN,
+        :class:`SoftMasks` cannot be made, or ``folder`` holds a run with other
+        settings or a damaged file.
 
     Notes
     -----
@@ -177,11 +180,23 @@ def align(
     sgd = partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay)
     optimizers = sgd(student.parameters()), sgd(discriminator.parameters())
     fista = Fista(masks.parameters(), lr, penalty)
-    game = _Game(teacher, student, masks, discriminator, mask_every, *optimizers, fista, weights)
+    game = Game(teacher, student, masks, discriminator, mask_every, *optimizers, fista, weights)
     calibrate = partial(repair, method="batch_norm", batches=batches, progress=False)
     macs_of = left_after(student, few, "macs")
     rows, networks, removals = [], [], []
-    for epoch in range(1, epochs + 1):
+    if folder is not None:
+        folder = Path(folder)
+        settings = {
+            **{"scope": scope, "epochs": epochs, "lr": lr, "momentum": momentum},
+            **{"weight_decay": weight_decay, "penalty": penalty, "mask_every": mask_every},
+            **{"calibration": calibration, "seed": seed, **weights},
+            "teacher": digest_of(teacher),
+            "discriminator": digest_of(discriminator),
+            "data": digest_of_data(loader, "loader"),
+            "val_data": digest_of_data(val_loader, "val_loader"),
+        }
+        rows, networks, removals = checkpoint.read(folder, settings, game)
+    for epoch in range(len(rows) + 1, epochs + 1):
         start = time.perf_counter()
         torch.manual_seed(mixed_seed(seed, epoch))
         game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
@@ -192,70 +207,7 @@ def align(
         row = {"epoch": epoch, "pruned": masks.pruned, "macs": macs_of(removals[-1])}
         row |= {"accuracy": evaluate(networks[-1], val_loader).accuracy} | losses
         rows.append(row | {"seconds": time.perf_counter() - start})
+        if folder is not None:
+            checkpoint.write(folder, settings, game, rows, networks, removals)
         say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
     return Alignment(pd.DataFrame(rows), [network.eval() for network in networks], removals)
-
-
-@dataclass
-class _Game:
-    """The two networks, who tells them apart, and what trains each."""
-
-    teacher: nn.Module
-    student: nn.Module
-    masks: SoftMasks
-    discriminator: nn.Module
-    mask_every: int
-    of_student: torch.optim.Optimizer
-    of_discriminator: torch.optim.Optimizer
-    of_masks: Fista
-    weights: dict[str, float]
-    steps: int = 0
-
-    def set_lr(self, lr: float) -> None:
-        for optimizer in (self.of_student, self.of_discriminator, self.of_masks):
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-
-    def epoch(self, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Train on batches, and give the mean losses."""
-        student, discriminator, examples = 0.0, 0.0, 0
-        self.student.train()
-        with self.masks.on(self.student), evaluation_mode(self.teacher):
-            for x, y in batches:
-                losses = self.step(x, y)
-                student, discriminator = (
-                    student + losses[0] * len(x),
-                    discriminator + losses[1] * len(x),
-                )
-                examples += len(x)
-        return {"student_loss": student / examples, "discriminator_loss": discriminator / examples}
-
-    def step(self, x: Tensor, y: Tensor) -> tuple[float, float]:
-        where, device = f"batch {self.steps} of training", device_of(self.student)
-        with autocast(device):
-            with torch.no_grad():
-                wanted = run(self.teacher, (x.to(device),), where, who="the teacher")
-            output = run(self.student, (x.to(device),), where)
-        wanted, output = (
-            class_scores(scores, y, "alignment", first=not self.steps)
-            for scores in (wanted, output)
-        )
-        lost = math.nan
-        if self.weights["adversarial_weight"]:
-            loss = discriminator_loss(self.discriminator, wanted, output)
-            lost = loss.item()
-            refuse_nan(lost, x, where, "lower the learning rate")
-            self.of_discriminator.zero_grad()
-            loss.backward()
-            self.of_discriminator.step()
-        loss = student_loss(self.discriminator, wanted, output, y.to(device), **self.weights)
-        value = loss.item()
-        refuse_nan(value, x, where, "lower the learning rate")
-        self.of_student.zero_grad()
-        self.of_masks.zero_grad()
-        loss.backward()
-        self.of_student.step()
-        self.steps += 1
-        if self.steps % self.mask_every == 0:
-            self.of_masks.step()
-        return value, lost
