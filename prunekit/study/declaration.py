@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import itertools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prunekit.adversarial import align, choose
+from prunekit.grafting import fit_grafted
 from prunekit.pruning import prune
 from prunekit.training import fit
+from prunekit.widths import abnormal_richness, allocate, mean_magnitudes
 
 STUDIES = Path("book/studies")
 SETTINGS = {
@@ -24,25 +27,31 @@ SETTINGS = {
     "batch_norm": None,
     "train": None,
     "prune": None,
+    "widths": None,
+    "align": None,
     "finish": None,
+    "graft": None,
 }
+SMALLER = ("prune", "widths", "align")
 OF_THE_STUDY = {"title", "like", "seeds", "threads", "keep_model", "variants"}
-FIT = set(inspect.signature(fit).parameters) - {
-    "model",
-    "loader",
-    "val_loader",
-    "checkpoint",
-    "progress",
-}
-PRUNE = set(inspect.signature(prune).parameters) - {
-    "model",
-    "train_loader",
-    "val_loader",
-    "seed",
-    "folder",
-    "report",
-    "progress",
-}
+VALUES = ("uniform", "entropy", "reversed", "permuted", "richness")
+
+
+def _options(function: Callable[..., Any], *given: str) -> set[str]:
+    """What a file may say of a function: all but what the run itself gives."""
+    return set(inspect.signature(function).parameters) - {"model", "progress", *given}
+
+
+FIT = _options(fit, "loader", "val_loader", "checkpoint")
+PRUNE = _options(prune, "train_loader", "val_loader", "seed", "folder", "report")
+ALLOCATE = _options(allocate, "example_inputs", "values")
+MAGNITUDES = _options(mean_magnitudes, "graph", "scope")
+RICHNESS = _options(abnormal_richness, "entropies", "magnitudes") | MAGNITUDES
+WIDTHS = ALLOCATE | {"values", "scope", "keep", "draw", "richness"}
+ALIGN = _options(align, "teacher", "loader", "val_loader", "discriminator", "seed", "folder")
+CHOOSE = _options(choose, "table", "most_macs") | {"ratio"}
+GRAFT = _options(fit_grafted, "models", "loader", "val_loader", "seed", "folder") | {"networks"}
+OF_AN_EPOCH = ("momentum", "weight_decay", "label_smoothing", "clip_norm")
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,24 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     the list ``variants``, each with a ``name`` and settings of its own, span
     the runs. ``like`` names a study whose settings hold where the file is
     silent.
+
+    In place of ``prune``, a network is made small at once by
+
+    - ``widths``, arguments of :func:`prunekit.widths.allocate`: ``values`` is
+      ``"entropy"``, ``"uniform"``, ``"reversed"`` (one over the entropy),
+      ``"permuted"`` (entropies of other layers, by the number ``draw``, or
+      else by the seed) or ``"richness"`` (with ``richness``, arguments of
+      :func:`prunekit.widths.abnormal_richness` and of ``mean_magnitudes``);
+      ``scope`` says of which units; ``keep`` is the criterion by which filters
+      of a layer stay, ``"weight_l1"`` by default. Or by
+    - ``align``, arguments of :func:`prunekit.adversarial.align`, whose
+      ``choose`` has the ``rule`` of :func:`prunekit.adversarial.choose` and
+      the ``ratio`` of MACs that must at least be gone.
+
+    In place of ``finish``, ``graft`` trains so many ``networks`` side by side,
+    copies of that one, by the arguments of
+    :func:`prunekit.grafting.fit_grafted`, and reports the one that is best on
+    validation at the end. One network alone is the control.
 
     ``prune.fine_tune = false`` leaves a network as removal, and repair, left
     it. Where it is fine-tuned, ``teacher`` is ``"unpruned"``, for the one
@@ -171,8 +198,14 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _check(settings: Mapping[str, Any], path: Path) -> None:
     if settings["start"] is None:
         raise ValueError(f"{path}: start is missing: what network does the study begin with?")
-    if not (settings["train"] or settings["prune"]):
-        raise ValueError(f"{path}: neither train nor prune: there is nothing to run")
+    if not any(settings[key] for key in (*SMALLER, "train", "graft")):
+        raise ValueError(
+            f"{path}: neither train, {', '.join(SMALLER)} nor graft: there is nothing to run"
+        )
+    for one_of in (SMALLER, ("finish", "graft")):
+        if len(both := [key for key in one_of if settings[key]]) > 1:
+            raise ValueError(f"{path}: {' and '.join(both)} stand in place of one another")
+    _check_at_once(settings, path)
     pruning, finish = settings["prune"] or {}, settings["finish"] or {}
     _refuse_unknown(settings["train"] or {}, FIT, path)
     _refuse_unknown(pruning, PRUNE, path)
@@ -183,10 +216,26 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     _refuse_unknown(finish, {"ratios", "fine_tune"}, path)
     if beyond := [ratio for ratio in finish.get("ratios", ()) if ratio > pruning.get("ratio", 0)]:
         raise ValueError(f"{path}: finish asks for ratios that prune never reaches: {beyond}")
+    if "ratios" in finish and not pruning:
+        raise ValueError(f"{path}: finish asks for ratios, which only prune passes through")
     if "ratios" in finish and pruning.get("budget") == "latency":
         raise ValueError(f"{path}: finish cannot ask for ratios of latency: a time is not exact")
     for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
         _refuse_unknown(fine_tune or {}, FIT | {"views"}, path)
+
+
+def _check_at_once(settings: Mapping[str, Any], path: Path) -> None:
+    widths, aligning, grafting = (settings[key] or {} for key in ("widths", "align", "graft"))
+    _refuse_unknown(widths, WIDTHS, path)
+    _refuse_unknown(widths.get("richness", {}), RICHNESS, path)
+    if widths and (missing := {"values", "ratio"} - set(widths)):
+        raise ValueError(f"{path}: widths must say {', '.join(sorted(missing))}")
+    if widths and widths["values"] not in VALUES:
+        raise ValueError(f"{path}: values of widths must be one of {', '.join(VALUES)}")
+    _refuse_unknown(aligning, ALIGN | {"choose"}, path)
+    _refuse_unknown(aligning.get("choose", {}), CHOOSE, path)
+    _refuse_unknown(grafting, GRAFT, path)
+    _refuse_unknown(grafting.get("training", {}), set(OF_AN_EPOCH), path)
 
 
 def _refuse_unknown(declared: Mapping[str, Any], known: set[str], path: Path) -> None:

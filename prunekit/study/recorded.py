@@ -16,7 +16,10 @@ from prunekit.storage.provenance import provenance
 from prunekit.study.declaration import Study
 from prunekit.study.work import DONE, FRESH, MODEL
 
-TABLES = ("history", "table", "pattern", "networks", "networks_pattern")
+TABLES = (
+    *("history", "table", "pattern", "candidates", "grafting"),
+    *("networks", "networks_pattern"),
+)
 PROVENANCE = "provenance.json"
 
 
@@ -27,6 +30,9 @@ class Recorded:
     A row of any table begins with ``variant`` and ``seed``, which name its
     run. ``history`` has a row an epoch of training, ``table`` and ``pattern``
     a row an iteration of pruning (as :class:`prunekit.PruningHistory`),
+    ``candidates`` a row an epoch of an alignment (as
+    :class:`prunekit.adversarial.Alignment`), ``grafting`` a row for each
+    network and epoch of :func:`prunekit.grafting.fit_grafted`,
     ``networks`` and ``networks_pattern`` a row a reported network: its size,
     accuracies on validation before and after the last fine-tuning and on
     test (fractions; the test set is used once a network), and the filters

@@ -23,6 +23,7 @@ from prunekit.pruning.schedule import criterion_at, reached
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
+from prunekit.study.at_once import grafted
 from prunekit.study.tuning import Distilled, Loaders, Tuning
 from prunekit.training import evaluate, fit
 
@@ -121,6 +122,8 @@ class Reporter:
             longer(model, loaders.train, checkpoint=checkpoint)
         elif longer is not None:
             fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
+        elif self.settings["graft"]:
+            model = grafted(model, loaders, self.settings["graft"], self.folder)
         model = self.as_reported(model)
         test = evaluate(model, loaders.test)
         cost, filters = profile(model, self.example_inputs), self._filters(model)

@@ -26,6 +26,7 @@ from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
 from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import provenance
+from prunekit.study.at_once import aligned, narrowed
 from prunekit.study.reporting import Progress, Reporter, reported_name
 from prunekit.study.tuning import MODEL, Loaders, Tuning
 from prunekit.training import fit
@@ -124,6 +125,10 @@ def carry_out(
         pattern = history.pattern.rename(columns=reported_name)
         write_table(pattern.reset_index(), folder / "pattern.csv")
         model = history.model
+    elif settings["widths"]:
+        model = narrowed(model, loaders, settings["widths"])
+    elif settings["align"]:
+        model = aligned(model, loaders, settings["align"], folder)
     if not (finish and "ratios" in finish):
         model = reporter.finish_last(model)
     reporter.write_tables()
@@ -173,11 +178,16 @@ def refuse_missing_start(name: str, results: Path) -> None:
 def _refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         write_json(settings, path)
-    elif json.loads(path.read_text("utf-8")) != json.loads(json.dumps(settings)):
+    elif _said(json.loads(path.read_text("utf-8"))) != _said(json.loads(json.dumps(settings))):
         raise ValueError(
             f"{path.parent} holds an unfinished run of other settings: remove it, or give the new "
             "study another name"
         )
+
+
+def _said(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what is left at None, as is a key that came to be after the run began."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _note_commit(path: Path, commit: str) -> list[str]:
@@ -190,5 +200,5 @@ def _note_commit(path: Path, commit: str) -> list[str]:
 
 def _seconds(folder: Path) -> float:
     """Wall time of a run, over all the times it was taken up."""
-    tables = (folder / f"{name}.csv" for name in ("history", "table", "networks"))
+    tables = (folder / f"{name}.csv" for name in ("history", "table", "candidates", "networks"))
     return sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file())
