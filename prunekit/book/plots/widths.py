@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from prunekit.book.findings import over_seeds
@@ -88,21 +89,43 @@ def box_plots(lists: Mapping[str, pd.Series], whisker: float = 1.5) -> None:
     The whiskers end where values begin to be abnormal, at ``whisker`` times
     the height of the box from it, whether or not a value lies there.
     """
-    generator = np.random.default_rng(0)
     _, axs = panels(len(lists), (3.4, 4.0))
     for ax, (name, values) in zip(axs.flat, lists.items(), strict=True):
-        first, middle, third = np.quantile(values, [0.25, 0.5, 0.75])
-        low, high = fences(values, whisker)
-        box = {"med": middle, "q1": first, "q3": third, "whislo": low, "whishi": high}
-        ax.bxp([box], positions=[0], widths=0.5, showfliers=False)
-        abnormal = ~values.between(low, high)
-        spread = generator.uniform(-0.18, 0.18, len(values))
-        ax.plot(spread, values, "o", color=PALETTE[0], markersize=4, alpha=0.7)
-        for place, (unit, value) in zip(spread[abnormal], values[abnormal].items(), strict=True):
-            ring(ax, place, value, "o", PALETTE[1], "")
+        for unit, value in _box(ax, name, values, whisker).items():
             ax.annotate(unit, (0.32, value), va="center", fontsize=7)
-        ax.set(title=name, xlim=(-0.5, 1.3))
-        ax.set_xticks([])
+        ax.set_xlim(-0.5, 1.3)
+
+
+@figure
+def boxes_and_rates(lists: Mapping[str, pd.Series], rates: pd.Series, whisker: float) -> None:
+    """The boxes of lists, whose abnormal values are ringed, and what share each unit keeps."""
+    _, axs = plt.subplots(
+        1, len(lists) + 1, figsize=(8.6, 3.6), width_ratios=[*[1] * len(lists), 3.2]
+    )
+    abnormal: set[str] = set()
+    for ax, (name, values) in zip(axs, lists.items(), strict=False):
+        abnormal |= set(_box(ax, name, values, whisker).index)
+    colours = [PALETTE[1 if unit in abnormal else 0] for unit in rates.index]
+    axs[-1].bar(range(len(rates)), rates, color=colours)
+    names_along(axs[-1].xaxis, rates.index, rotation=90, fontsize=5)
+    axs[-1].set(title=f"channels kept, whisker factor {whisker:g}", ylim=(0, 1))
+    percent(axs[-1].yaxis)
+
+
+def _box(ax: Axes, name: str, values: pd.Series, whisker: float) -> pd.Series:
+    """A box with a dot for each value, and those that are abnormal."""
+    first, middle, third = np.quantile(values, [0.25, 0.5, 0.75])
+    low, high = fences(values, whisker)
+    box = {"med": middle, "q1": first, "q3": third, "whislo": low, "whishi": high}
+    ax.bxp([box], positions=[0], widths=0.5, showfliers=False)
+    spread = np.random.default_rng(0).uniform(-0.18, 0.18, len(values))
+    ax.plot(spread, values, "o", color=PALETTE[0], markersize=4, alpha=0.7)
+    abnormal = ~values.between(low, high)
+    for place, value in zip(spread[abnormal], values[abnormal], strict=True):
+        ring(ax, place, value, "o", PALETTE[1], "")
+    ax.set_title(name)
+    ax.set_xticks([])
+    return values[abnormal]
 
 
 @figure
