@@ -117,11 +117,17 @@ def median_ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def versions() -> dict[str, str]:
-    return {package: version(package) for package in PACKAGES}
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    return {package: version(package) for package in packages}
 
 
-def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) -> None:
+def record(
+    rows: list[dict[str, Any]],
+    name: str,
+    commit: str,
+    packages: tuple[str, ...] = PACKAGES,
+    **settings: Any,
+) -> None:
     """Write the table, and beside it how it came about."""
     RESULTS.mkdir(exist_ok=True)
     with replacing(RESULTS / f"{name}.csv") as temporary:
@@ -132,11 +138,30 @@ def record(rows: list[dict[str, Any]], name: str, commit: str, **settings: Any) 
         "settings": settings,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {**machine(), "threads": 1, "load": round(os.getloadavg()[0], 2)},
-        "versions": versions(),
+        "versions": versions(packages),
         "commit": commit,
     }
     write_json(about, RESULTS / f"{name}.json")
     print(f"{name}.csv: {len(rows)} rows", flush=True)
+
+
+def recorded(
+    name: str, settings: dict[str, Any], packages: tuple[str, ...] = PACKAGES
+) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run, if its settings and versions are those of this one."""
+    path = RESULTS / f"{name}.csv"
+    if not path.is_file():
+        return {}
+    about = json.loads(path.with_suffix(".json").read_text())
+    earlier, now = about["settings"] | about["versions"], settings | versions(packages)
+    changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+    if changed:
+        print(f"{path} was made with other {', '.join(changed)}: every network runs again")
+        return {}
+    table = pd.read_csv(path)
+    # A field that a row does not have must not come back as NaN.
+    rows = [row.dropna().to_dict() for _, row in table.iterrows()]
+    return {row["model"]: row for row in rows if "left_out" not in row}  # memory may have grown
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -151,6 +176,7 @@ __all__ = [
     "median_ratio",
     "peak_of",
     "record",
+    "recorded",
     "show",
     "timed",
     "versions",

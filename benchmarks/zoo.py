@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 from typing import Any
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import RESULTS, current_commit, forked, record, show, timed, versions
+from common import current_commit, forked, record, recorded, show, timed
 from networks import build
 from peer import remove_in_place, sizes
 from torch import Tensor, nn
@@ -55,25 +54,31 @@ def pixels(name: str) -> int:
 
 
 def prepared(name: str) -> tuple[nn.Module, Tensor]:
-    """A network in float64 whose scores depend on all of it.
+    """A network in float64 whose scores depend on all of it, and images."""
+    torch.manual_seed(0)
+    model, size = build(name, CLASSES).double().eval(), pixels(name)
+    x = torch.randn(CALIBRATION, 3, size, size, dtype=torch.double)
+    return settled(model, x), torch.randn(2, 3, size, size, dtype=torch.double)
+
+
+def settled(model: nn.Module, x: Tensor) -> nn.Module:
+    """The network, with numbers in it as after training.
 
     Batch norms take their statistics from noise, as a trained network's would from images: with
     others the signal dies on its way, and with it the filters. ViT's last weights begin at zero
     and ConvNeXt's scales at a millionth: what such numbers multiply would not show either.
     """
-    torch.manual_seed(0)
-    model, size = build(name, CLASSES).double().eval(), pixels(name)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.train().momentum = 1.0
     if norms:
         with torch.inference_mode():
-            model(torch.randn(CALIBRATION, 3, size, size, dtype=torch.double))
+            model(x)
     model.eval()
     for parameter in model.parameters():
         if parameter.dim() > 1 and parameter.abs().max() < NEGLIGIBLE:
             nn.init.normal_(parameter, 0, 0.3)
-    return model, torch.randn(2, 3, size, size, dtype=torch.double)
+    return model
 
 
 def lowest(ranking: pd.DataFrame, share: float) -> Selection:
@@ -171,23 +176,6 @@ def run(name: str) -> dict[str, Any]:
     return row | ({"torch_pruning_error": peer["error"]} if "error" in peer else peer)
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """The rows of an earlier run, if its settings and versions are those of this one."""
-    path = RESULTS / "zoo.csv"
-    if not path.is_file():
-        return {}
-    about = json.loads(path.with_suffix(".json").read_text())
-    earlier, now = about["settings"] | about["versions"], SETTINGS | versions()
-    changed = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
-    if changed:
-        print(f"{path} was made with other {', '.join(changed)}: every network runs again")
-        return {}
-    table = pd.read_csv(path)
-    # A field that a row does not have must not come back as NaN.
-    rows = [row.dropna().to_dict() for _, row in table.iterrows()]
-    return {row["model"]: row for row in rows if "left_out" not in row}  # memory may have grown
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", help="run these only, and again")
@@ -195,7 +183,7 @@ def main() -> None:
     torch.set_num_threads(1)
     # The first trace of a process imports parts of torch; no network is to be charged for it.
     rebuild(prunekit.models.TinySqueezeNet(), torch.zeros(1, 3, 32, 32), {"features.0": [0]})
-    commit, rows = current_commit(), recorded()
+    commit, rows = current_commit(), recorded("zoo", SETTINGS)
     known = sorted(models.list_models(module=models), key=parameters)
     if unknown := set(options.models) - set(known):
         parser.error(f"torchvision has no network {', '.join(sorted(unknown))}")

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, TraceError, trace
-from prunekit.channels.capture import ShapesOnly, attribute, quick_deepcopy
+from prunekit.channels.capture import attribute, quick_deepcopy
 from prunekit.channels.kinds import restate_sizes
+from prunekit.channels.shapes import ShapesOnly
 
 Removal = Mapping[str, Iterable[int]]
 

@@ -22,7 +22,7 @@ from prunekit.channels.capture import (
 from prunekit.channels.counts import watched_sizes
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.kinds import kind_of
-from prunekit.channels.labels import LabelBook
+from prunekit.channels.labels import LabelBook, map_tensors
 from prunekit.channels.refusals import Leaves, leaf
 
 __all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "trace"]
@@ -199,7 +199,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     0
     """
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    inputs = tuple(x.detach().to("meta") if isinstance(x, Tensor) else x for x in inputs)
+    inputs = map_tensors(inputs, lambda x: x.detach().to("meta"))
     if not (isinstance(leaves, tuple) and all(isinstance(kind, type) for kind in leaves)):
         raise TypeError(
             f"leaves must be a tuple of classes, as in (Branching,), not {checks.shown(leaves)}"
@@ -208,15 +208,15 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     book, modules = LabelBook(), dict(copy.named_modules())
     sizes = [(name, m, size) for name, m in modules.items() for size in kind_of(m).sizes]
     with watched_sizes(sizes, book):
-        graph = capture(copy)
-    LabelInterpreter(copy, graph, book).run(*inputs)
-    evaluated = list(book.outputs)
+        graph = capture(copy, inputs)
+    evaluation = LabelInterpreter(copy, graph, book)
+    evaluation.run()
     if _unreached(modules, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
         with watched_sizes(sizes, book):
-            training_graph = capture(copy.train())
+            training_graph = capture(copy.train(), inputs)
         copy.eval()
-        LabelInterpreter(copy, training_graph, book).run(*inputs)
+        LabelInterpreter(copy, training_graph, book).run()
     for name in book.held_layers:
         book.freeze(*(labels[name] for labels in (book.inputs, book.outputs) if name in labels))
     _unite_tied_weights(copy, book)
@@ -234,7 +234,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         for name, labels in book.inputs.items()
         if name not in book.outputs
     }
-    maps = _activation_maps(graph, copy, set(evaluated))
+    maps = _activation_maps(evaluation)
     module = partial(bind, graph, model, copy)
     return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, inputs, module)
 
@@ -252,19 +252,19 @@ def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
         book.tie(first.setdefault(id(attribute(model, name)), dims), dims)
 
 
-def _activation_maps(graph: fx.Graph, model: nn.Module, layers: set[str]) -> dict[str, str]:
-    maps = {}
-    for node in graph.nodes:
-        if node.op == "call_module" and node.target in layers:
+def _activation_maps(evaluation: LabelInterpreter) -> dict[str, str]:
+    called, maps = evaluation.called, {}
+
+    def refines(node: fx.Node) -> bool:
+        """Whether a node is a batch norm or an activation."""
+        if node in called:
+            return kind_of(evaluation.modules[called[node]]).refines
+        return node.target in rules.ACTIVATION_FUNCTIONS
+
+    for node, name in called.items():
+        if kind_of(evaluation.modules[name]).filters:
             end = node
-            while len(end.users) == 1 and _refines(next(iter(end.users)), model):
+            while len(end.users) == 1 and refines(next(iter(end.users))):
                 end = next(iter(end.users))
-            maps[end.name] = node.target
+            maps[end.name] = name
     return maps
-
-
-def _refines(node: fx.Node, model: nn.Module) -> bool:
-    """Whether a node is a batch norm or an activation."""
-    if node.op == "call_module":
-        return kind_of(model.get_submodule(str(node.target))).refines
-    return node.target in rules.ACTIVATION_FUNCTIONS

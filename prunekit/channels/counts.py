@@ -12,14 +12,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from prunekit.channels.labels import LabelBook, rows
+from prunekit.channels.labels import LabelBook, map_leaves, rows
 
 _BINARY = (
     *("add", "sub", "mul", "floordiv", "truediv", "mod", "divmod", "pow"),
@@ -62,9 +61,14 @@ def _held(number: Any) -> Any:
     return number
 
 
+def number(value: Any) -> Any:
+    """A size as a plain number, for one who does nothing with it that a removal would change."""
+    return value.value if isinstance(value, _Watched) else value
+
+
 def hold(values: Any) -> Any:
     """The same arguments with plain numbers: the channels that they count stay."""
-    return fx.node.map_aggregate(values, _held)
+    return map_leaves(values, _held)
 
 
 class Count(_Watched, int):
@@ -145,17 +149,17 @@ def shape(x: Tensor, book: LabelBook) -> tuple[int, ...]:
     )
 
 
-class _Stated(_Watched):
-    """A size that a layer states about itself."""
+class Stated(_Watched):
+    """A size that a layer states about itself; handed on it is read again, at ``path``."""
 
-    def __init__(self, value: int, note: Callable[[], None]) -> None:
-        self.value, self.note = value, note
+    def __init__(self, value: int, path: str, book: LabelBook) -> None:
+        self.value, self.path, self.book = value, path, book
 
     def hold(self) -> None:
-        self.note()
+        self.book.held_layers.add(self.path.rpartition(".")[0])
 
-    def __fx_create_arg__(self, _: fx.Tracer) -> int:
-        return _held(self)
+    def __fx_create_arg__(self, tracer: fx.Tracer) -> fx.Node:
+        return tracer.create_node("get_attr", self.path, (), {})
 
     def __repr__(self) -> str:
         return repr(self.value)
@@ -163,21 +167,32 @@ class _Stated(_Watched):
 
 @contextmanager
 def watched_sizes(stated: Iterable[tuple[str, nn.Module, str]], book: LabelBook) -> Iterator[None]:
-    """While it lasts, a forward pass that reads a size which a layer states keeps its channels.
+    """While it lasts, a forward pass that computes with a size which a layer states is noticed.
 
     ``stated`` holds the name of each layer, the layer, and the attribute.
 
     A removal changes the attribute, and what the code made of it is a constant of the graph.
     """
     found = [
-        (module, size, vars(module)[size], partial(book.held_layers.add, name))
+        (module, size, vars(module)[size], f"{name}.{size}")
         for name, module, size in stated
         if size in vars(module)
     ]
-    for module, size, value, note in found:
-        vars(module)[size] = _Stated(value, note)
+    for module, size, value, path in found:
+        vars(module)[size] = Stated(value, path, book)
     try:
         yield
     finally:
         for module, size, value, _ in found:
             vars(module)[size] = value
+
+
+@contextmanager
+def unwatched(layer: nn.Module) -> Iterator[None]:
+    """While it lasts, a layer may read the sizes that it states: it works with what is left."""
+    watched = {name: size for name, size in vars(layer).items() if isinstance(size, Stated)}
+    vars(layer).update({name: size.value for name, size in watched.items()})
+    try:
+        yield
+    finally:
+        vars(layer).update(watched)

@@ -11,80 +11,70 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from prunekit.channels import moves, rules
-from prunekit.channels.capture import RunsOnData, ShapesOnly, TraceError, attribute
-from prunekit.channels.counts import hold, shape
+from prunekit.channels import functional, moves, rules
+from prunekit.channels.counts import Count, Stated, hold, shape
+from prunekit.channels.functional import Own
 from prunekit.channels.kinds import kind_of
-from prunekit.channels.labels import LabelBook, fixed, tensors_in
-from prunekit.channels.layers import Call, mix
+from prunekit.channels.labels import LabelBook, fixed, map_tensors, tensors_in
+from prunekit.channels.layers import OUT, Call, mix
+from prunekit.channels.refusals import TraceError
+from prunekit.channels.shapes import RunsOnData
+from prunekit.channels.tracer import place
 
+_OF_OWN = {"shape", *rules.ATTRIBUTES}
 _REMEDY = (
     "Write that part with operations prunekit knows, or register it with prunekit.channels.leaf: "
     "then the channels that enter or leave it stay"
 )
 
 
-class LabelInterpreter(fx.Interpreter):
-    """Executes one captured graph on meta tensors and, beside them, on labels.
+class LabelInterpreter:
+    """Follows a graph that was captured with example inputs on labels.
 
     Several graphs (training and evaluation mode) may write into the same
     ``book``: a module that both call has the same labels in both.
     """
 
     def __init__(self, model: nn.Module, graph: fx.Graph, book: LabelBook) -> None:
-        super().__init__(model, garbage_collect_values=False, graph=graph)
-        self.extra_traceback = False
-        self.book = book
+        self.model, self.graph, self.book = model, graph, book
+        self.modules = dict(model.named_modules(remove_duplicate=False))
         self.labels: dict[fx.Node, Any] = {}
+        self.called: dict[fx.Node, str] = {}  # the layer that a node calls, as module or function
 
-    def run_node(self, node: fx.Node) -> Any:
-        try:
-            args, kwargs = self.fetch_args_kwargs_from_env(node)
-            with ShapesOnly():
-                value = getattr(self, node.op)(node.target, args, kwargs)
-        except Exception as error:
-            raise TraceError(f"{_place(node)} fails on the example inputs: {error}") from error
-        try:
-            self.labels[node] = self._label(node, value)
-        except TraceError:
-            raise
-        except Exception as error:  # a rule met arguments that it was not written for
-            raise _unknown(node, f"calls {_called(node)} in a way") from error
-        return value
-
-    def get_attr(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        value = attribute(self.module, target)
-        return value.to("meta") if isinstance(value, Tensor) else value
-
-    def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        return self.submodules[target](*args, **kwargs)
-
-    def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        value = target(*args, **kwargs)
-        made = isinstance(value, Tensor) and not value.is_meta  # such as torch.ones(x.shape[1])
-        return value.to("meta") if made else value
+    def run(self) -> None:
+        for node in self.graph.nodes:
+            try:
+                labels = self._label(node, node.meta["value"])
+            except TraceError:
+                raise
+            except Exception as error:  # a rule met arguments that it was not written for
+                raise _unknown(node, f"calls {_called(node)} in a way") from error
+            self.labels[node] = hold(labels) if "decided" in node.meta else labels
 
     def _label(self, node: fx.Node, value: Any) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.labels[n])
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), partial(self._taken, node))
         if node.op == "placeholder":
-            return fx.node.map_aggregate(value, fixed) if tensors_in(value) else value
+            return map_tensors(value, fixed)
         if node.op == "get_attr":
-            if not _is_carried(self.module, str(node.target)):
-                return fixed(value)  # made in the forward pass, of a size written there
-            return self.book.parameter(str(node.target), value)
+            return self._read(str(node.target), value)
         if node.op == "output":
             self.book.freeze(*tensors_in(hold(args)))
             return None
+        if node.target in functional.FUNCTIONS:
+            return self._layer_function(node, args, kwargs, value)
+        if args and isinstance(args[0], Own):
+            return self._size_of_own(node, args[0], value)
         tensors = tensors_in((args, kwargs))
         if not tensors:
             return _of_sizes(node, args, kwargs, value)
         if node.op == "call_module":
             hold((args, kwargs))
-            return self._module(node, self.submodules[node.target], tensors, value)
+            return self._module(node, str(node.target), tensors, value)
         if not args:
             first = next(name for name in ("input", "tensors", "tensor") if name in kwargs)
             args, kwargs = (kwargs[first],), {k: v for k, v in kwargs.items() if k != first}
@@ -92,11 +82,56 @@ class LabelInterpreter(fx.Interpreter):
             kwargs = {"dim" if name == "axis" else name: v for name, v in kwargs.items()}
         return self._function(node, args, kwargs, value)
 
-    def _module(self, node: fx.Node, module: nn.Module, inputs: list[Tensor], value: Any) -> Any:
+    def _read(self, path: str, value: Any) -> Any:
+        layer, _, name = path.rpartition(".")
+        kind = kind_of(self.modules[layer])
+        if not isinstance(value, Tensor):
+            made = kind.filters and kind.sizes[name] == OUT
+            labels = (self.book.outputs if made else self.book.inputs).get(layer)
+            if labels is None or callable(kind.sizes[name]):
+                return Stated(value, path, self.book)
+            return Count(value, self.book, labels.view(-1, 1))
+        if not _is_carried(self.model, path):
+            return fixed(value)  # made in the forward pass, of a size written there
+        return Own(layer, name, value) if name in kind.cut else self.book.parameter(path, value)
+
+    def _taken(self, user: fx.Node, node: fx.Node) -> Any:
+        """The labels of a node for one that uses it."""
+        found = self.labels[node]
+        if isinstance(found, Own) and user.target not in functional.FUNCTIONS:
+            if user.target == "size" or (user.target is getattr and user.args[1] in _OF_OWN):
+                return found
+            found = self.labels[node] = self.book.parameter(found.path, found.tensor)
+        return found
+
+    def _size_of_own(self, node: fx.Node, own: Own, value: Any) -> Any:
+        if node.target is getattr and node.args[1] != "shape":
+            return value
+        sides = kind_of(self.modules[own.layer]).cut[own.name]
+        sizes = tuple(
+            Stated(size, own.path, self.book) if dim < len(sides) else size
+            for dim, size in enumerate(own.tensor.shape)
+        )
+        return _read_sizes("size", sizes, *node.args[1:] if node.op == "call_method" else ())
+
+    def _layer_function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
+        given = functional.arguments(node.target, args, kwargs)
+        layer = functional.layer_called(node.target, given, self.modules)
+        if layer:
+            return self._module(node, layer, [given["input"]], value)
+        given = {
+            name: self.book.parameter(one.path, one.tensor) if isinstance(one, Own) else one
+            for name, one in given.items()
+        }
+        return functional.without_layer(self.book, node.target, given, value)
+
+    def _module(self, node: fx.Node, name: str, inputs: list[Tensor], value: Any) -> Any:
+        module = self.modules[name]
+        self.called[node] = name
         kind = kind_of(module)
         carry = mix if isinstance(module, RunsOnData) else kind.carry
         if carry is not None:
-            return carry(Call(self.book, str(node.target), module, kind, inputs, value))
+            return carry(Call(self.book, name, module, kind, inputs, value))
         raise _unknown(node, f"is a {type(module).__name__},")
 
     def _function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
@@ -125,7 +160,7 @@ class LabelInterpreter(fx.Interpreter):
             return target(*args, **kwargs)
         if target in rules.MIXING_FUNCTIONS:
             book.freeze(*tensors_in((args, kwargs)))
-            return fx.node.map_aggregate(value, fixed)
+            return map_tensors(value, fixed)
         raise _unknown(node, f"calls {_called(node)},")
 
 
@@ -138,7 +173,7 @@ def _of_sizes(node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
         args = (args[0], hold(args[1])) if target is operator.getitem else args
         return target(*args, **kwargs)
     hold((args, kwargs))
-    return fx.node.map_aggregate(value, fixed)
+    return map_tensors(value, fixed)
 
 
 def _read_sizes(target: Any, sizes: tuple[int, ...], *args: Any, dim: int | None = None) -> Any:
@@ -167,7 +202,7 @@ def _is_named_tuple(target: Any) -> bool:
 
 def _unknown(node: fx.Node, what: str) -> TraceError:
     return TraceError(
-        f"{_place(node)} {what} which prunekit has no rule for: what it does to channels is not "
+        f"{place(node)} {what} which prunekit has no rule for: what it does to channels is not "
         f"known. {_REMEDY}"
     )
 
@@ -176,10 +211,3 @@ def _called(node: fx.Node) -> str:
     if node.target is getattr:
         return f"getattr for {node.args[1]}"
     return node.target if isinstance(node.target, str) else node.target.__name__
-
-
-def _place(node: fx.Node) -> str:
-    if node.op == "call_module":
-        return f"module {node.target!r}"
-    stack = node.meta.get("nn_module_stack")
-    return f"module {list(stack)[-1]!r}" if stack else "the model's forward"

@@ -5,6 +5,8 @@ Label 0 means: must stay.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -146,9 +148,28 @@ def fixed(value: Any) -> Any:
     return value
 
 
+def map_leaves(values: Any, function: Callable[[Any], Any]) -> Any:
+    """The same tuples, lists, dictionaries, slices and dataclasses of what ``function`` gives."""
+
+    def inside(value: Any) -> Any:
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return function(value)
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(
+            value, **{name: map_leaves(getattr(value, name), function) for name in names}
+        )
+
+    return fx.node.map_aggregate(values, inside)
+
+
+def map_tensors(values: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same with each tensor replaced."""
+    return map_leaves(values, lambda v: function(v) if isinstance(v, Tensor) else v)
+
+
 def tensors_in(values: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    fx.node.map_aggregate(values, lambda v: found.append(v) if isinstance(v, Tensor) else None)
+    map_tensors(values, found.append)
     return found
 
 

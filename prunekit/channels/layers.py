@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from prunekit.channels import moves
-from prunekit.channels.labels import LabelBook, fixed
+from prunekit.channels.labels import LabelBook, fixed, map_tensors
 
 Side = Literal["inputs", "outputs"]
 IN: Side = "inputs"
@@ -95,7 +95,7 @@ def keep(call: Call) -> Tensor:
 def mix(call: Call) -> Any:
     """Channels depend on one another in a way that no removal leaves unchanged."""
     call.book.freeze(*call.inputs)
-    return fx.node.map_aggregate(call.value, fixed)
+    return map_tensors(call.value, fixed)
 
 
 def resize(spatial: int | None = None) -> Callable[[Call], Any]:

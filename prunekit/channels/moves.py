@@ -12,10 +12,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor
 
 from prunekit.channels.counts import Count, hold
-from prunekit.channels.labels import LabelBook, collapse, fixed, rows, tensors_in, varies
+from prunekit.channels.labels import (
+    LabelBook,
+    collapse,
+    fixed,
+    map_tensors,
+    rows,
+    tensors_in,
+    varies,
+)
 
 
 def same_maps(book: LabelBook, value: Any, x: Tensor, spatial: int) -> Any:
@@ -28,7 +36,7 @@ def same_maps(book: LabelBook, value: Any, x: Tensor, spatial: int) -> Any:
     def enlarged(part: Any) -> Tensor:
         return first.expand(part.shape)
 
-    return fx.node.map_aggregate(value, enlarged)
+    return map_tensors(value, enlarged)
 
 
 def pad(
@@ -54,7 +62,7 @@ def reduce(book: LabelBook, value: Any, x: Tensor, dim: Any = None, *_: Any, **_
     dims = _dims(x, dim)
     if not set(dims).isdisjoint(book.varying(x)):
         book.freeze(x)
-        return fx.node.map_aggregate(value, fixed)
+        return map_tensors(value, fixed)
     where = tuple(slice(0, 1) if d in dims else slice(None) for d in range(x.dim()))
     return x[where].reshape(value.shape)
 

@@ -53,7 +53,7 @@ WRAPPED = (
 )
 # Channels depend on one another in a way that no removal leaves unchanged.
 MIXING_FUNCTIONS = {
-    *(F.layer_norm, F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
+    *(F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
     *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
     *WRAPPED,
 }

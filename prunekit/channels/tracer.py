@@ -1,0 +1,204 @@
+"""A tracer of torch.fx that knows sizes: each operation is run on the example inputs as it is met.
+
+What the code asks of a size as a number, such as whether it is even, it is told, and the node is
+marked: a removal must not change the answer. Sizes that are only handed on stay in the graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from prunekit.channels import rules
+from prunekit.channels.counts import number, unwatched
+from prunekit.channels.kinds import KINDS
+from prunekit.channels.labels import tensors_in
+from prunekit.channels.refusals import TraceError
+from prunekit.channels.shapes import RunsOnData, ShapesOnly
+
+# No line of the user's network is in these files.
+OURS = {__file__}
+_MISSING = object()
+
+
+class Tracer(fx.Tracer):
+    """Remembers in which module a trace failed, and with ``inputs`` what each node gives."""
+
+    innermost = ""
+    proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
+
+    def __init__(self, inputs: tuple | None) -> None:
+        super().__init__(autowrap_functions=rules.WRAPPED)
+        self.inputs = inputs
+        self.waiting = iter(inputs or ())
+        self.running = False  # fx follows every call of a module, also those made here
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        known = isinstance(m, RunsOnData) or type(m) in KINDS
+        return known or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
+        if self.running:
+            return forward(*args, **kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.innermost = self.innermost or f"module {self.path_of_module(m)!r}"
+            raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        return attr_val if self.running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        root, proxies = super().create_args_for_root(*args, **kwargs)
+        if self.inputs is not None:
+            proxies = [_opened(p, p.known) if isinstance(p, _Known) else p for p in proxies]
+        return root, proxies
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        if self.inputs is not None:
+            self.running = True
+            try:
+                node.meta["value"] = self._run(node)
+            except Exception as error:
+                raise TraceError(f"{place(node)} fails on the example inputs: {error}") from error
+            finally:
+                self.running = False
+        return node
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return fx.Proxy(node, self) if self.inputs is None else _Known(node, self)
+
+    def _run(self, node: fx.Node) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
+        target: Any = node.target
+        match node.op:
+            case "placeholder":
+                return self._input(target, *args)
+            case "get_attr":
+                return number(_without_data(attribute(self.root, target)))
+            case "output":
+                return args[0]
+            case "call_module":
+                module = self.root.get_submodule(target)
+                with ShapesOnly(), unwatched(module):
+                    return module(*args, **kwargs)
+        with ShapesOnly():
+            if node.op == "call_method":
+                return getattr(args[0], target)(*args[1:], **kwargs)
+            # Made in the forward pass, such as torch.ones(x.shape[1]).
+            return _without_data(target(*args, **kwargs))
+
+    def _input(self, name: str, *default: Any) -> Any:
+        if name.startswith("**"):
+            return {}
+        if name.startswith("*"):
+            return tuple(self.waiting)
+        value = next(self.waiting, *(default or (_MISSING,)))
+        if value is _MISSING:
+            raise ValueError(f"forward takes {name!r} too")
+        return value
+
+
+class _Known(fx.Proxy):
+    """What a node gives on the example inputs, for code that asks."""
+
+    @property
+    def known(self) -> Any:
+        return self.node.meta["value"]
+
+    def decide(self) -> Any:
+        """The value, which from now on is part of how the graph came about."""
+        if tensors_in(self.known):
+            self.tracer.to_bool(self)  # which refuses, as the values of tensors are not known
+        self.node.meta["decided"] = True
+        return self.known
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.known, name)
+        if callable(value):
+            return fx.proxy.Attribute(self, name)  # a method, which is called next
+        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.known, dict):
+            return iter(self.known)
+        return (self[place] for place in range(len(self)))
+
+    def __len__(self) -> int:
+        if isinstance(self.known, Tensor):
+            return int(self.size(0))
+        return len(self.known)
+
+    def __bool__(self) -> bool:
+        return bool(self.decide())
+
+    def __int__(self) -> int:
+        return int(self.decide())
+
+    def __float__(self) -> float:
+        return float(self.decide())
+
+    def __index__(self) -> int:
+        return self.decide().__index__()
+
+    def __round__(self, *digits: int) -> Any:
+        return round(self.decide(), *digits)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.decide()
+
+    def keys(self) -> Any:
+        return self.known.keys()
+
+
+def _opened(proxy: Any, value: Any) -> Any:
+    """An argument of forward: each tensor in it as a proxy, whatever holds them as it is."""
+    if isinstance(value, Tensor):
+        return proxy
+    if isinstance(value, dict):
+        return {key: _opened(proxy[key], item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_opened(proxy[place], item) for place, item in enumerate(value)]
+        if isinstance(value, list):
+            return items
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(
+            value, **{name: _opened(getattr(proxy, name), getattr(value, name)) for name in names}
+        )
+    return value
+
+
+def _without_data(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) and not value.is_meta else value
+
+
+def place(node: fx.Node) -> str:
+    """Which module an operation belongs to."""
+    if node.op == "call_module":
+        return f"module {node.target!r}"
+    stack = node.meta.get("nn_module_stack")
+    return f"module {list(stack)[-1]!r}" if stack else "the model's forward"
+
+
+def attribute(module: nn.Module, path: str) -> Tensor:
+    """The tensor at a dotted path."""
+    value: Any = module
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def has_attribute(module: nn.Module, path: str) -> bool:
+    """Whether there is something at a dotted path."""
+    try:
+        attribute(module, path)
+    except AttributeError:
+        return False
+    return True
