@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import traceback
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import fx, nn
 
+from prunekit.channels.kinds import KINDS
 from prunekit.channels.refusals import Leaves, TraceError, is_leaf, refuse_unreadable
 from prunekit.channels.shapes import RunsOnData
 from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
@@ -16,6 +19,7 @@ from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
 _CONTAINERS = {OrderedDict, dict, set}
+_NOTES = {dict, list, set}
 _VALUES = {type(None), bool, int, float, str}
 
 
@@ -70,8 +74,8 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
     ----------
     inputs
         Example inputs without data. With them sizes are known, and the forward pass may branch
-        on them; each node holds what it gave in ``meta["value"]``, and in ``meta["decided"]``
-        whether the code took it for a number. The graph is then of inputs of these sizes.
+        on them: the graph then raises an AssertionError where other inputs would branch otherwise.
+        Each node holds in ``meta["value"]`` what it gave.
 
     Raises
     ------
@@ -81,7 +85,8 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
     """
     tracer = Tracer(inputs)
     try:
-        return tracer.trace(model)
+        with _unchanged(model):
+            return tracer.trace(model)
     except TraceError:
         raise
     except Exception as error:
@@ -95,6 +100,22 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
             "values of tensors has no fixed graph: move that part out of the model, or put it into "
             "a module of its own and register its class with prunekit.channels.leaf"
         ) from error
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Take back what the forward pass notes in attributes, such as a cache: it holds no numbers."""
+    before = [
+        (vars(m), {k: copy.copy(v) if type(v) in _NOTES else v for k, v in vars(m).items()})
+        for m in model.modules()
+        if type(m) not in KINDS
+    ]
+    try:
+        yield
+    finally:
+        for now, was in before:
+            now.clear()
+            now.update(was)
 
 
 def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from prunekit.channels import functional, moves, rules
+from prunekit.channels import functional, mixing, moves, rules
 from prunekit.channels.counts import Count, Stated, hold, shape
 from prunekit.channels.functional import Own
 from prunekit.channels.kinds import kind_of
@@ -49,12 +50,11 @@ class LabelInterpreter:
     def run(self) -> None:
         for node in self.graph.nodes:
             try:
-                labels = self._label(node, node.meta["value"])
+                self.labels[node] = self._label(node, node.meta["value"])
             except TraceError:
                 raise
             except Exception as error:  # a rule met arguments that it was not written for
                 raise _unknown(node, f"calls {_called(node)} in a way") from error
-            self.labels[node] = hold(labels) if "decided" in node.meta else labels
 
     def _label(self, node: fx.Node, value: Any) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), partial(self._taken, node))
@@ -65,6 +65,8 @@ class LabelInterpreter:
         if node.op == "output":
             self.book.freeze(*tensors_in(hold(args)))
             return None
+        if _is_record(node.target):
+            return node.target(*args, **kwargs)
         if node.target in functional.FUNCTIONS:
             return self._layer_function(node, args, kwargs, value)
         if args and isinstance(args[0], Own):
@@ -145,19 +147,17 @@ class LabelInterpreter:
         if target in rules.SIZES:
             return value
         if target is getattr and (args[1] in rules.ATTRIBUTES or not isinstance(x, Tensor)):
-            return value if isinstance(x, Tensor) else getattr(x, args[1])
+            return value if isinstance(x, Tensor) else _part(x, args[1])
         if target in rules.ELEMENTWISE_FUNCTIONS:
             return book.combine(tensors_in((args, kwargs)), value.shape)
         if target in rules.MAPWISE_FUNCTIONS:
-            return moves.same_maps(book, value, x, rules.POOL_FUNCTIONS.get(target, x.dim() - 2))
+            return mixing.same_maps(book, value, x, rules.POOL_FUNCTIONS.get(target, x.dim() - 2))
         if target in rules.REDUCTIONS:
-            return moves.reduce(book, value, *args, **kwargs)
+            return mixing.reduce(book, value, *args, **kwargs)
         if target in moves.MOVES:
             return moves.MOVES[target](book, value, *args, **kwargs)
         if target in rules.MOVING_FUNCTIONS:
             return _execute(target, args, kwargs)
-        if _is_named_tuple(target):
-            return target(*args, **kwargs)
         if target in rules.MIXING_FUNCTIONS:
             book.freeze(*tensors_in((args, kwargs)))
             return map_tensors(value, fixed)
@@ -190,14 +190,21 @@ def _is_carried(model: nn.Module, path: str) -> bool:
     return name in owner._parameters or name in owner._buffers
 
 
+def _part(x: Any, name: str) -> Any:
+    """An attribute of what holds tensors; torch.max and its like name their parts in this order."""
+    order = ("values", "indices")
+    return x[order.index(name)] if type(x) is tuple and name in order else getattr(x, name)
+
+
 def _execute(target: Any, args: tuple, kwargs: dict) -> Any:
     if isinstance(target, str):
         return getattr(args[0], target)(*args[1:], **kwargs)
     return target(*args, **kwargs)
 
 
-def _is_named_tuple(target: Any) -> bool:
-    return isinstance(target, type) and issubclass(target, tuple) and hasattr(target, "_fields")
+def _is_record(target: Any) -> bool:
+    """Whether a class is a named tuple or a dataclass."""
+    return isinstance(target, type) and (hasattr(target, "_fields") or is_dataclass(target))
 
 
 def _unknown(node: fx.Node, what: str) -> TraceError:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from prunekit.channels import moves
+from prunekit.channels import mixing, moves
 from prunekit.channels.layers import (
     IN,
     OUT,
@@ -170,11 +170,11 @@ TABLE = (
     ),
     Kind((nn.Flatten,), lambda call: call.layer(call.x)),
     Kind(
-        (nn.PixelShuffle,), lambda call: call.move(moves.shuffle_pixels, call.layer.upscale_factor)
+        (nn.PixelShuffle,), lambda call: call.move(mixing.shuffle_pixels, call.layer.upscale_factor)
     ),
     Kind(
         (nn.PixelUnshuffle,),
-        lambda call: call.move(moves.unshuffle_pixels, call.layer.downscale_factor),
+        lambda call: call.move(mixing.unshuffle_pixels, call.layer.downscale_factor),
     ),
     # What they do to channels has no rule yet: only a model file can hold them.
     Kind(_named("Bilinear Embedding Unflatten Fold Unfold ChannelShuffle GLU CosineSimilarity")),

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from prunekit.channels import moves
+from prunekit.channels import mixing
 from prunekit.channels.labels import LabelBook, fixed, map_tensors
 
 Side = Literal["inputs", "outputs"]
@@ -100,7 +100,7 @@ def mix(call: Call) -> Any:
 
 def resize(spatial: int | None = None) -> Callable[[Call], Any]:
     """Each map goes to one of another size: the last dimensions, by default all but two."""
-    return lambda call: call.move(moves.same_maps, spatial or call.x.dim() - 2)
+    return lambda call: call.move(mixing.same_maps, spatial or call.x.dim() - 2)
 
 
 def make_filters(call: Call) -> Tensor:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunekit.channels.counts import Count, hold
+from prunekit.channels import mixing
+from prunekit.channels.counts import Count, hold, number, shape
 from prunekit.channels.labels import (
     LabelBook,
     collapse,
@@ -24,19 +25,7 @@ from prunekit.channels.labels import (
     tensors_in,
     varies,
 )
-
-
-def same_maps(book: LabelBook, value: Any, x: Tensor, spatial: int) -> Any:
-    """Labels of maps that changed in size only: the last dimensions, ``spatial`` of them."""
-    where: tuple[Any, ...] = (..., *(slice(0, 1),) * spatial)
-    first = x[where]
-    if any(varies(x, dim) for dim in range(-spatial, 0)):
-        book.unite(x, first)
-
-    def enlarged(part: Any) -> Tensor:
-        return first.expand(part.shape)
-
-    return map_tensors(value, enlarged)
+from prunekit.channels.mixing import dimensions
 
 
 def pad(
@@ -57,14 +46,9 @@ def pad(
     return x
 
 
-def reduce(book: LabelBook, value: Any, x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Any:
-    """A mean over positions keeps channels; a mean over channels mixes them."""
-    dims = _dims(x, dim)
-    if not set(dims).isdisjoint(book.varying(x)):
-        book.freeze(x)
-        return map_tensors(value, fixed)
-    where = tuple(slice(0, 1) if d in dims else slice(None) for d in range(x.dim()))
-    return x[where].reshape(value.shape)
+def unfold(book: LabelBook, value: Tensor, x: Tensor, dim: int, size: int, step: int) -> Tensor:
+    """Windows along a dimension, which become a dimension of their own."""
+    return _cut(book, x, x.unfold(dim, size, step), (dim,))
 
 
 def concatenate(book: LabelBook, value: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -98,8 +82,22 @@ def chunk(book: LabelBook, _: Any, x: Tensor, chunks: int, dim: int = 0) -> tupl
 
 def split(book: LabelBook, _: Any, x: Tensor, *sizes: Any, dim: int = 0, **named: Any) -> Any:
     size, dim = (*sizes, *named.values(), dim)[:2]
+    if isinstance(size, (tuple, list)) and any(isinstance(one, Count) for one in size):
+        return _split_by_counts(book, x.split([number(one) for one in size], dim), size, dim)
+    size = hold(size)
     whole = isinstance(size, int) and size >= x.shape[dim]
     return _cut(book, x, x.split(size, dim), () if whole else (dim,))
+
+
+def _split_by_counts(book: LabelBook, parts: Any, sizes: Sequence[int], dim: int) -> Any:
+    for part, size in zip(parts, sizes, strict=True):
+        if not isinstance(size, Count):
+            book.freeze(part)
+        elif varies(part, dim) or part.shape[dim] == 1:
+            size.measures(rows(part, dim))
+        else:
+            size.hold()
+    return parts
 
 
 def narrow(book: LabelBook, _: Any, x: Tensor, dim: int, start: int, length: int) -> Tensor:
@@ -130,6 +128,12 @@ def index(book: LabelBook, _: Any, x: Any, where: Any) -> Any:
     return _cut(book, x, x[where], dims)
 
 
+def assign(book: LabelBook, _: Any, x: Tensor, where: Any, given: Any) -> None:
+    """What is written over a part of a tensor is of the channels there."""
+    part = index(book, None, x, where)
+    book.combine([part, *tensors_in(given)], part.shape)
+
+
 def _cut(book: LabelBook, x: Tensor, result: Any, dims: Sequence[int]) -> Any:
     """Cut at places written in the code: channels that are told apart must all stay."""
     if any(varies(x, dim) for dim in dims):
@@ -139,7 +143,7 @@ def _cut(book: LabelBook, x: Tensor, result: Any, dims: Sequence[int]) -> Any:
 
 def squeeze(book: LabelBook, _: Any, x: Tensor, dim: Any = None) -> Tensor:
     """A dimension of size 1 is dropped: where channels lie, two must stay."""
-    for d in _dims(x, dim):
+    for d in dimensions(x, dim):
         if varies(x, d):
             book.freeze(x.narrow(d, 0, 2))
     return x.squeeze() if dim is None else x.squeeze(dim)
@@ -179,22 +183,30 @@ def reshape(
     return result
 
 
-def shuffle_pixels(book: LabelBook, value: Tensor, x: Tensor, upscale_factor: int) -> Tensor:
-    """Each ``upscale_factor ** 2`` channels become one of finer maps, and go together."""
-    channels = book.per_channel(x, -3).view(-1, upscale_factor**2)
-    book.unite(channels, channels[:, :1])
-    return channels[:, :1, None].expand(value.shape)
+def reshape_as(book: LabelBook, value: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """The sizes of another tensor, counts where channels lie."""
+    return reshape(book, value, x, *shape(other, book))
 
 
-def unshuffle_pixels(book: LabelBook, value: Tensor, x: Tensor, downscale_factor: int) -> Tensor:
-    """Each channel becomes ``downscale_factor ** 2`` of coarser maps."""
-    channels = book.per_channel(x, -3).repeat_interleave(downscale_factor**2)
-    return channels[:, None, None].expand(value.shape)
+def unflatten(book: LabelBook, value: Tensor, x: Tensor, dim: int, sizes: Any) -> Tensor:
+    dim %= x.dim()
+    return reshape(book, value, x, *[-1] * dim, *sizes, *[-1] * (x.dim() - dim - 1))
 
 
-def _dims(x: Tensor, dim: Any) -> list[int]:
-    dims = range(x.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
-    return [d % max(x.dim(), 1) for d in dims]
+def repeat(book: LabelBook, value: Tensor, x: Tensor, *sizes: Any, **named: Any) -> Tensor:
+    """A dimension is followed by copies of itself, of the same channels."""
+    times = _sizes(sizes or tuple(named.values()))
+    times = (*[1] * (value.dim() - len(times)), *times)  # tile may name the last dimensions only
+    x = x[(None,) * (value.dim() - x.dim())]
+    varying = [varies(x, dim) for dim in range(x.dim())]
+    first = x[tuple(slice(None) if there else slice(0, 1) for there in varying)]
+    copies = (n if there else 1 for n, there in zip(times, varying, strict=True))
+    return first.repeat(*copies).expand(value.shape)
+
+
+def made(_: LabelBook, value: Any, *__: Any, **___: Any) -> Any:
+    """A new tensor of sizes that stay."""
+    return map_tensors(value, fixed)
 
 
 def _sizes(sizes: Sequence[Any]) -> Sequence[int]:
@@ -203,14 +215,43 @@ def _sizes(sizes: Sequence[Any]) -> Sequence[int]:
 
 
 # These take counts as sizes; for the others they are numbers.
-SIZED = {"view": reshape, "reshape": reshape, torch.reshape: reshape, "expand": expand}
+SIZED = {
+    **{"view": reshape, "reshape": reshape, torch.reshape: reshape, "expand": expand},
+    **{"unflatten": unflatten, torch.unflatten: unflatten, torch.broadcast_to: expand},
+    **dict.fromkeys((torch.split, "split"), split),
+    **dict.fromkeys(("reshape_as", "view_as"), reshape_as),
+}
 MOVES: dict[Any, Callable] = {
     **dict.fromkeys((torch.cat, torch.concat), concatenate),
     **dict.fromkeys((torch.chunk, "chunk"), chunk),
-    **dict.fromkeys((torch.split, "split"), split),
     **dict.fromkeys((torch.narrow, "narrow"), narrow),
     **dict.fromkeys((torch.unbind, "unbind"), unbind),
     **dict.fromkeys((torch.squeeze, "squeeze"), squeeze),
-    **{torch.stack: stack, operator.getitem: index, F.pad: pad},
-    **{F.pixel_shuffle: shuffle_pixels, F.pixel_unshuffle: unshuffle_pixels},
+    **dict.fromkeys((torch.max, torch.min, "max", "min"), mixing.extreme),
+    **dict.fromkeys(
+        (F.softmax, F.log_softmax, F.softmin, torch.softmax, torch.log_softmax), mixing.along
+    ),
+    **dict.fromkeys(("softmax", "log_softmax", torch.cumsum, "cumsum"), mixing.along),
+    **dict.fromkeys((torch.sort, "sort", torch.argsort, "argsort"), mixing.sort),
+    **dict.fromkeys((torch.roll, "roll"), mixing.roll),
+    **dict.fromkeys((torch.norm, "norm", torch.linalg.vector_norm), mixing.norm),
+    **dict.fromkeys((torch.repeat_interleave, "repeat_interleave"), mixing.repeat_each),
+    **dict.fromkeys((torch.tile, "tile", "repeat"), repeat),
+    **dict.fromkeys((torch.index_select, "index_select"), mixing.pick),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), made),
+    **{
+        F.glu: mixing.gate,
+        torch.stack: stack,
+        operator.getitem: index,
+        operator.setitem: assign,
+        F.pad: pad,
+        F.normalize: mixing.normalize,
+    },
+    **{F.pixel_shuffle: mixing.shuffle_pixels, F.pixel_unshuffle: mixing.unshuffle_pixels},
+    **{
+        "unfold": unfold,
+        F.unfold: mixing.unfold_maps,
+        F.fold: mixing.fold_maps,
+        F.grid_sample: mixing.sample_maps,
+    },
 }

@@ -70,12 +70,12 @@ def refuse_unreadable(model: nn.Module, leaves: Leaves = ()) -> None:
     inside = {part for m in modules.values() if is_leaf(m, leaves) for part in m.modules()}
     for name, module in modules.items():
         path = f"model.get_submodule({name!r})" if name else "model"
-        reason = None if module in inside else _reason(module, path)
+        reason = None if module in inside else _reason(module, path, bool(name))
         if reason:
             raise TraceError(f"module {name!r} {reason}" if name else f"the model {reason}")
 
 
-def _reason(module: nn.Module, path: str) -> str | None:
+def _reason(module: nn.Module, path: str, part: bool) -> str | None:
     kind = type(module)
     if isinstance(module, _WRAPPERS):
         return f"is a {kind.__name__} around the network: pass {path}.module"
@@ -91,9 +91,14 @@ def _reason(module: nn.Module, path: str) -> str | None:
         return f"is quantised, a {kind.__name__}: prune first and quantise the result"
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         return "has no sizes yet: run the model once on example inputs"
-    if "forward" in vars(module):
+    if "forward" in vars(module) and not (part and _is_own_method(module, "forward")):
         return "has a forward that was set on the object: define it in the class"
     return _computed(module, path)
+
+
+def _is_own_method(module: nn.Module, name: str) -> bool:
+    """Whether an attribute is one of the module's methods, as in ``self.forward = self.fast``."""
+    return getattr(vars(module)[name], "__self__", None) is module
 
 
 def _computed(module: nn.Module, path: str) -> str | None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torchvision.models import swin_transformer
 from torchvision.ops import stochastic_depth
+
+
+def _everywhere(names: str) -> Iterator[Any]:
+    """Functions of torch, and the methods of the same name, in place as well."""
+    for name in names.split():
+        yield from (getattr(torch, name), name, f"{name}_")
+
 
 # Each value goes to a value of the same channel and position.
 ACTIVATION_FUNCTIONS = {
@@ -20,12 +29,23 @@ ELEMENTWISE_FUNCTIONS = {
     *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.pow),
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.neg),
     *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
-    *(torch.abs, torch.neg, torch.exp, torch.sqrt, torch.clamp, F.dropout, F.dropout2d),
-    *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "abs", "exp", "sqrt"),
-    *("pow", "clamp", "clamp_", "clone", "contiguous", "detach", "float", "half", "to", "type_as"),
-    "expand_as",
-    stochastic_depth,
+    *(operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne),
+    *(operator.and_, operator.or_, operator.xor, operator.invert, operator.mod, operator.floordiv),
+    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.celu, F.softsign, F.logsigmoid),
+    *(F.hardshrink, F.softshrink, F.tanhshrink, F.threshold, stochastic_depth),
+    *(torch.clone, torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like),
+    *("clone", "contiguous", "detach", "to", "type_as", "expand_as", "type", "float", "half"),
+    *("double", "bfloat16", "int", "long", "bool", "masked_fill", "where", "fill_", "zero_"),
+    *(torch.masked_fill, torch.where, torch.nan_to_num, torch.lerp, torch.addcmul, torch.addcdiv),
+    *_everywhere("""
+        abs acos acosh add asin asinh atan atan2 atanh ceil clamp clamp_max clamp_min cos cosh div
+        eq erf erfc exp exp2 expm1 floor floor_divide fmod frac ge gt isfinite isinf isnan le log
+        log10 log1p log2 logical_and logical_not logical_or logical_xor logit lt maximum minimum
+        mul multiply ne neg pow reciprocal remainder round rsqrt sigmoid sign sin sinc sinh sqrt
+        square sub subtract tan tanh true_divide trunc xlogy
+    """),
 }
+
 # Each map goes to a map of the same channel, of another size perhaps: the last dimensions, as many
 # as given here.
 POOL_FUNCTIONS = {
@@ -37,7 +57,13 @@ POOL_FUNCTIONS = {
     **dict.fromkeys((F.adaptive_avg_pool3d, F.adaptive_max_pool3d), 3),
 }
 MAPWISE_FUNCTIONS = {*POOL_FUNCTIONS, F.interpolate}
-REDUCTIONS = {torch.mean, torch.sum, torch.amax, torch.amin, "mean", "sum", "amax", "amin"}
+# Many values along the dimensions named become one.
+REDUCTIONS = {
+    *(torch.mean, torch.sum, torch.amax, torch.amin, torch.prod, torch.var, torch.std),
+    *(torch.logsumexp, torch.any, torch.all, torch.argmax, torch.argmin, torch.median),
+    *("mean", "sum", "amax", "amin", "prod", "var", "std", "logsumexp", "any", "all"),
+    *("argmax", "argmin", "median"),
+}
 # Labels move as the numbers do. Those that need a rule are in ``moves``.
 MOVING_FUNCTIONS = {
     *(torch.permute, torch.transpose, torch.unsqueeze, torch.flip, torch.flatten),
@@ -53,7 +79,10 @@ WRAPPED = (
 )
 # Channels depend on one another in a way that no removal leaves unchanged.
 MIXING_FUNCTIONS = {
-    *(F.softmax, F.log_softmax, torch.softmax, F.normalize, "softmax"),
+    *(F.local_response_norm, F.cosine_similarity, F.bilinear, F.embedding, F.one_hot),
+    *(torch.cdist, torch.outer, torch.addmm, torch.baddbmm),
+    *("matmul", "bmm", "mm", torch.mm, "outer", "dot", torch.dot),
+    *(torch.gather, "gather", torch.einsum, torch.cov, torch.triu, torch.tril, "triu", "tril"),
     *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
     *WRAPPED,
 }

@@ -1,15 +1,17 @@
 """A tracer of torch.fx that knows sizes: each operation is run on the example inputs as it is met.
 
-What the code asks of a size as a number, such as whether it is even, it is told, and the node is
-marked: a removal must not change the answer. Sizes that are only handed on stay in the graph.
+What the code asks of a size as a number, such as whether it is even, it is told, and the graph
+checks that the answer stays. Sizes that are only handed on stay in the graph.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
@@ -22,6 +24,10 @@ from prunekit.channels.shapes import RunsOnData, ShapesOnly
 # No line of the user's network is in these files.
 OURS = {__file__}
 _MISSING = object()
+_OTHER = (
+    "these inputs have other sizes than the example inputs, and the forward pass branches on that: "
+    "trace the model again with inputs of these sizes"
+)
 
 
 class Tracer(fx.Tracer):
@@ -112,10 +118,10 @@ class _Known(fx.Proxy):
         return self.node.meta["value"]
 
     def decide(self) -> Any:
-        """The value, which from now on is part of how the graph came about."""
+        """The value. The graph is right as long as it is the same, and checks that it is."""
         if tensors_in(self.known):
-            self.tracer.to_bool(self)  # which refuses, as the values of tensors are not known
-        self.node.meta["decided"] = True
+            return self.tracer.to_bool(self)  # which refuses: the values of tensors are not known
+        self.tracer.create_proxy("call_function", torch._assert, (self == self.known, _OTHER), {})
         return self.known
 
     def __getattr__(self, name: str) -> Any:
@@ -123,6 +129,9 @@ class _Known(fx.Proxy):
         if callable(value):
             return fx.proxy.Attribute(self, name)  # a method, which is called next
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __setitem__(self, where: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, where, value), {})
 
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.known, dict):

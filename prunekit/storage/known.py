@@ -28,7 +28,7 @@ _SPACES = {
 }
 _OPERATORS = """
     abs add and_ eq floordiv ge getitem gt iadd iand ifloordiv imod imul invert ior ipow isub
-    itruediv ixor le lt matmul mod mul ne neg or_ pos pow sub truediv xor
+    itruediv ixor le lt matmul mod mul ne neg or_ pos pow setitem sub truediv xor
 """
 _TORCH = """
     abs absolute acos acosh add addcdiv addcmul asin asinh atan atan2 atanh ceil clamp clamp_max
