@@ -19,15 +19,19 @@ TRIED = [(), (2,), (CHANNELS,), (2, 2), (2, CHANNELS), (CHANNELS, 4), (CHANNELS,
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 ARGUMENTS = {
     nn.PReLU: (CHANNELS,),
+    **dict.fromkeys((nn.Softmax, nn.Softmin, nn.LogSoftmax), (-1,)),
     nn.Unflatten: (1, (2, 4)),
     nn.Bilinear: (2, 2, 2),
     **dict.fromkeys(INSTANCE_NORMS, (CHANNELS, 1e-5, 0.1, True, True)),
 }
-LABELLED = [known for known, kind in KINDS.items() if kind.carry and kind is not ATTENTION]
-MIXING = (
-    *(nn.Softmax, nn.Softmin, nn.LogSoftmax, nn.Softmax2d),
-    *(nn.LocalResponseNorm, nn.CrossMapLRN2d),
-)
+# They take or give no maps: tests of their own are in test_channels_functions.py.
+SEQUENCES = {nn.LSTM, nn.GRU, nn.RNN, nn.Unfold, nn.Fold, nn.Unflatten}
+LABELLED = [
+    known
+    for known, kind in KINDS.items()
+    if kind.carry and kind is not ATTENTION and known not in SEQUENCES
+]
+MIXING = (nn.Softmax2d, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 
 
 def layers(known):

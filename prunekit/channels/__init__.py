@@ -21,11 +21,11 @@ from prunekit.channels.capture import (
 )
 from prunekit.channels.counts import watched_sizes
 from prunekit.channels.interpreter import LabelInterpreter
-from prunekit.channels.kinds import kind_of
+from prunekit.channels.kinds import kind_of, rule
 from prunekit.channels.labels import LabelBook, map_tensors
 from prunekit.channels.refusals import Leaves, leaf
 
-__all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "trace"]
+__all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "rule", "trace"]
 
 
 @dataclass(frozen=True)

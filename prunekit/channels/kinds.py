@@ -7,6 +7,8 @@ further kind is one more entry in ``TABLE``.
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -35,6 +37,65 @@ def kind_of(layer: nn.Module) -> Kind:
     {'weight': ('inputs', 'outputs'), 'bias': ('outputs',)}
     """
     return next((KINDS[known] for known in type(layer).__mro__ if known in KINDS), _UNKNOWN)
+
+
+def rule(layer: type[nn.Module], like: type[nn.Module], **says: Any) -> type[nn.Module]:
+    """Say what a class of layers of your own does to channels, by a layer that does the same.
+
+    Parameters
+    ----------
+    layer
+        Tracing no longer looks into modules of this class. A model file cannot hold
+        them, as it runs no code of yours.
+    like
+        A class of torch.nn whose channels go the same way, and whose rule asks nothing of the
+        layer that yours does not have: ``nn.ReLU`` where each number stays in
+        its place, ``nn.AvgPool2d`` where maps change in size, ``nn.BatchNorm2d`` where each
+        channel has numbers of its own, ``nn.Conv2d`` or ``nn.Linear`` where filters are made,
+        ``nn.Softmax2d`` where all channels depend on all others, and none can go.
+    **says
+        What differs, by the attributes of :class:`prunekit.channels.layers.Kind`. ``cut`` names
+        the tensors that have channels along their first dimension, or the first two, and
+        ``sizes`` the attributes that count them: each says ``"inputs"`` or ``"outputs"``.
+
+    Raises
+    ------
+    TypeError
+        ``layer`` is no class of modules, or ``says`` names no attribute of a kind.
+    ValueError
+        There is no rule for ``like``, or a side is neither of the two.
+
+    Examples
+    --------
+    A number to multiply each channel by, of which a removal takes its share:
+
+    >>> import torch
+    >>> from prunekit import rebuild
+    >>> class Gain(nn.Module):
+    ...     def __init__(self, channels):
+    ...         super().__init__()
+    ...         self.channels, self.gain = channels, nn.Parameter(torch.ones(channels))
+    ...
+    ...     def forward(self, x):
+    ...         assert x.shape[1] == self.channels
+    ...         return x * self.gain.view(-1, 1, 1)
+    >>> _ = rule(Gain, nn.BatchNorm2d, cut={"gain": ["outputs"]}, sizes={"channels": "outputs"})
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), Gain(8), nn.Conv2d(8, 4, 1))
+    >>> small = rebuild(model, torch.zeros(1, 3, 8, 8), {"0": [1, 5]})
+    >>> small[1].channels, small[1].gain.shape
+    (6, torch.Size([6]))
+    """
+    known = next((KINDS[one] for one in getattr(like, "__mro__", ()) if one in KINDS), _UNKNOWN)
+    if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
+        raise TypeError(f"rule takes a class of modules, not {layer!r}")
+    if known.carry is None:
+        raise ValueError(f"there is no rule for {like!r}: name a layer of torch.nn that has one")
+    kind = replace(known, classes=(layer,), **says)
+    sides = [*(side for sides in kind.cut.values() for side in sides), *kind.sizes.values()]
+    if odd := [side for side in sides if not callable(side) and side not in (IN, OUT)]:
+        raise ValueError(f"cut and sizes say 'inputs' or 'outputs', not {odd[0]!r}")
+    KINDS[layer] = kind
+    return layer
 
 
 def restate_sizes(layer: nn.Module, inputs: int, outputs: int) -> None:
@@ -145,14 +206,32 @@ ATTENTION = Kind(
         "add_bias_kv": lambda attention: attention.bias_k is not None,
     },
 )
+# Gates lie one behind another in its tensors: all channels at its border stay.
+GRU = Kind(
+    (nn.GRU,),
+    mix,
+    arguments={
+        name: attrgetter(name)
+        for name in (
+            *("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"),
+            "bidirectional",
+        )
+    },
+)
+LSTM = replace(
+    GRU, classes=(nn.LSTM,), arguments={**GRU.arguments, "proj_size": attrgetter("proj_size")}
+)
+RNN = replace(
+    GRU, classes=(nn.RNN,), arguments={**GRU.arguments, "nonlinearity": attrgetter("nonlinearity")}
+)
 TABLE = (
-    *(CONVOLUTION, TRANSPOSED, LINEAR, PRELU, ACTIVATION, ATTENTION),
+    *(CONVOLUTION, TRANSPOSED, LINEAR, PRELU, ACTIVATION, ATTENTION, GRU, LSTM, RNN),
     *(BATCH_NORM, FROZEN_BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM),
     Kind(
         _named("Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout"),
         keep,
     ),
-    Kind(_named("LocalResponseNorm CrossMapLRN2d Softmax Softmin LogSoftmax Softmax2d"), mix),
+    Kind(_named("LocalResponseNorm CrossMapLRN2d Softmax2d"), mix),
     Kind(_named("MaxPool1d AvgPool1d LPPool1d AdaptiveAvgPool1d AdaptiveMaxPool1d"), resize(1)),
     Kind(_named("MaxPool2d AvgPool2d LPPool2d AdaptiveAvgPool2d AdaptiveMaxPool2d"), resize(2)),
     Kind(_named("MaxPool3d AvgPool3d LPPool3d AdaptiveAvgPool3d AdaptiveMaxPool3d"), resize(3)),
@@ -169,6 +248,17 @@ TABLE = (
         lambda call: call.move(moves.pad, call.layer.padding, "copies"),
     ),
     Kind((nn.Flatten,), lambda call: call.layer(call.x)),
+    Kind((nn.GLU,), lambda call: call.move(mixing.gate, call.layer.dim)),
+    Kind((nn.Unfold,), lambda call: call.move(mixing.unfold_maps)),
+    Kind((nn.Fold,), lambda call: call.move(mixing.fold_maps)),
+    Kind(
+        (nn.Softmax, nn.LogSoftmax, nn.Softmin),
+        lambda call: call.move(mixing.along, call.layer.dim),
+    ),
+    Kind(
+        (nn.Unflatten,),
+        lambda call: call.move(moves.unflatten, call.layer.dim, call.layer.unflattened_size),
+    ),
     Kind(
         (nn.PixelShuffle,), lambda call: call.move(mixing.shuffle_pixels, call.layer.upscale_factor)
     ),
@@ -177,7 +267,7 @@ TABLE = (
         lambda call: call.move(mixing.unshuffle_pixels, call.layer.downscale_factor),
     ),
     # What they do to channels has no rule yet: only a model file can hold them.
-    Kind(_named("Bilinear Embedding Unflatten Fold Unfold ChannelShuffle GLU CosineSimilarity")),
+    Kind(_named("Bilinear Embedding ChannelShuffle CosineSimilarity")),
 )
 KINDS = {known: kind for kind in TABLE for known in kind.classes}
 _UNKNOWN = Kind()

@@ -15,8 +15,12 @@ from prunekit.storage.values import decode, encode
 
 _ELSEWHERE = {"device", "dtype", "args", "kwargs"}
 _ARGUMENTS = {
-    known: tuple(name for name in inspect.signature(known).parameters if name not in _ELSEWHERE)
-    for known in KINDS
+    known: tuple(
+        name
+        for name in dict.fromkeys((*inspect.signature(known).parameters, *kind.arguments))
+        if name not in _ELSEWHERE
+    )
+    for known, kind in KINDS.items()
 }
 
 
