@@ -204,6 +204,11 @@ def repeat(book: LabelBook, value: Tensor, x: Tensor, *sizes: Any, **named: Any)
     return first.repeat(*copies).expand(value.shape)
 
 
+def same(_: LabelBook, __: Any, x: Tensor, *___: Any, **____: Any) -> Tensor:
+    """The same numbers of another type, perhaps as another tensor has it."""
+    return x
+
+
 def made(_: LabelBook, value: Any, *__: Any, **___: Any) -> Any:
     """A new tensor of sizes that stay."""
     return map_tensors(value, fixed)
@@ -238,6 +243,7 @@ MOVES: dict[Any, Callable] = {
     **dict.fromkeys((torch.repeat_interleave, "repeat_interleave"), mixing.repeat_each),
     **dict.fromkeys((torch.tile, "tile", "repeat"), repeat),
     **dict.fromkeys((torch.index_select, "index_select"), mixing.pick),
+    **dict.fromkeys(("to", "type_as"), same),
     **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), made),
     **{
         F.glu: mixing.gate,

@@ -34,7 +34,7 @@ ELEMENTWISE_FUNCTIONS = {
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.celu, F.softsign, F.logsigmoid),
     *(F.hardshrink, F.softshrink, F.tanhshrink, F.threshold, stochastic_depth),
     *(torch.clone, torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like),
-    *("clone", "contiguous", "detach", "to", "type_as", "expand_as", "type", "float", "half"),
+    *("clone", "contiguous", "detach", "expand_as", "type", "float", "half"),
     *("double", "bfloat16", "int", "long", "bool", "masked_fill", "where", "fill_", "zero_"),
     *(torch.masked_fill, torch.where, torch.nan_to_num, torch.lerp, torch.addcmul, torch.addcdiv),
     *_everywhere("""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from prunekit.channels import rules
@@ -24,6 +25,12 @@ from prunekit.channels.shapes import RunsOnData, ShapesOnly
 # No line of the user's network is in these files.
 OURS = {__file__}
 _MISSING = object()
+# They look at their arguments before fx does, and so would ask sizes that are only handed on.
+_PARSING = (
+    *(F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
+    *(torch.zeros, torch.ones, torch.full, torch.empty, torch.eye, torch.arange, torch.linspace),
+    *(torch.rand, torch.randn, torch.tensor),
+)
 _OTHER = (
     "these inputs have other sizes than the example inputs, and the forward pass branches on that: "
     "trace the model again with inputs of these sizes"
@@ -37,7 +44,8 @@ class Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
 
     def __init__(self, inputs: tuple | None) -> None:
-        super().__init__(autowrap_functions=rules.WRAPPED)
+        super().__init__(autowrap_functions=(*rules.WRAPPED, *_PARSING))
+        self._autowrap_search += [torch, F]  # where these are found
         self.inputs = inputs
         self.waiting = iter(inputs or ())
         self.running = False  # fx follows every call of a module, also those made here
