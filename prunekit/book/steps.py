@@ -57,9 +57,9 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
     ('1×1', [1, 2])
     """
     copy, book = meta_copy(model).eval(), LabelBook()
-    graph = capture(copy)
+    graph = capture(copy, (example_inputs.detach().to("meta"),))
     interpreter = LabelInterpreter(copy, graph, book)
-    interpreter.run(example_inputs.detach().to("meta"))
+    interpreter.run()
     groups = book.groups()
     steps: list[Step] = []
     carried: dict[fx.Node, tuple[int, ...]] = {}  # the steps whose channels a node carries

@@ -18,11 +18,12 @@ from prunekit.channels.capture import (
     capture,
     has_attribute,
     meta_copy,
+    without_data,
 )
 from prunekit.channels.counts import watched_sizes
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.kinds import kind_of, rule
-from prunekit.channels.labels import LabelBook, map_tensors
+from prunekit.channels.labels import LabelBook
 from prunekit.channels.refusals import Leaves, leaf
 
 __all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "rule", "trace"]
@@ -75,6 +76,11 @@ class ChannelGraph:
         have shapes but no data.
     inputs : tuple
         The example inputs, without data.
+    operations : fx.Graph
+        The forward pass in evaluation mode.
+    calls : dict
+        For each of its nodes that calls a layer, as a module or by a function with
+        the layer's tensors: the layer's name.
     """
 
     layers: dict[str, LayerChannels]
@@ -84,6 +90,8 @@ class ChannelGraph:
     count: int
     skeleton: nn.Module = field(repr=False)
     inputs: tuple = field(repr=False)
+    operations: fx.Graph = field(repr=False)
+    calls: dict[str, str] = field(repr=False)
     _module: Callable[[], fx.GraphModule] = field(repr=False)
 
     @cached_property
@@ -173,12 +181,15 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         Any module that torch.fx can trace. It is not changed. Its hooks are not
         looked at: what they do to channels must not depend on which there are.
     example_inputs
-        A tensor, or a tuple of the positional arguments of ``forward``. Only
-        shapes matter.
+        A tensor, or a tuple of the positional arguments of ``forward``: tensors, plain
+        values, and dictionaries, lists and dataclasses of them. Of tensors only shapes matter.
+        Where the forward pass branches on sizes of its inputs, what is found is right for
+        inputs that branch as these do. On a number of channels it may branch, too: they stay.
     leaves
         Classes of modules not to look into, such as one that branches on
         values. The channels that enter or leave them stay. To mark a class
-        for all that trace, see :func:`prunekit.channels.leaf`.
+        for all that trace, see :func:`prunekit.channels.leaf`; to say what a class
+        does to channels, :func:`prunekit.channels.rule`.
 
     Raises
     ------
@@ -198,23 +209,23 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     >>> int(graph.layers["fc"].groups.max())
     0
     """
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    inputs = map_tensors(inputs, lambda x: x.detach().to("meta"))
+    inputs = without_data(example_inputs)
     if not (isinstance(leaves, tuple) and all(isinstance(kind, type) for kind in leaves)):
         raise TypeError(
             f"leaves must be a tuple of classes, as in (Branching,), not {checks.shown(leaves)}"
         )
+    device = next((parameter.device for parameter in model.parameters()), None)
     copy = meta_copy(model, leaves).eval()
     book, modules = LabelBook(), dict(copy.named_modules())
     sizes = [(name, m, size) for name, m in modules.items() for size in kind_of(m).sizes]
     with watched_sizes(sizes, book):
-        graph = capture(copy, inputs)
+        graph = capture(copy, inputs, device)
     evaluation = LabelInterpreter(copy, graph, book)
     evaluation.run()
     if _unreached(modules, book):
         # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
         with watched_sizes(sizes, book):
-            training_graph = capture(copy.train(), inputs)
+            training_graph = capture(copy.train(), inputs, device)
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run()
     for name in book.held_layers:
@@ -234,9 +245,18 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         for name, labels in book.inputs.items()
         if name not in book.outputs
     }
-    maps = _activation_maps(evaluation)
-    module = partial(bind, graph, model, copy)
-    return ChannelGraph(layers, slices, norms, maps, int(groups.max()) + 1, copy, inputs, module)
+    return ChannelGraph(
+        layers,
+        slices,
+        norms,
+        _activation_maps(evaluation),
+        int(groups.max()) + 1,
+        copy,
+        inputs,
+        operations=graph,
+        calls={node.name: name for node, name in evaluation.called.items()},
+        _module=partial(bind, graph, model, copy),
+    )
 
 
 def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:

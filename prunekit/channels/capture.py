@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from prunekit.channels.kinds import KINDS
+from prunekit.channels.labels import map_tensors
 from prunekit.channels.refusals import Leaves, TraceError, is_leaf, refuse_unreadable
 from prunekit.channels.shapes import RunsOnData
 from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
@@ -67,7 +69,9 @@ def _is_plain(value: Any) -> bool:
     return kind in _VALUES or (kind is tuple and all(type(item) in _VALUES for item in value))
 
 
-def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
+def capture(
+    model: nn.Module, inputs: tuple | None = None, device: torch.device | None = None
+) -> fx.Graph:
     """The operations of ``model.forward`` in its present mode (training or evaluation).
 
     Parameters
@@ -76,6 +80,8 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
         Example inputs without data. With them sizes are known, and the forward pass may branch
         on them: the graph then raises an AssertionError where other inputs would branch otherwise.
         Each node holds in ``meta["value"]`` what it gave.
+    device
+        Where the code is to believe that its tensors are; the CPU by default.
 
     Raises
     ------
@@ -83,7 +89,7 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
         The forward pass branches on data, or does what torch.fx cannot
         follow. The message names the module and the line.
     """
-    tracer = Tracer(inputs)
+    tracer = Tracer(inputs, device or torch.device("cpu"))
     try:
         with _unchanged(model):
             return tracer.trace(model)
@@ -100,6 +106,12 @@ def capture(model: nn.Module, inputs: tuple | None = None) -> fx.Graph:
             "values of tensors has no fixed graph: move that part out of the model, or put it into "
             "a module of its own and register its class with prunekit.channels.leaf"
         ) from error
+
+
+def without_data(example_inputs: Any) -> tuple:
+    """The positional arguments of a forward pass, their tensors without data."""
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    return map_tensors(inputs, lambda x: x.detach().to("meta"))
 
 
 @contextmanager

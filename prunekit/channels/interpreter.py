@@ -29,8 +29,9 @@ from prunekit.channels.tracer import place
 
 _OF_OWN = {"shape", *rules.ATTRIBUTES}
 _REMEDY = (
-    "Write that part with operations prunekit knows, or register it with prunekit.channels.leaf: "
-    "then the channels that enter or leave it stay"
+    "Write that part with operations prunekit knows, say with prunekit.channels.rule what its "
+    "module does, or register that with prunekit.channels.leaf: then the channels that enter or "
+    "leave it stay"
 )
 
 

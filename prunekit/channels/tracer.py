@@ -43,10 +43,10 @@ class Tracer(fx.Tracer):
     innermost = ""
     proxy_buffer_attributes = True  # as parameters are: a buffer's methods become part of the graph
 
-    def __init__(self, inputs: tuple | None) -> None:
+    def __init__(self, inputs: tuple | None, device: torch.device) -> None:
         super().__init__(autowrap_functions=(*rules.WRAPPED, *_PARSING))
         self._autowrap_search += [torch, F]  # where these are found
-        self.inputs = inputs
+        self.inputs, self.device = inputs, device
         self.waiting = iter(inputs or ())
         self.running = False  # fx follows every call of a module, also those made here
 
@@ -90,6 +90,10 @@ class Tracer(fx.Tracer):
     def _run(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
         target: Any = node.target
+        if target is getattr and args[1] == "device" and isinstance(args[0], Tensor):
+            return self.device
+        if node.op == "call_method" or _is_of_torch(target):
+            args, kwargs = fx.node.map_aggregate((args, kwargs), _on_meta)
         match node.op:
             case "placeholder":
                 return self._input(target, *args)
@@ -136,6 +140,8 @@ class _Known(fx.Proxy):
         value = getattr(self.known, name)
         if callable(value):
             return fx.proxy.Attribute(self, name)  # a method, which is called next
+        if isinstance(value, str):
+            return value  # of a device: its type
         return self.tracer.create_proxy("call_function", getattr, (self, name), {})
 
     def __setitem__(self, where: Any, value: Any) -> None:
@@ -190,6 +196,15 @@ def _opened(proxy: Any, value: Any) -> Any:
             value, **{name: _opened(getattr(proxy, name), getattr(value, name)) for name in names}
         )
     return value
+
+
+def _is_of_torch(function: Any) -> bool:
+    return (getattr(function, "__module__", None) or "torch").startswith("torch")
+
+
+def _on_meta(value: Any) -> Any:
+    """Where tensors without data are, if code says where they are to be."""
+    return torch.device("meta") if isinstance(value, torch.device) else value
 
 
 def _without_data(value: Any) -> Any:

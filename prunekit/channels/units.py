@@ -11,7 +11,6 @@ import torch
 from torch import fx
 
 from prunekit.channels import ChannelGraph, rules
-from prunekit.channels.capture import capture
 from prunekit.checks import choice, shown
 
 Scope = Literal["blocks", "everywhere"]
@@ -109,7 +108,7 @@ def is_depthwise(graph: ChannelGraph, layer: str) -> bool:
 def _entering_sums(graph: ChannelGraph) -> set[str]:
     """The layers whose channels are added to those of others before another layer reads them."""
     pending: list[fx.Node] = []
-    for node in capture(graph.skeleton).nodes:
+    for node in graph.operations.nodes:
         if node.target in _SUMS and len(node.all_input_nodes) > 1:
             pending += node.all_input_nodes
     found, seen = set(), set()
@@ -118,8 +117,8 @@ def _entering_sums(graph: ChannelGraph) -> set[str]:
         if node in seen or node.target in rules.SIZES or node.target is getattr:
             continue
         seen.add(node)
-        layer = str(node.target)
-        if node.op == "call_module" and layer in graph.layers and not is_depthwise(graph, layer):
+        layer = graph.calls.get(node.name, "")
+        if layer in graph.layers and not is_depthwise(graph, layer):
             found.add(layer)
         else:
             pending += node.all_input_nodes

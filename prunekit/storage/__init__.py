@@ -21,7 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from prunekit.channels.capture import TraceError, capture, meta_copy
+from prunekit.channels.capture import TraceError, capture, meta_copy, without_data
 from prunekit.storage.files import write_tensors
 from prunekit.storage.graph import build, describe
 from prunekit.storage.values import DEPTH
@@ -31,7 +31,13 @@ VERSION = 2
 _DESCRIPTION, _DIGEST = "prunekit", "sha256"
 
 
-def save(model: nn.Module, path: str | Path, metadata: Any = None) -> None:
+def save(
+    model: nn.Module,
+    path: str | Path,
+    metadata: Any = None,
+    *,
+    example_inputs: Tensor | tuple | None = None,
+) -> None:
     """Write ``model`` to one safetensors file, whole or not at all.
 
     Parameters
@@ -39,6 +45,9 @@ def save(model: nn.Module, path: str | Path, metadata: Any = None) -> None:
     metadata
         Anything JSON can hold, such as class names; :func:`load` puts it on
         the loaded model as ``.metadata``.
+    example_inputs
+        As for :func:`prunekit.trace`, for a network whose forward pass branches on
+        sizes. The loaded model then raises an AssertionError at inputs that branch otherwise.
 
     Raises
     ------
@@ -66,7 +75,8 @@ def save(model: nn.Module, path: str | Path, metadata: Any = None) -> None:
     remedy = ". Change that, or keep its state_dict with its class"
     with _one_error(f"{type(model).__name__} cannot be saved", remedy):
         traced = meta_copy(model).eval()
-        words, tensors = describe(model, capture(traced), traced)
+        inputs = None if example_inputs is None else without_data(example_inputs)
+        words, tensors = describe(model, capture(traced, inputs), traced)
         text = json.dumps({"prunekit": VERSION, **words, "metadata": metadata}, allow_nan=False)
         _check_data(tensors)
         build(json.loads(text), {key: t.detach().to("meta") for key, t in tensors.items()})
