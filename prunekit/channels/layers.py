@@ -104,9 +104,10 @@ def resize(spatial: int | None = None) -> Callable[[Call], Any]:
 
 
 def make_filters(call: Call) -> Tensor:
-    """Fresh labels for the filters. A linear layer has channels last, as if without a kernel."""
+    """Fresh labels for the filters. A kernel says where channels lie without a batch, too."""
     book, layer, x = call.book, call.layer, call.x
-    channel = x.dim() - 1 - len(getattr(layer, "kernel_size", ()))
+    kernel = getattr(layer, "kernel_size", None)
+    channel = call.kind.channels % x.dim() if kernel is None else x.dim() - 1 - len(kernel)
     inputs = book.per_channel(x, channel)
     outputs = book.make(call.name, getattr(layer, call.kind.filters))
     groups = getattr(layer, "groups", 1)

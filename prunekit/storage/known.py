@@ -6,6 +6,7 @@ forward passes use. Nothing here reads a file, runs a string or keeps state.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from prunekit.channels import moves, rules
 from prunekit.channels.kinds import KINDS
 
 _SPACES = {
+    "math": math,
     "operator": operator,
     "torch.nn.functional": F,
     "torch": torch,
@@ -114,7 +116,12 @@ def _functions() -> dict[str, Callable]:
     for function in _traceable():
         if callable(function) and not isinstance(function, type):
             found |= dict.fromkeys(_public_names(function), function)
-    listed = {"operator": _OPERATORS, "torch.nn.functional": _FUNCTIONAL, "torch": _TORCH}
+    listed = {
+        "math": "ceil floor sqrt",
+        "operator": _OPERATORS,
+        "torch.nn.functional": _FUNCTIONAL,
+        "torch": _TORCH,
+    }
     for space, names in listed.items():
         for name in names.split():
             function = getattr(_SPACES[space], name, None)
