@@ -63,8 +63,11 @@ bench: $(STAMP)  ## measure ranking and rebuilding against plain passes and torc
 	$(BIN)/python benchmarks/rebuilding.py
 	$(BIN)/python book/peer_tables.py
 
-zoo: $(STAMP)  ## prune every network of torchvision; resumes where it stopped
+zoo: $(STAMP)  ## prune every network of torchvision, and one of each file of timm; resumes
+	$(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints.txt \
+		--editable '.[timm]'
 	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/timm_zoo.py
 	$(BIN)/python book/zoo_tables.py
 
 study: $(STAMP)  ## run what is missing of a study (STUDY=smoke, ratios, ...; see book/studies)

@@ -13,6 +13,7 @@ from torchvision import models
 
 BOOK = Path(__file__).resolve().parent
 RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
+OF_TIMM = RECORDED.with_name("timm_zoo.csv")
 SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
 NEGLIGIBLE = 1e-3  # of the scores: a removal that changes them by less tests nothing
 LARGE = 23.5e6  # parameters of ResNet-50: from here on it is to take half of torch-pruning's time
@@ -106,9 +107,28 @@ def about(done: list[Row], recorded: dict, known: list[str]) -> list[Row]:
     return [{"What": key, "This run": value} for key, value in facts.items()]
 
 
+def of_timm(rows: list[Row]) -> list[Row]:
+    """The line of a network of timm: what of it can go, or why nothing could be said."""
+    return [
+        {
+            "Network": row["model"],
+            "File": row["file"],
+            "Parameters (M)": f"{float(row['parameters']) / 1e6:.1f}" if row["parameters"] else "",
+            "Pixels": row["pixels"].removesuffix(".0"),
+            "Trace (s)": f"{float(row['trace_s']):.2f}" if row["trace_s"] else "",
+            "Can go": f"{float(row['prunable']):.0%}" if row["prunable"] else "",
+            "Largest difference": f"{float(row['difference']):.0e}" if row["difference"] else "",
+            "Outcome": ": ".join(filter(None, (row["outcome"], row.get("reason")))),
+        }
+        for row in rows
+    ]
+
+
 def write(folder: Path = BOOK) -> None:
     with RECORDED.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    with OF_TIMM.open(encoding="utf-8", newline="") as file:
+        rows_of_timm = list(csv.DictReader(file))
     recorded = json.loads(RECORDED.with_suffix(".json").read_text(encoding="utf-8"))
     known = models.list_models(module=models)
     done = [row for row in rows if not row.get("left_out")]
@@ -117,6 +137,7 @@ def write(folder: Path = BOOK) -> None:
         "zoo_growth": growth(done),
         "zoo_left_out": left_out(rows, known),
         "zoo_about": about(done, recorded, known),
+        "zoo_timm": of_timm(rows_of_timm),
     }
     for name, lines in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
