@@ -66,8 +66,9 @@ class LabelInterpreter:
         if node.op == "output":
             self.book.freeze(*tensors_in(hold(args)))
             return None
-        if _is_record(node.target):
-            return node.target(*args, **kwargs)
+        record: Any = node.target
+        if _is_record(record):
+            return record(*args, **kwargs)
         if node.target in functional.FUNCTIONS:
             return self._layer_function(node, args, kwargs, value)
         if args and isinstance(args[0], Own):
@@ -177,7 +178,7 @@ def _of_sizes(node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
     return map_tensors(value, fixed)
 
 
-def _read_sizes(target: Any, sizes: tuple[int, ...], *args: Any, dim: int | None = None) -> Any:
+def _read_sizes(target: Any, sizes: tuple[Any, ...], *args: Any, dim: int | None = None) -> Any:
     if target == "numel":
         return math.prod(sizes)
     dim = args[0] if target == "size" and args else dim

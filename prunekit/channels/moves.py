@@ -220,7 +220,7 @@ def _sizes(sizes: Sequence[Any]) -> Sequence[int]:
 
 
 # These take counts as sizes; for the others they are numbers.
-SIZED = {
+SIZED: dict[Any, Callable] = {
     **{"view": reshape, "reshape": reshape, torch.reshape: reshape, "expand": expand},
     **{"unflatten": unflatten, torch.unflatten: unflatten, torch.broadcast_to: expand},
     **dict.fromkeys((torch.split, "split"), split),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torchvision.models import swin_transformer
 from torchvision.ops import stochastic_depth
 
@@ -15,7 +16,9 @@ from torchvision.ops import stochastic_depth
 def _everywhere(names: str) -> Iterator[Any]:
     """Functions of torch, and the methods of the same name, in place as well."""
     for name in names.split():
-        yield from (getattr(torch, name), name, f"{name}_")
+        yield from (getattr(torch, name), name)
+        if hasattr(Tensor, f"{name}_"):
+            yield f"{name}_"
 
 
 # Each value goes to a value of the same channel and position.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -150,7 +151,7 @@ class _Known(fx.Proxy):
     def __iter__(self) -> Iterator[Any]:
         if isinstance(self.known, dict):
             return iter(self.known)
-        return (self[place] for place in range(len(self)))
+        return map(partial(operator.getitem, self), range(len(self)))
 
     def __len__(self) -> int:
         if isinstance(self.known, Tensor):
@@ -190,7 +191,7 @@ def _opened(proxy: Any, value: Any) -> Any:
         if isinstance(value, list):
             return items
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
         return dataclasses.replace(
             value, **{name: _opened(getattr(proxy, name), getattr(value, name)) for name in names}
