@@ -239,7 +239,7 @@ MOVES: dict[Any, Callable] = {
     **dict.fromkeys(("softmax", "log_softmax", torch.cumsum, "cumsum"), mixing.along),
     **dict.fromkeys((torch.sort, "sort", torch.argsort, "argsort"), mixing.sort),
     **dict.fromkeys((torch.roll, "roll"), mixing.roll),
-    **dict.fromkeys((torch.norm, "norm", torch.linalg.vector_norm), mixing.norm),
+    **dict.fromkeys((torch.norm, "norm"), mixing.norm),
     **dict.fromkeys((torch.repeat_interleave, "repeat_interleave"), mixing.repeat_each),
     **dict.fromkeys((torch.tile, "tile", "repeat"), repeat),
     **dict.fromkeys((torch.index_select, "index_select"), mixing.pick),
