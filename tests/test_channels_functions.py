@@ -205,13 +205,16 @@ def test_channels_stay_at_the_border_of_a_recurrent_layer():
     check(Reader(), torch.randn(2, 3, 7, dtype=torch.double), {"first": 8, "hidden": 4})
 
 
-def test_parts_are_written_over():
+def test_parts_are_written_over(tmp_path):
     def warmer(x):
         x = x.clone()
         x[:, :, 1:3] += 1
         return x
 
-    check(Between(warmer), X, {"first": 8, "second": 6})
+    model = Between(warmer).double()
+    check(model, X, {"first": 8, "second": 6})
+    prunekit.save(model, tmp_path / "model.safetensors", example_inputs=X)
+    torch.testing.assert_close(prunekit.load(tmp_path / "model.safetensors")(X), model(X))
 
 
 def test_written_over_channels_stay():
