@@ -181,7 +181,7 @@ def _prune(options: argparse.Namespace) -> None:
     )
     small = history.model.cpu().eval()
     about = {"network": options.network, "classes": list(data.classes), "size": size}
-    prunekit.save(small, options.out, about)
+    prunekit.save(small, options.out, about, example_inputs=x.cpu())
     if options.onnx is not None:
         export_onnx(small, x.cpu(), options.onnx)
     print(history.table.drop(columns="seconds").to_string(index=False, float_format="%.4f"))
@@ -224,7 +224,7 @@ def _refuse_unfit(spec: str, model: nn.Module, x: Tensor, data: Dataset) -> None
             f"classes of {data.name}"
         )
     with tempfile.TemporaryDirectory() as folder:
-        prunekit.save(model, Path(folder) / "model.safetensors")
+        prunekit.save(model, Path(folder) / "model.safetensors", example_inputs=x)
 
 
 def _is_by_name(spec: str) -> bool:

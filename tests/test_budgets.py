@@ -119,7 +119,7 @@ def test_a_function_may_say_what_a_network_costs(noise, tmp_path):
     assert history.stopped == "ratio"
     assert history.table["cost"].tolist() == [2.5 * FILTERS, 2.5 * 134, 2.5 * 84]
     assert_same_run(quickly(noise, **options), history)
-    with pytest.raises(ValueError, match="holds a run with other settings"):
+    with pytest.raises(ValueError, match="is of a pruning run with other settings: budget"):
         quickly(noise, **options | {"budget": lambda model: 1.0})
 
 

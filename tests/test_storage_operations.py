@@ -176,7 +176,10 @@ REFUSED = {
         r"module '0' \(Parts\) calls logdet",
     ),
     "leaf": (Parts(lambda net, y: net.own(y), own=Own()), r"'own' is a .*\.Own"),
-    "layer": (Parts(lambda net, y: net.rnn(y[0, 0])[0], rnn=nn.LSTM(16, 4)), "'rnn' is a .*LSTM"),
+    "layer": (
+        Parts(lambda net, y: net.mix(y, y), mix=nn.Bilinear(16, 16, 4)),
+        "'mix' is a .*Bilinear",
+    ),
     "attribute": (Parts(lambda _, y: y.grad_fn), "'grad_fn'"),
     "value": (Parts(lambda _, y: y.to(torch.device("cpu"))), "'cpu'.*cannot be put"),
     "key": (Parts(lambda _, y: {1: y}), "output.*cannot be put"),

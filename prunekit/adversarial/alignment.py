@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -183,7 +184,9 @@ def align(
     game = Game(teacher, student, masks, discriminator, mask_every, *optimizers, fista, weights)
     calibrate = partial(repair, method="batch_norm", batches=batches, progress=False)
     macs_of = left_after(student, few, "macs")
-    rows, networks, removals = [], [], []
+    rows: list[dict[str, Any]] = []
+    networks: list[nn.Module] = []
+    removals: list[Selection] = []
     if folder is not None:
         folder = Path(folder)
         settings = {

@@ -32,7 +32,8 @@ def write(
     write_tensors(
         _stored(networks[-1].state_dict()), _candidate(folder, len(rows)), {KEY: json.dumps(record)}
     )
-    tensors, numbers = {}, {}
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
     for name, network in _networks(game).items():
         tensors |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
     for name, optimizer in game.optimizers().items():

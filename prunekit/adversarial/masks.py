@@ -86,7 +86,7 @@ class SoftMasks(nn.Module):
         self.norms: list[str] = []
         place = np.full(graph.count, len(self.groups))  # others have a factor of 1, put behind
         place[self.groups] = np.arange(len(self.groups))
-        calls = calls_by_module(model)
+        calls = calls_by_module(model, graph.inputs)
         layers = dict.fromkeys(layer for unit in found for layer in unit.layers)
         for layer in layers:
             if _passed_on(graph, calls[layer]):

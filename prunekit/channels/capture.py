@@ -126,8 +126,10 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for now, was in before:
+            # Tensors made on the way, which torch.fx keeps under such names, belong to the graph.
+            made = {k: v for k, v in now.items() if k.startswith("_tensor_constant")}
             now.clear()
-            now.update(was)
+            now.update(was | made)
 
 
 def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule:

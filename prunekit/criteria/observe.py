@@ -241,8 +241,8 @@ def _watched(
             watched.call_module(target, (made[node],))
 
     for node in traced.graph.nodes:
-        if "outputs" in viewers and node.op == "call_module" and node.target in modules:
-            watch(node, str(node.target), {"activations": viewers["outputs"]})
+        if "outputs" in viewers and (name := graph.calls.get(node.name, "")) in modules:
+            watch(node, name, {"activations": viewers["outputs"]})
         if (name := graph.maps.get(node.name, "")) in modules:
             watch(node, name, viewers)
     for node in watched.nodes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class PruningHistory:
         For every layer of the original network by name: which of its filters
         ``model`` still has, ascending, as they were numbered there. Filter
         ``i`` of the pruned layer was filter ``kept[layer][i]``.
+    example_inputs : tuple
+        What the network was traced with, without data.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class PruningHistory:
     pattern: pd.DataFrame
     stopped: str
     kept: dict[str, list[int]]
+    example_inputs: tuple = field(repr=False)
 
     def save(self, folder: str | Path) -> None:
         """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
@@ -78,7 +81,8 @@ class PruningHistory:
             self.table.to_csv(temporary, index=False)
         with replacing(folder / "pattern.csv") as temporary:
             self.pattern.to_csv(temporary)
-        save(self.model, folder / "model.safetensors")
+        path = folder / "model.safetensors"
+        save(self.model, path, example_inputs=self.example_inputs)
 
 
 def history_of(run: Run, graph: ChannelGraph) -> PruningHistory:
@@ -93,6 +97,7 @@ def history_of(run: Run, graph: ChannelGraph) -> PruningHistory:
         pattern=pattern.fillna(0).astype(int),
         stopped=run.stopped,
         kept=_kept(graph, run.removed[: run.rebuilt]),
+        example_inputs=graph.inputs,
     )
 
 

@@ -99,8 +99,8 @@ def insert_batch_norm(
     """
     images = list(images_in(loader, batches))
     normed = copy.deepcopy(model)
-    prunable = trace(normed, images[0][:2].to(device_of(normed))).prunable
-    calls = calls_by_module(normed)
+    graph = trace(normed, images[0][:2].to(device_of(normed)))
+    prunable, calls = graph.prunable, calls_by_module(normed, graph.inputs)
     convolutions = {
         name: module
         for name in calls
@@ -163,10 +163,13 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-def calls_by_module(model: nn.Module) -> dict[str, list[fx.Node]]:
-    """The calls of each module in evaluation mode, in order of execution."""
+def calls_by_module(model: nn.Module, inputs: tuple | None = None) -> dict[str, list[fx.Node]]:
+    """The calls of each module in evaluation mode, in order of execution.
+
+    A model that branches on sizes needs ``inputs``, example inputs without data.
+    """
     calls: dict[str, list[fx.Node]] = {}
-    for node in capture(meta_copy(model).eval()).nodes:
+    for node in capture(meta_copy(model).eval(), inputs).nodes:
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
     return calls

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.capture import without_data
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
@@ -102,7 +103,8 @@ def repair(
     images = images.to(memory_format=fastest_layout(original, images))
     repaired = copy.deepcopy(pruned)
     kept = _kept_filters(original, repaired, remove, images[:2])
-    calls, tied = calls_by_module(repaired), tied_parameters(repaired)
+    calls = calls_by_module(repaired, without_data(images[:2]))
+    tied = tied_parameters(repaired)
     once = [
         name
         for name, nodes in calls.items()

@@ -133,7 +133,7 @@ def mean_magnitudes(
     {'0': 2.0}
     """
     graph.refuse_another(model)
-    calls = calls_by_module(model) if folded else {}
+    calls = calls_by_module(model, graph.inputs) if folded else {}
 
     def magnitude(name: str) -> float:
         rows = filters_of(model.get_submodule(name)).double().abs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,7 +46,10 @@ def values_by_depth(values: Mapping[str, pd.Series], name: str = "layer entropy 
     _, ax = plt.subplots(figsize=(7.4, 3.6))
     for number, (network, series) in enumerate(values.items()):
         places = np.linspace(0, 1, len(series))
-        look = {"marker": MARKERS[number % len(MARKERS)], "color": PALETTE[number % len(PALETTE)]}
+        look: dict[str, Any] = {
+            "marker": MARKERS[number % len(MARKERS)],
+            "color": PALETTE[number % len(PALETTE)],
+        }
         ax.plot(places, series, markersize=4, linewidth=1, label=network, **look)
     ax.set(xlabel="place of the unit in the network", ylabel=name)
     ax.set_xticks([0, 1], ["first", "last"])
