@@ -1,0 +1,210 @@
+"""Make the networks of the pruning lab: cut once, repaired in closed form, small enough for a page.
+
+python book/lab.py START RATIO ...
+
+START is a recorded network below book/results, ``base_96px/base_96px-seed0`` for instance, which
+the study ``repair`` says how to cut; or a study whose kept networks are taken as they are.
+Weights are whole numbers of eight bits with one scale a filter. Everything is measured on what
+the page gets: the file is read back before it is evaluated, once, on the test images.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from prunekit import measure, prune
+from prunekit.data import Dataset, Loader, load_dataset
+from prunekit.models import remove_final_relu, squeezenet
+from prunekit.models.squeezenet import FINAL_RELU
+from prunekit.storage import load
+from prunekit.storage.files import replacing, write_table
+from prunekit.storage.provenance import current_commit
+from prunekit.study import read_study
+from prunekit.study.recorded import record_table
+from prunekit.study.tuning import Loaders
+from prunekit.training import evaluate
+
+BOOK = Path(__file__).resolve().parent
+FILES = BOOK / "_static" / "lab"
+TABLE = BOOK / "lab_networks.csv"
+SEED = 0
+COMPARED = 1000  # validation images on which rounding is compared with the weights before it
+CALL = "prunekitLab.network("
+
+
+def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as int8 with one float32 scale a filter, the largest of each at 127.
+
+    Examples
+    --------
+    >>> whole, scale = rounded(torch.tensor([[[[0.5]], [[-1.27]]], [[[0.0]], [[0.0]]]]))
+    >>> whole.flatten().tolist(), [round(s, 3) for s in scale.tolist()]
+    ([50, -127, 0, 0], [0.01, 1.0])
+    """
+    scale = weight.flatten(1).abs().amax(1) / 127
+    scale = torch.where(scale > 0, scale, 1.0)
+    return (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8), scale
+
+
+def written(
+    model: nn.Module, path: Path, kept: dict[str, list[int]], facts: dict[str, Any]
+) -> None:
+    """Write a SqueezeNet as a script that hands its layers, and ``facts``, to the page."""
+    final_relu = isinstance(model.get_submodule(FINAL_RELU), nn.ReLU)
+    layers, packed = [], b""
+    for name, layer in _convolutions(model):
+        whole, scale = rounded(layer.weight.detach())
+        layers.append({"name": name, "shape": list(whole.shape), "kept": kept.get(name)})
+        for part in (whole, scale, layer.bias.detach()):
+            packed += part.numpy().tobytes()
+            packed += bytes(-len(packed) % 4)  # the page reads floats in place
+    content = facts | {"finalRelu": final_relu, "layers": layers}
+    content["weights"] = base64.b64encode(packed).decode()
+    with replacing(path) as temporary:
+        temporary.write_text(f"{CALL}{json.dumps(content, separators=(',', ':'))});\n", "utf-8")
+
+
+def read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that :func:`written` wrote, as the page computes it, and all that it states.
+
+    Raises
+    ------
+    ValueError
+        The file is of another kind.
+    """
+    text = path.read_text("utf-8").strip()
+    if not (text.startswith(CALL) and text.endswith(");")):
+        raise ValueError(f"{path} is no network of the lab: make it again with book/lab.py")
+    content = json.loads(text[len(CALL) : -2])
+    packed, begin = base64.b64decode(content["weights"]), 0
+
+    def take(count: int, kind: type) -> Tensor:
+        nonlocal begin
+        part = np.frombuffer(packed, kind, count, begin)
+        begin += part.nbytes + -part.nbytes % 4
+        return torch.from_numpy(part.copy())
+
+    model = squeezenet()
+    if not content["finalRelu"]:
+        remove_final_relu(model)
+    for (_, layer), stored in zip(list(_convolutions(model)), content["layers"], strict=True):
+        filters, channels, *kernel = stored["shape"]
+        whole = take(int(np.prod(stored["shape"])), np.int8).view(stored["shape"]).float()
+        layer.weight = nn.Parameter(whole * take(filters, np.float32).view(-1, 1, 1, 1))
+        layer.bias = nn.Parameter(take(filters, np.float32))
+        layer.out_channels, layer.in_channels = filters, channels
+    return model.eval(), content
+
+
+def _convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    return ((n, layer) for n, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+
+
+Network = tuple[float, nn.Module, dict[str, list[int]]]
+
+
+def cut_once(start: str, ratios: list[float], dataset: Dataset, results: Path) -> Iterator[Network]:
+    """The recorded network, and a copy cut once to each ratio: ratio, network, filters kept."""
+    settings = read_study("repair").runs[f"least_squares-seed{SEED}"]
+    loaders = Loaders(dataset, settings, torch.device("cpu"))
+    few = Loader(dataset.val[:250], 250, size=settings["input_size"])  # nothing is decided on them
+    yield 0.0, load(results / start / "model.safetensors").float(), {}
+    for ratio in ratios:
+        model = load(results / start / "model.safetensors").float()
+        asked = settings["prune"] | {"ratio": ratio, "fine_tune": None}
+        history = prune(model, loaders.train, few, **asked, seed=SEED, progress=False)
+        yield ratio, history.model, history.kept
+
+
+def kept_by(study: str, results: Path) -> Iterator[Network]:
+    """The networks that runs of a study kept, one a run, those with most filters first.
+
+    Filters are numbered anew in them, so which are gone is not known.
+    """
+    models = [load(path).float() for path in sorted((results / study).glob("*/model.safetensors"))]
+    full = sum(layer.out_channels for _, layer in _convolutions(squeezenet()))
+    share = {
+        id(m): 1 - sum(layer.out_channels for _, layer in _convolutions(m)) / full for m in models
+    }
+    for model in sorted(models, key=lambda m: share[id(m)]):
+        yield share[id(model)], model, {}
+
+
+def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict[str, Any]:
+    """Write one network to its file, read it back, and measure what was read."""
+    ratio, model, kept = network
+    path = FILES / f"network-{number}.js"
+    cost = measure.profile(model, torch.zeros(1, 3, size, size))
+    facts = {
+        "number": number,
+        "ratio": ratio,
+        "filters": int(cost.layers["filters"].sum()),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "bytes": cost.bytes,
+    }
+    written(model, path, kept, facts | {"size": size})
+    shown, _ = read(path)
+    images = next(iter(Loader(dataset.val[:COMPARED], COMPARED, size=size)))[0]
+    with torch.inference_mode():
+        before, after = model.eval()(images).argmax(1), shown(images).argmax(1)
+    facts["same_class"] = float((before == after).float().mean())
+    facts["test_accuracy"] = evaluate(shown, Loader(dataset.test, 250, size=size)).accuracy
+    facts["file_bytes"] = path.stat().st_size
+    return facts
+
+
+def for_readers(recorded: pd.DataFrame) -> pd.DataFrame:
+    """The table of the page."""
+    return pd.DataFrame(
+        {
+            "Filters removed": recorded["ratio"].map("{:.0%}".format),
+            "Parameters": recorded["parameters"].map("{:,}".format),
+            "MB in float32": (recorded["bytes"] / 1e6).map("{:.2f}".format),
+            "Million MACs": (recorded["macs"] / 1e6).map("{:.1f}".format),
+            "Test accuracy": recorded["test_accuracy"].map("{:.1%}".format),
+            "Same answer before rounding": recorded["same_class"].map("{:.1%}".format),
+        }
+    )
+
+
+def main(start: str, *ratios: str) -> None:
+    begin, commit = time.perf_counter(), current_commit()
+    torch.set_num_threads(1)
+    dataset, results = load_dataset("cifar10", stand_in=False), BOOK / "results"
+    size = read_study("repair").runs[f"least_squares-seed{SEED}"]["input_size"]
+    asked = [float(ratio) for ratio in ratios]
+    networks = (
+        cut_once(start, asked, dataset, results) if "/" in start else kept_by(start, results)
+    )
+    rows = []
+    for number, network in enumerate(networks):
+        rows.append(measured(number, network, dataset, size))
+        print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    record_table(
+        table,
+        TABLE,
+        data=dataset.name,
+        data_sha256=dataset.fingerprint(),
+        command=" ".join(["python book/lab.py", start, *ratios]),
+        begin=begin,
+        commit=commit,
+        start=start,
+    )
+    write_table(for_readers(table), BOOK / "lab.csv")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
