@@ -1,6 +1,7 @@
 """Make the networks of the pruning lab: cut once, repaired in closed form, small enough for a page.
 
-python book/lab.py START RATIO ...
+python book/lab.py START RATIO ...    makes them and measures them
+python book/lab.py                    makes only what pages read of the recorded table
 
 START is a recorded network below book/results, ``base_96px/base_96px-seed0`` for instance, which
 the study ``repair`` says how to cut; or a study whose kept networks are taken as they are.
@@ -99,7 +100,7 @@ def read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if not content["finalRelu"]:
         remove_final_relu(model)
     for (_, layer), stored in zip(list(_convolutions(model)), content["layers"], strict=True):
-        filters, channels, *kernel = stored["shape"]
+        filters, channels = stored["shape"][:2]
         whole = take(int(np.prod(stored["shape"])), np.int8).view(stored["shape"]).float()
         layer.weight = nn.Parameter(whole * take(filters, np.float32).view(-1, 1, 1, 1))
         layer.bias = nn.Parameter(take(filters, np.float32))
@@ -179,15 +180,22 @@ def for_readers(recorded: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def main(start: str, *ratios: str) -> None:
+def for_pages(table: Path = TABLE, folder: Path = BOOK, files: Path = FILES) -> None:
+    """Write the page's table, and the recorded one as a script that its lab reads."""
+    recorded = pd.read_csv(table)
+    write_table(for_readers(recorded), folder / "lab.csv")
+    rows = json.dumps(recorded.to_dict("records"), indent=1)
+    with replacing(files / "networks.js") as temporary:
+        temporary.write_text(f"prunekitLab.recorded({rows});\n", "utf-8")
+
+
+def make(start: str, *ratios: str) -> None:
     begin, commit = time.perf_counter(), current_commit()
     torch.set_num_threads(1)
     dataset, results = load_dataset("cifar10", stand_in=False), BOOK / "results"
     size = read_study("repair").runs[f"least_squares-seed{SEED}"]["input_size"]
     asked = [float(ratio) for ratio in ratios]
-    networks = (
-        cut_once(start, asked, dataset, results) if "/" in start else kept_by(start, results)
-    )
+    networks = cut_once(start, asked, dataset, results) if "/" in start else kept_by(start, results)
     rows = []
     for number, network in enumerate(networks):
         rows.append(measured(number, network, dataset, size))
@@ -203,8 +211,9 @@ def main(start: str, *ratios: str) -> None:
         commit=commit,
         start=start,
     )
-    write_table(for_readers(table), BOOK / "lab.csv")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:]:
+        make(*sys.argv[1:])
+    for_pages()

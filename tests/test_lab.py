@@ -1,0 +1,182 @@
+"""The pruning lab: networks small enough for a page, and a page that computes as PyTorch does."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from torch import nn
+
+from prunekit import rebuild
+from prunekit.data.images import normalise
+from prunekit.models import remove_final_relu, squeezenet
+
+sys.path.insert(0, str(ROOT / "book"))
+import lab
+
+RECORDED = pd.read_csv(lab.TABLE)
+LIMIT = 6e6
+SCORES = "kind => JSON.parse(document.querySelector(`[data-network=${kind}]`).dataset.scores)"
+SHOWN = """number => document.querySelector("[data-network=pruned]")?.dataset.number == number
+    && !document.querySelector("[data-network=pruned]").textContent.includes("measuring")"""
+
+
+@pytest.mark.parametrize("final_relu", [True, False])
+def test_a_pruned_network_comes_back_as_written_but_for_the_rounding(tmp_path, final_relu):
+    torch.manual_seed(0)
+    model, x = squeezenet().eval(), torch.randn(2, 3, 96, 96)
+    nn.init.normal_(model.classifier[1].bias)  # zeros would say nothing of its place in the file
+    if not final_relu:
+        remove_final_relu(model)
+    remove = {"features.0": [1, 5], "features.3.squeeze": [0], "features.12.expand3x3": [7, 9, 200]}
+    small = rebuild(model, x, remove)
+    lab.written(small, tmp_path / "network.js", {"features.0": [0, 2]}, {"number": 3})
+    shown, content = lab.read(tmp_path / "network.js")
+    assert content["number"] == 3 and content["layers"][0]["kept"] == [0, 2]
+    with torch.inference_mode():
+        exact, rounded = small(x), shown(x)
+    assert 0 < (exact - rounded).abs().max() < 0.02 * exact.abs().max()
+    assert (rounded < 0).any() != final_relu
+
+
+def test_rounding_moves_a_weight_by_half_a_step_at_most():
+    torch.manual_seed(0)
+    weight = torch.randn(5, 4, 3, 3) * torch.logspace(-4, 2, 5).view(-1, 1, 1, 1)
+    whole, scale = lab.rounded(weight)
+    step = scale.view(-1, 1, 1, 1)
+    assert (whole * step - weight).abs().le(0.5001 * step).all()
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "network.js").write_text("alert(1)")
+    with pytest.raises(ValueError, match="no network of the lab"):
+        lab.read(tmp_path / "network.js")
+
+
+def test_the_recorded_networks_are_those_the_page_loads(tmp_path):
+    assert len(RECORDED) >= 9 and RECORDED["ratio"].is_monotonic_increasing
+    assert sum(path.stat().st_size for path in lab.FILES.iterdir()) <= LIMIT
+    for row in RECORDED.to_dict("records"):
+        model, content = lab.read(lab.FILES / f"network-{row['number']}.js")
+        assert content["ratio"] == row["ratio"]
+        assert sum(p.numel() for p in model.parameters()) == row["parameters"]
+    (tmp_path / "files").mkdir()
+    lab.for_pages(folder=tmp_path, files=tmp_path / "files")
+    assert (tmp_path / "lab.csv").read_text() == (lab.BOOK / "lab.csv").read_text()
+    script = lab.FILES / "networks.js"
+    assert (tmp_path / "files" / "networks.js").read_text() == script.read_text()
+
+
+def test_what_the_cut_kept_is_what_the_layers_have():
+    _, original = lab.read(lab.FILES / "network-0.js")
+    for number in RECORDED["number"][1:]:
+        _, content = lab.read(lab.FILES / f"network-{number}.js")
+        for before, layer in zip(original["layers"], content["layers"], strict=True):
+            assert len(set(layer["kept"])) == layer["shape"][0]
+            assert max(layer["kept"]) < before["shape"][0]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """The page's frame as MyST puts it into a page, beside the files it loads."""
+    text = (ROOT / "book" / "lab.md").read_text()
+    frame = re.search(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)[1]
+    shutil.copytree(ROOT / "book" / "_static", tmp_path / "_static")
+    (tmp_path / "book").mkdir()
+    page = tmp_path / "book" / "lab.html"
+    page.write_text(f'<!doctype html><meta charset="utf-8"><title>Lab</title>{frame}', "utf-8")
+    return page
+
+
+@pytest.fixture
+def opened(page, site):
+    """The lab, started; afterwards nothing went to another place and nothing was an error."""
+    wrong = []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(request.url[:200]))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else wrong.append(r.url),
+    )
+    page.set_default_timeout(120_000)
+    page.goto(site.as_uri())
+    assert page.locator("script[src*=network]").count() == 0  # nothing before the click
+    page.get_by_role("button", name="Start the lab").click()
+    page.wait_for_function(SHOWN, arg=len(RECORDED) // 2)
+    yield page
+    assert wrong == []
+
+
+def scores_of(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
+    blocks = pixels.astype(np.float64).reshape(32, 4, 32, 4, 3).mean((1, 3))
+    small = torch.from_numpy(np.floor(blocks + 0.5).astype(np.uint8)).permute(2, 0, 1)
+    with torch.inference_mode():
+        return model(normalise(small[None], 96))[0]
+
+
+def first_picture() -> np.ndarray:
+    data = re.search(r"base64,([^\"]+)", (lab.FILES / "pictures.js").read_text())[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_every_network_scores_a_picture_as_pytorch_does(opened):
+    slider, pixels = opened.locator(".ratio input"), first_picture()
+    original, _ = lab.read(lab.FILES / "network-0.js")
+    slider.press("Home")
+    for number in RECORDED["number"][1:]:
+        if number > 1:
+            slider.press("ArrowRight")
+        opened.wait_for_function(SHOWN, arg=number)
+        model, _ = lab.read(lab.FILES / f"network-{number}.js")
+        for kind, network in (("original", original), ("pruned", model)):
+            found = torch.tensor(opened.evaluate(SCORES, kind))
+            assert (found - scores_of(network, pixels)).abs().max() < 1e-3
+    accuracy = f"{100 * RECORDED['test_accuracy'].iloc[-1]:.1f} %"
+    assert accuracy in opened.locator("[data-network=pruned]").text_content()
+
+
+def test_a_picture_of_ones_own_is_classified_and_times_are_copied(opened, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "own.png")
+    opened.locator("input[type=file]").set_input_files(tmp_path / "own.png")
+    opened.wait_for_selector("canvas[aria-label*='own.png']")
+    original, _ = lab.read(lab.FILES / "network-0.js")
+    wanted = scores_of(original, pixels)
+    opened.wait_for_function(
+        "([first]) => JSON.parse(document.querySelector('[data-network=original]')"
+        ".dataset.scores).some((score) => Math.abs(score - first) < 1e-3)",
+        arg=[float(wanted.max())],
+    )
+    found = torch.tensor(opened.evaluate(SCORES, "original"))
+    assert (found - wanted).abs().max() < 1e-3
+    opened.get_by_role("button", name="Copy my times").click()
+    opened.wait_for_selector(".prunekit-lab[data-row]")
+    row = json.loads(opened.locator(".prunekit-lab").get_attribute("data-row"))
+    assert [one["ratio"] for one in row["networks"]] == RECORDED["ratio"].tolist()
+    assert all(one["milliseconds"] > 0 for one in row["networks"])
+    assert "Chrome" in row["device"]["browser"]
+
+
+def test_what_is_no_picture_is_said_to_be_none(opened, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    opened.locator("input[type=file]").set_input_files(tmp_path / "notes.txt")
+    opened.wait_for_function("document.querySelector('.message').textContent !== ''")
+    assert "notes.txt is no picture" in opened.locator(".message").text_content()
+
+
+def test_a_browser_that_cannot_run_it_keeps_a_clear_sentence(page, site):
+    page.add_init_script("delete window.Worker")
+    page.goto(site.as_uri())
+    assert "a browser from 2021 or later" in page.locator(".prunekit-lab").text_content()
+    assert page.get_by_role("button").count() == 0
