@@ -6,7 +6,7 @@ python book/lab.py                    makes only what pages read of the recorded
 START is a recorded network below book/results, ``base_96px/base_96px-seed0`` for instance, which
 the study ``repair`` says how to cut; or a study whose kept networks are taken as they are.
 Weights are whole numbers of eight bits with one scale a filter. Everything is measured on what
-the page gets: the file is read back before it is evaluated, once, on the test images.
+the page gets: the file is read back before it is evaluated, once, on test images.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from prunekit import measure, prune
+from prunekit import measure, rank, rebuild, select
 from prunekit.data import Dataset, Loader, load_dataset
 from prunekit.models import remove_final_relu, squeezenet
 from prunekit.models.squeezenet import FINAL_RELU
+from prunekit.repair import repair
 from prunekit.storage import load
 from prunekit.storage.files import replacing, write_table
 from prunekit.storage.provenance import current_commit
@@ -40,7 +41,8 @@ BOOK = Path(__file__).resolve().parent
 FILES = BOOK / "_static" / "lab"
 TABLE = BOOK / "lab_networks.csv"
 SEED = 0
-COMPARED = 1000  # validation images on which rounding is compared with the weights before it
+COMPARED = 500  # validation images on which rounding is compared with the weights before it
+TESTED = 2000  # test images, drawn once, all of them at most
 CALL = "prunekitLab.network("
 
 
@@ -118,14 +120,25 @@ Network = tuple[float, nn.Module, dict[str, list[int]]]
 def cut_once(start: str, ratios: list[float], dataset: Dataset, results: Path) -> Iterator[Network]:
     """The recorded network, and a copy cut once to each ratio: ratio, network, filters kept."""
     settings = read_study("repair").runs[f"least_squares-seed{SEED}"]
-    loaders = Loaders(dataset, settings, torch.device("cpu"))
-    few = Loader(dataset.val[:250], 250, size=settings["input_size"])  # nothing is decided on them
-    yield 0.0, load(results / start / "model.safetensors").float(), {}
+    loaders, pruning = Loaders(dataset, settings, torch.device("cpu")), settings["prune"]
+    model = load(results / start / "model.safetensors").float().eval()
+    yield 0.0, model, {}
+    torch.manual_seed(SEED)
+    ranking = rank(
+        model, loaders.train, pruning["criterion"], batches=pruning["rank_batches"], progress=False
+    )
     for ratio in ratios:
-        model = load(results / start / "model.safetensors").float()
-        asked = settings["prune"] | {"ratio": ratio, "fine_tune": None}
-        history = prune(model, loaders.train, few, **asked, seed=SEED, progress=False)
-        yield ratio, history.model, history.kept
+        selection = select(ranking, round(ratio * len(ranking)))
+        small = rebuild(model, loaders.example_inputs, selection)
+        torch.manual_seed(SEED)
+        small = repair(
+            small, model, selection, loaders.train, method=pruning["repair"], progress=False
+        )
+        kept = {
+            name: sorted(set(range(layer.out_channels)).difference(selection.get(name, ())))
+            for name, layer in _convolutions(model)
+        }
+        yield ratio, small, kept
 
 
 def kept_by(study: str, results: Path) -> Iterator[Network]:
@@ -161,7 +174,11 @@ def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict
     with torch.inference_mode():
         before, after = model.eval()(images).argmax(1), shown(images).argmax(1)
     facts["same_class"] = float((before == after).float().mean())
-    facts["test_accuracy"] = evaluate(shown, Loader(dataset.test, 250, size=size)).accuracy
+    drawn = torch.randperm(len(dataset.test), generator=torch.Generator().manual_seed(SEED))[
+        :TESTED
+    ]
+    facts["test_images"] = len(drawn)
+    facts["test_accuracy"] = evaluate(shown, Loader(dataset.test[drawn], 250, size=size)).accuracy
     facts["file_bytes"] = path.stat().st_size
     return facts
 
@@ -174,6 +191,7 @@ def for_readers(recorded: pd.DataFrame) -> pd.DataFrame:
             "Parameters": recorded["parameters"].map("{:,}".format),
             "MB in float32": (recorded["bytes"] / 1e6).map("{:.2f}".format),
             "Million MACs": (recorded["macs"] / 1e6).map("{:.1f}".format),
+            "Test images": recorded["test_images"].map("{:,}".format),
             "Test accuracy": recorded["test_accuracy"].map("{:.1%}".format),
             "Same answer before rounding": recorded["same_class"].map("{:.1%}".format),
         }
