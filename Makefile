@@ -26,10 +26,10 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage arm bench zoo lab study cards environment colab lock clean
+.PHONY: help book test coverage arm bench zoo lab lab-networks study cards environment colab lock clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 # One thread: with other programs on the cores, two wait for each other. Ten batches of ResNet-20 then
 # took 4 to 43 seconds, and 2 with one thread. The price: on a free machine 1.2 seconds instead of 0.8.
@@ -72,6 +72,11 @@ zoo: $(STAMP)  ## prune every network of torchvision, and one of each file of ti
 
 study: $(STAMP)  ## run what is missing of a study (STUDY=smoke, ratios, ...; see book/studies)
 	$(BIN)/python -m prunekit.study run $(STUDY) $(STUDY_OPTIONS)
+
+LAB_START ?= base_96px/base_96px-seed0
+LAB_RATIOS ?= 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8
+lab-networks: $(STAMP)  ## cut and measure the networks of the page's lab (LAB_START, LAB_RATIOS)
+	$(BIN)/python book/lab.py $(LAB_START) $(LAB_RATIOS)
 
 cards: $(STAMP)  ## write the cards of the networks in book/results
 	$(BIN)/python book/model_cards.py

@@ -1,15 +1,10 @@
 // The pruning lab: SqueezeNet, whole and cut, runs in the page. No kernel, no network, no library.
 const prunekitLab = (() => {
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-  const SIDE = 128, CELL = 44;
-  const networks = {}, loading = {}, fetched = {};
-  let pictures = [], recorded = [], worker = null, asked = 0;
+  const lab = { networks: {}, pictures: [], recorded: [], network, order };
+  const loading = {}, fetched = {};
+  let worker = null, asked = 0;
   const waiting = new Map();
-
-  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
-  const millions = (count) => `${(count / 1e6).toFixed(1)} million`;
-  const megabytes = (count) => `${(count / 1e6).toFixed(2)} MB`;
 
   // A script and not a request: a page opened from a disk may load nothing else.
   function load(name) {
@@ -33,7 +28,7 @@ const prunekitLab = (() => {
   }
 
   async function start() {
-    await Promise.all(["engine.js", "pictures.js", "networks.js"].map(load));
+    await Promise.all(["engine.js", "view.js", "pictures.js", "networks.js"].map(load));
     if (worker) return;
     const program = new Blob([`(${prunekitEngine})()`], { type: "text/javascript" });
     worker = new Worker(URL.createObjectURL(program));
@@ -47,267 +42,10 @@ const prunekitLab = (() => {
 
   function network(number) {
     return (fetched[number] ??= load(`network-${number}.js`).then(async () => {
-      await order("take", { network: networks[number] });
-      delete networks[number].weights; // the worker has them
+      await order("take", { network: lab.networks[number] });
+      delete lab.networks[number].weights; // the worker has them
     }));
   }
-
-  // The square in the middle of whatever can be drawn: a photograph, or a frame of the camera.
-  function pixelsOf(source, width, height) {
-    const canvas = document.createElement("canvas"), side = Math.min(width, height);
-    canvas.width = canvas.height = SIDE;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
-    return { pixels: context.getImageData(0, 0, SIDE, SIDE).data, canvas };
-  }
-
-  async function decoded(address) {
-    const image = new Image();
-    image.src = address;
-    await image.decode();
-    return pixelsOf(image, image.naturalWidth, image.naturalHeight);
-  }
-
-  function softmax(scores) {
-    const most = Math.max(...scores), raised = scores.map((score) => Math.exp(score - most));
-    const sum = raised.reduce((a, b) => a + b);
-    return raised.map((one) => one / sum);
-  }
-
-  const PANEL = (title, kind) => `<section class="network" data-network="${kind}">
-    <h3>${title}</h3><p class="answer" aria-live="polite"></p><ol class="probabilities"></ol>
-    <dl><dt>Weights</dt><dd data-fact="bytes"></dd><dt>Multiply-adds</dt><dd data-fact="macs"></dd>
-    <dt>Time here</dt><dd data-fact="time"></dd><dt>Test accuracy</dt><dd data-fact="accuracy"></dd></dl>
-    </section>`;
-  const BODY = `<div class="choice"><canvas class="chosen" width="${SIDE}" height="${SIDE}" role="img"></canvas>
-    <div><div class="pictures" role="group" aria-label="Pictures to choose from"></div>
-    <p class="own"><label class="button">Open a picture<input type="file" accept="image/*"></label>
-    <button type="button" class="camera">Use the camera</button></p>
-    <p class="hint">Or drop a picture anywhere in this frame. It stays on your device.</p></div></div>
-    <label class="ratio">Filters removed <input type="range" min="1" step="1"><output></output></label>
-    <div class="networks">${PANEL("Original", "original")}${PANEL("Pruned", "pruned")}</div>
-    <h3>Filters left in each layer</h3><div class="layers"></div>
-    <h3>What a layer sees</h3><p><label>Layer <select></select></label> <span class="legend"></span></p>
-    <canvas class="maps" role="img"></canvas>
-    <p class="row"><button type="button" class="copy">Copy my times as JSON</button> <span role="status"></span></p>
-    <p class="message" role="alert"></p>`;
-
-  class Lab {
-    constructor(root) {
-      this.root = root;
-      this.times = {};
-      root.innerHTML = BODY;
-      this.slider = this.find(".ratio input");
-      this.slider.max = recorded.length - 1;
-      this.slider.value = Math.floor(recorded.length / 2);
-      this.select = this.find("select");
-      this.slider.addEventListener("input", () => this.act(() => this.classify()));
-      this.select.addEventListener("change", () => this.act(() => this.classify()));
-      this.find("input[type=file]").addEventListener("change", (e) => this.open(e.target.files[0]));
-      this.find(".camera").addEventListener("click", () => this.act(() => this.camera()));
-      this.find(".copy").addEventListener("click", () => this.act(() => this.copy()));
-      root.addEventListener("dragover", (e) => e.preventDefault());
-      root.addEventListener("drop", (e) => {
-        e.preventDefault();
-        this.open(e.dataTransfer.files[0]);
-      });
-      this.showPictures();
-    }
-
-    find = (selector) => this.root.querySelector(selector);
-
-    async act(doing) {
-      try {
-        this.find(".message").textContent = "";
-        await doing();
-      } catch (error) {
-        this.find(".message").textContent = error.message;
-      }
-    }
-
-    showPictures() {
-      pictures.forEach(({ name, credit, source }) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.innerHTML = `<img src="${source}" alt="${name}" title="${name}. ${credit}">`;
-        button.addEventListener("click", () => this.act(async () => this.take(await decoded(source), name)));
-        this.find(".pictures").append(button);
-      });
-    }
-
-    open(file) {
-      if (!file) return;
-      this.act(async () => {
-        const address = URL.createObjectURL(file);
-        try {
-          await this.take(await decoded(address), file.name);
-        } catch (error) {
-          if (error.name === "EncodingError") throw new Error(`${file.name} is no picture that this browser can read`);
-          throw error;
-        } finally {
-          URL.revokeObjectURL(address);
-        }
-      });
-    }
-
-    async camera() {
-      if (this.stream) {
-        const video = this.video;
-        const taken = pixelsOf(video, video.videoWidth, video.videoHeight);
-        this.stream.getTracks().forEach((track) => track.stop());
-        video.remove();
-        this.stream = null;
-        this.find(".camera").textContent = "Use the camera";
-        return this.take(taken, "the camera's picture");
-      }
-      if (!navigator.mediaDevices) throw new Error("This browser gives this page no camera: open a picture instead");
-      try {
-        this.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-      } catch (error) {
-        throw new Error(`The camera cannot be used (${error.name}): open a picture instead`);
-      }
-      this.video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
-      this.video.srcObject = this.stream;
-      this.find(".own").after(this.video);
-      await this.video.play();
-      this.find(".camera").textContent = "Take the picture";
-    }
-
-    async take({ pixels, canvas }, name) {
-      this.pixels = pixels;
-      const shown = this.find(".chosen");
-      shown.getContext("2d").drawImage(canvas, 0, 0);
-      shown.setAttribute("aria-label", `The picture to classify: ${name}`);
-      await this.classify();
-    }
-
-    // Answers come while the slider still moves: only the last one asked for is shown.
-    async classify() {
-      const number = Number(this.slider.value), turn = (this.turn = (this.turn ?? 0) + 1);
-      const removed = percent(recorded[number].ratio, 0);
-      this.find(".ratio output").textContent = removed;
-      this.slider.setAttribute("aria-valuetext", removed);
-      await Promise.all([network(0), network(number)]);
-      if (!this.select.options.length) this.listLayers();
-      const found = {};
-      for (const each of [0, number]) {
-        const given = { number: each, pixels: this.pixels, side: SIDE, seen: this.select.value };
-        found[each] = await order("classify", given);
-      }
-      if (turn !== this.turn) return;
-      this.showNetwork("original", 0, found[0]);
-      this.showNetwork("pruned", number, found[number]);
-      this.showLayers(number);
-      this.showMaps(number, found[0].maps);
-      for (const each of [0, number]) this.times[each] ??= (await order("time", { number: each })).milliseconds;
-      if (turn === this.turn) this.showTimes(number);
-    }
-
-    showNetwork(kind, number, { scores }) {
-      const panel = this.find(`[data-network=${kind}]`), facts = recorded[number];
-      const shares = softmax(scores), order = [...shares.keys()].sort((a, b) => shares[b] - shares[a]);
-      panel.dataset.scores = JSON.stringify(scores);
-      panel.dataset.number = number;
-      panel.querySelector(".answer").textContent = `${CLASSES[order[0]]}, ${percent(shares[order[0]])}`;
-      panel.querySelector("ol").innerHTML = order
-        .slice(0, 4)
-        .map((c) => `<li><span>${CLASSES[c]}</span><i style="width:${(100 * shares[c]).toFixed(1)}%"></i><b>${percent(shares[c])}</b></li>`)
-        .join("");
-      const fact = (name, text) => (panel.querySelector(`[data-fact=${name}]`).textContent = text);
-      fact("bytes", megabytes(facts.bytes));
-      fact("macs", millions(facts.macs));
-      fact("accuracy", percent(facts.test_accuracy));
-      fact("time", number in this.times ? "" : "measuring …");
-    }
-
-    showTimes(number) {
-      for (const [kind, each] of [["original", 0], ["pruned", number]])
-        this.find(`[data-network=${kind}] [data-fact=time]`).textContent = `${this.times[each].toFixed(1)} ms`;
-    }
-
-    showLayers(number) {
-      const most = Math.max(...networks[0].layers.map(({ shape }) => shape[0]));
-      this.find(".layers").innerHTML = networks[0].layers
-        .map(({ name, shape: [all] }, place) => {
-          const left = networks[number].layers[place].shape[0];
-          return `<div><span>${short(name)}</span><u style="width:${(60 * all) / most}%"><i style="width:${(100 * left) / all}%"></i></u><b>${left} of ${all}</b></div>`;
-        })
-        .join("");
-    }
-
-    listLayers() {
-      this.select.innerHTML = networks[0].layers
-        .map(({ name }) => `<option value="${name}">${short(name)}</option>`)
-        .join("");
-    }
-
-    // The original's maps, brighter where the filter responds more; what the cut took is struck out.
-    showMaps(number, { data, channels, height }) {
-      const canvas = this.find(".maps"), across = Math.max(4, Math.floor((this.root.clientWidth - 24) / CELL));
-      const { kept } = networks[number].layers.find(({ name }) => name === this.select.value);
-      const context = canvas.getContext("2d"), still = new Set(kept ?? Array(channels).keys());
-      canvas.width = Math.min(across, channels) * CELL;
-      canvas.height = Math.ceil(channels / across) * CELL;
-      const one = document.createElement("canvas");
-      one.width = one.height = height;
-      const ink = one.getContext("2d");
-      for (let c = 0; c < channels; c++) {
-        const map = data.subarray(c * height * height, (c + 1) * height * height);
-        const most = map.reduce((a, b) => Math.max(a, b), 1e-12), image = ink.createImageData(height, height);
-        map.forEach((value, i) => {
-          image.data.fill((255 * Math.max(0, value)) / most, 4 * i, 4 * i + 3);
-          image.data[4 * i + 3] = 255;
-        });
-        ink.putImageData(image, 0, 0);
-        const x = (c % across) * CELL, y = Math.floor(c / across) * CELL, side = CELL - 4;
-        context.globalAlpha = still.has(c) ? 1 : 0.35;
-        context.drawImage(one, x + 2, y + 2, side, side);
-        context.globalAlpha = 1;
-        if (still.has(c)) continue;
-        context.strokeStyle = "#e8590c";
-        context.lineWidth = 2.5;
-        context.beginPath();
-        context.moveTo(x + 4, y + 4);
-        context.lineTo(x + CELL - 4, y + CELL - 4);
-        context.moveTo(x + CELL - 4, y + 4);
-        context.lineTo(x + 4, y + CELL - 4);
-        context.stroke();
-      }
-      const gone = channels - still.size;
-      this.find(".legend").textContent = `${channels} maps of the original; the ${gone} that are struck out belong to filters the cut removed.`;
-      canvas.setAttribute("aria-label", `Activation maps of ${this.select.value}: ${gone} of ${channels} struck out`);
-    }
-
-    // A row a network: what this device took. Those not seen yet are measured first.
-    async copy() {
-      const status = this.find(".row span");
-      for (let number = 0; number < recorded.length; number++) {
-        status.textContent = `Measuring network ${number + 1} of ${recorded.length} …`;
-        await network(number);
-        this.times[number] ??= (await order("time", { number })).milliseconds;
-      }
-      const device = { browser: navigator.userAgent, cores: navigator.hardwareConcurrency ?? null };
-      const rows = recorded.map(({ ratio, macs }, number) => ({
-        ratio,
-        macs,
-        milliseconds: Math.round(this.times[number] * 100) / 100,
-      }));
-      const text = JSON.stringify({ device, networks: rows });
-      this.root.dataset.row = text;
-      try {
-        await navigator.clipboard.writeText(text);
-        status.textContent = "Copied.";
-      } catch (error) {
-        // Without permission, or without HTTPS, there is no clipboard: the reader copies by hand.
-        status.innerHTML = `<textarea readonly rows="3" aria-label="Times as JSON"></textarea>`;
-        status.firstChild.value = text;
-        status.firstChild.select();
-      }
-    }
-  }
-
-  const short = (name) => name.replace("features.", "").replace(/^0$/, "first").replace("classifier.1", "classes");
 
   // Before the click the frame holds a button; in a browser that cannot read this file, its own text.
   function offer(root) {
@@ -325,7 +63,7 @@ const prunekitLab = (() => {
       try {
         await start();
         await network(0);
-        new Lab(root).find(".pictures button").click();
+        new (prunekitLabView(lab))(root).find(".pictures button").click();
       } catch (error) {
         button.disabled = false;
         button.textContent = "Try again";
@@ -336,8 +74,8 @@ const prunekitLab = (() => {
 
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".prunekit-lab").forEach(offer));
   return {
-    network: (content) => void (networks[content.number] = content),
-    pictures: (all) => void (pictures = all),
-    recorded: (rows) => void (recorded = rows),
+    network: (content) => void (lab.networks[content.number] = content),
+    pictures: (all) => void (lab.pictures = all),
+    recorded: (rows) => void (lab.recorded = rows),
   };
 })();
