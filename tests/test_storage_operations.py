@@ -177,8 +177,8 @@ REFUSED = {
     ),
     "leaf": (Parts(lambda net, y: net.own(y), own=Own()), r"'own' is a .*\.Own"),
     "layer": (
-        Parts(lambda net, y: net.mix(y, y), mix=nn.Bilinear(16, 16, 4)),
-        "'mix' is a .*Bilinear",
+        Parts(lambda net, y: net.cell(y[0, 0]), cell=nn.RNNCell(16, 4)),
+        "'cell' is a .*RNNCell",
     ),
     "attribute": (Parts(lambda _, y: y.grad_fn), "'grad_fn'"),
     "value": (Parts(lambda _, y: y.to(torch.device("cpu"))), "'cpu'.*cannot be put"),
