@@ -66,7 +66,10 @@ def _data_at_hand() -> list[str]:
 
 
 def inject_profile(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Set PROFILE in a notebook's cell tagged ``parameters``, as papermill would."""
+    """Set PROFILE in a notebook's cell tagged ``parameters``, as papermill would.
+
+    The page does not show that cell: its reader cannot choose any more.
+    """
     if not app.env.doc2path(docname).endswith(".ipynb"):
         return
     notebook = json.loads(source[0])
@@ -74,6 +77,7 @@ def inject_profile(app: Sphinx, docname: str, source: list[str]) -> None:
     if len(cells) != 1:
         raise ExtensionError(f"{docname}: one cell must be tagged 'parameters', not {len(cells)}")
     cells[0]["source"] = f'PROFILE = "{app.config.prunekit_profile}"'
+    cells[0]["metadata"]["tags"].append("remove-cell")
     source[0] = json.dumps(notebook)
 
 

@@ -9,16 +9,28 @@ SIGNS = {"better": "▲", "same": "●", "not confirmed": "✕", "one seed": "�
 
 
 def scorecard_table(card: pd.DataFrame) -> Styler:
-    """A scorecard for the page: verdicts told apart by sign and word, not by colour alone."""
-    shown = card.drop(columns="seeds").rename(columns={"command": "python -m prunekit.study"})
-    shown["verdict"] = [f"{SIGNS[verdict]} {verdict}" for verdict in card["verdict"]]
+    """A scorecard for the page: verdicts told apart by sign and word, not by colour alone.
+
+    They come first, so that a narrow screen does not hide them.
+    """
+    commands = card["command"].map(lambda words: f" · <code>{words}</code>" if words else "")
+    shown = pd.DataFrame(
+        {
+            "verdict": [f"{SIGNS[verdict]} {verdict}" for verdict in card["verdict"]],
+            "claim": card["claim"] + "<br><small>" + card["where"] + commands + "</small>",
+            **card[["thesis", "ours", "note"]],
+        }
+    )
     wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
     numbers = {"white-space": "nowrap", "text-align": "right"}
     return (
         shown.style.hide(axis="index")
+        .set_caption(
+            "Under each claim: where it stands, and what to type after python -m prunekit.study."
+        )
         .set_properties(**wrapped)
-        .set_properties(subset=["claim", "note"], **{"min-width": "13em"})
-        .set_properties(subset=["where"], **{"min-width": "8em"})
+        .set_properties(subset=["claim"], **{"min-width": "15em"})
+        .set_properties(subset=["note"], **{"min-width": "10em"})
         .set_properties(subset=["thesis", "ours"], **numbers)
         .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
         .set_table_styles(
