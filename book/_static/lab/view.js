@@ -65,8 +65,8 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
       <span role="status"></span></p>
     <p class="message" role="alert"></p>`;
 
-  const short = (name) => name
-    name.replace("features.", "").replace(/^0$/, "first").replace("classifier.1", "classes");
+  const NAMES = { "features.0": "first", "classifier.1": "classes" };
+  const short = (name) => NAMES[name] ?? name.replace("features.", "");
 
   return class Lab {
     constructor(root) {
@@ -216,7 +216,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
         .map(({ name, shape: [all] }, place) => {
           const left = networks[number].layers[place].shape[0];
           const bar = `<i style="width: ${(100 * left) / all}%"></i>`;
-          return `<div><span>${short(name)}</span><u style="width: ${(60 * all) / most}%">${bar}</u>
+          return `<div><span>${short(name)}</span><u style="width: ${(45 * all) / most}%">${bar}</u>
             <b>${left} of ${all}</b></div>`;
         })
         .join("");
