@@ -255,3 +255,15 @@ def test_make_study_runs_the_whole_path_in_small(tmp_path):
     records = recorded.records()
     for key in ("seed", "data_sha256", "machine", "versions", "commit", "command", "seconds"):
         assert all(key in record for record in records.values())
+
+
+def test_runs_are_carried_out_in_the_order_in_which_they_are_declared(tmp_path):
+    """So what is recorded of a study that was stopped early are its first variants, whole."""
+    path = tmp_path / "small.toml"
+    text = SMALL_STUDY.format(ratio=0.3).replace("seeds = [0, 1]", "seeds = [3, 1, 0, 2]")
+    path.write_text(text.replace("ratios = [0.0, 0.3]", "ratios = [0.3]"))
+    main(command(path, "--workers", "1"))
+    records = Recorded(tmp_path / "results" / "small", read_study(path)).records()
+    finished = [record["finished"] for record in records.values()]
+    assert list(records) == [f"small-seed{seed}" for seed in (3, 1, 0, 2)]
+    assert finished == sorted(finished)

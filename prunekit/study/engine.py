@@ -95,8 +95,9 @@ def run_study(
                 shared,
                 key=f"{study.name}-{run}",
                 pure=False,
+                priority=-place,  # as declared: what is recorded of a study stopped early is whole
             ): run
-            for run in missing
+            for place, run in enumerate(missing)
         }
         with _bar(client, len(futures), progress):
             for future in as_completed(futures):
