@@ -183,11 +183,10 @@ def for_readers(recorded: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Filters removed": recorded["ratio"].map("{:.0%}".format),
-            "Parameters": recorded["parameters"].map("{:,}".format),
-            "MB in float32": (recorded["bytes"] / 1e6).map("{:.2f}".format),
+            "MB": (recorded["bytes"] / 1e6).map("{:.2f}".format),
             "Million MACs": (recorded["macs"] / 1e6).map("{:.1f}".format),
             "Test accuracy": recorded["test_accuracy"].map("{:.1%}".format),
-            "Same answer before rounding": recorded["same_class"].map("{:.1%}".format),
+            "Same class": recorded["same_class"].map("{:.1%}".format),
         }
     )
 

@@ -131,7 +131,7 @@ def first_picture() -> np.ndarray:
 
 
 def test_every_network_scores_a_picture_as_pytorch_does(opened):
-    slider, pixels = opened.locator(".ratio input"), first_picture()
+    slider, pixels = opened.locator(".removed input"), first_picture()
     original, _ = lab.read(lab.FILES / "network-0.js")
     slider.press("Home")
     for number in RECORDED["number"][1:]:
@@ -166,6 +166,16 @@ def test_a_picture_of_ones_own_is_classified_and_times_are_copied(opened, tmp_pa
     assert [one["ratio"] for one in row["networks"]] == RECORDED["ratio"].tolist()
     assert all(one["milliseconds"] > 0 for one in row["networks"])
     assert "Chrome" in row["device"]["browser"]
+
+
+def test_filters_that_the_cut_took_are_struck_out_in_the_layer_chosen(opened):
+    _, content = lab.read(lab.FILES / f"network-{len(RECORDED) // 2}.js")
+    layer = next(one for one in content["layers"] if one["name"] == "features.11.expand1x1")
+    gone = 256 - len(layer["kept"])
+    opened.locator("select").select_option(layer["name"])
+    label = f"Layer 11.expand1x1: 256 maps of the original, {gone} of them struck out"
+    opened.wait_for_selector(f".maps[aria-label='{label}']")
+    assert f"{256 - gone} of 256" in opened.locator(".layers").text_content()
 
 
 def test_what_is_no_picture_is_said_to_be_none(opened, tmp_path):

@@ -53,7 +53,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
         <p class="hint">Or drop a picture anywhere in this frame. It stays on your device.</p>
       </div>
     </div>
-    <label class="ratio">Filters removed
+    <label class="removed">Filters removed
       <input type="range" min="1" step="1"><output></output></label>
     <div class="networks">${PANEL("Original", "original")}${PANEL("Pruned", "pruned")}</div>
     <h3>Filters left in each layer</h3>
@@ -61,7 +61,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
     <h3>What a layer sees</h3>
     <p><label>Layer <select></select></label> <span class="legend"></span></p>
     <canvas class="maps" role="img"></canvas>
-    <p class="row"><button type="button" class="copy">Copy my times as JSON</button>
+    <p class="times"><button type="button" class="copy">Copy my times as JSON</button>
       <span role="status"></span></p>
     <p class="message" role="alert"></p>`;
 
@@ -73,7 +73,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
       this.root = root;
       this.times = {};
       root.innerHTML = BODY;
-      this.slider = this.find(".ratio input");
+      this.slider = this.find(".removed input");
       this.slider.max = recorded.length - 1;
       this.slider.value = Math.floor(recorded.length / 2);
       this.select = this.find("select");
@@ -164,7 +164,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
     async classify() {
       const number = Number(this.slider.value), turn = (this.turn = (this.turn ?? 0) + 1);
       const removed = percent(recorded[number].ratio, 0);
-      this.find(".ratio output").textContent = removed;
+      this.find(".removed output").textContent = removed;
       this.slider.setAttribute("aria-valuetext", removed);
       await Promise.all([network(0), network(number)]);
       if (!this.select.options.length) this.listLayers();
@@ -271,7 +271,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
 
     // A row a network: what this device took. Those not seen yet are measured first.
     async copy() {
-      const status = this.find(".row span");
+      const status = this.find(".times span");
       for (let number = 0; number < recorded.length; number++) {
         status.textContent = `Measuring network ${number + 1} of ${recorded.length} …`;
         await network(number);
