@@ -6,9 +6,8 @@ prunekitLab.recorded([
   "parameters": 727626,
   "macs": 42804928,
   "bytes": 2910504,
-  "same_class": 0.9959999918937683,
-  "test_images": 2000,
-  "test_accuracy": 0.9115,
+  "same_class": 0.9980000257492065,
+  "test_accuracy": 0.9193,
   "file_bytes": 999563
  },
  {
@@ -19,8 +18,7 @@ prunekitLab.recorded([
   "macs": 40341949,
   "bytes": 2663556,
   "same_class": 0.9980000257492065,
-  "test_images": 2000,
-  "test_accuracy": 0.9115,
+  "test_accuracy": 0.9187,
   "file_bytes": 923109
  },
  {
@@ -30,9 +28,8 @@ prunekitLab.recorded([
   "parameters": 562717,
   "macs": 36875256,
   "bytes": 2250868,
-  "same_class": 0.9959999918937683,
-  "test_images": 2000,
-  "test_accuracy": 0.909,
+  "same_class": 0.996999979019165,
+  "test_accuracy": 0.9165,
   "file_bytes": 781784
  },
  {
@@ -42,9 +39,8 @@ prunekitLab.recorded([
   "parameters": 456036,
   "macs": 33216749,
   "bytes": 1824144,
-  "same_class": 0.9980000257492065,
-  "test_images": 2000,
-  "test_accuracy": 0.904,
+  "same_class": 0.9990000128746033,
+  "test_accuracy": 0.9117,
   "file_bytes": 635804
  },
  {
@@ -55,8 +51,7 @@ prunekitLab.recorded([
   "macs": 29272004,
   "bytes": 1412336,
   "same_class": 0.9980000257492065,
-  "test_images": 2000,
-  "test_accuracy": 0.8955,
+  "test_accuracy": 0.9027,
   "file_bytes": 494803
  },
  {
@@ -66,9 +61,8 @@ prunekitLab.recorded([
   "parameters": 267459,
   "macs": 24923529,
   "bytes": 1069836,
-  "same_class": 0.9879999756813049,
-  "test_images": 2000,
-  "test_accuracy": 0.875,
+  "same_class": 0.9929999709129333,
+  "test_accuracy": 0.8825,
   "file_bytes": 376895
  },
  {
@@ -78,9 +72,8 @@ prunekitLab.recorded([
   "parameters": 187013,
   "macs": 20611289,
   "bytes": 748052,
-  "same_class": 0.9940000176429749,
-  "test_images": 2000,
-  "test_accuracy": 0.8385,
+  "same_class": 0.9950000047683716,
+  "test_accuracy": 0.8467,
   "file_bytes": 265909
  },
  {
@@ -90,9 +83,8 @@ prunekitLab.recorded([
   "parameters": 117612,
   "macs": 16146991,
   "bytes": 470448,
-  "same_class": 0.9760000109672546,
-  "test_images": 2000,
-  "test_accuracy": 0.7585,
+  "same_class": 0.984000027179718,
+  "test_accuracy": 0.7612,
   "file_bytes": 169661
  },
  {
@@ -102,9 +94,8 @@ prunekitLab.recorded([
   "parameters": 59549,
   "macs": 10979814,
   "bytes": 238196,
-  "same_class": 0.9679999947547913,
-  "test_images": 2000,
-  "test_accuracy": 0.541,
+  "same_class": 0.9620000123977661,
+  "test_accuracy": 0.5301,
   "file_bytes": 88535
  }
 ]);
