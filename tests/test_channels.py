@@ -108,7 +108,7 @@ def test_control_flow_on_data_is_refused_with_module_and_line():
 
 
 def test_an_unknown_layer_is_refused_by_name():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.CosineSimilarity()))
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.FractionalMaxPool2d(2, 3)))
     with pytest.raises(prunekit.TraceError, match=r"1\.0.*prunekit\.channels\.leaf"):
         prunekit.trace(model, torch.zeros(1, 3, 7, 7))
 

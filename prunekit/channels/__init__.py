@@ -178,7 +178,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     Parameters
     ----------
     model
-        Any module that torch.fx can trace. It is not changed. Its hooks are not
+        A module whose forward pass branches on no value. It is not changed. Its hooks are not
         looked at: what they do to channels must not depend on which there are.
     example_inputs
         A tensor, or a tuple of the positional arguments of ``forward``: tensors, plain
@@ -214,8 +214,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         raise TypeError(
             f"leaves must be a tuple of classes, as in (Branching,), not {checks.shown(leaves)}"
         )
-    device = next((parameter.device for parameter in model.parameters()), None)
     copy = meta_copy(model, leaves).eval()
+    device = next((parameter.device for parameter in model.parameters()), None)
     book, modules = LabelBook(), dict(copy.named_modules())
     sizes = [(name, m, size) for name, m in modules.items() for size in kind_of(m).sizes]
     with watched_sizes(sizes, book):

@@ -122,7 +122,7 @@ class Reporter:
             longer(model, loaders.train, checkpoint=checkpoint)
         elif longer is not None:
             fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
-        elif self.settings["graft"]:
+        elif self.settings.get("graft"):
             model = grafted(model, loaders, self.settings["graft"], self.folder)
         model = self.as_reported(model)
         test = evaluate(model, loaders.test)

@@ -198,4 +198,4 @@ def accuracy_after_removal(table: pd.DataFrame, examples: int) -> None:
         ax.plot(table.index, table[name], markersize=5, **look.line)
     ax.set(xlabel="filters removed at once", ylabel="validation accuracy")
     percent(ax.yaxis)
-    ax.legend()
+    ax.legend(ncols=1 + len(ax.lines) // 12)

@@ -175,7 +175,7 @@ def on_axes(networks: pd.DataFrame, axes: Sequence[str], floor: float | None = N
         percent(ax.xaxis, ax.yaxis)
     for ax in axs[:, 0]:
         ax.set_ylabel("test accuracy")
-    axs.flat[0].legend(loc="lower left")
+    axs.flat[0].legend(loc="lower left", ncols=1 + len(axs.flat[0].lines) // 12)
 
 
 @figure
