@@ -8,8 +8,9 @@ import pytest
 from curves import ACCURACY, FILTERS, LAYERS, networks_table
 
 from prunekit.book import BOOK, findings
-from prunekit.book.claims import MEASURES, VERDICTS, scorecard, verdict
+from prunekit.book.claims import VERDICTS, scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
+from prunekit.book.measures import MEASURES
 from prunekit.book.widgets.ratio import ratio_explorer
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded

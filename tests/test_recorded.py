@@ -11,8 +11,8 @@ import pytest
 
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
-from prunekit.book.claims import MEASURES
 from prunekit.book.findings import RUN, layers_of, over_seeds
+from prunekit.book.measures import MEASURES
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded

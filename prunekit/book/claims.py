@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from prunekit.book.differences import mean_interval
-from prunekit.book.findings import (
-    PARTS,
-    layers_of,
-    on_axis,
-    relative,
-    shares_by_part,
-    with_start,
-)
-from prunekit.book.knees import knee_within, knees
-from prunekit.book.readings import by_block
-from prunekit.pruning.schedule import reached
+from prunekit.book.measures import MEASURES
 from prunekit.study.recorded import Recorded
 
 Read = Callable[[str], Recorded]
@@ -33,172 +21,7 @@ UNITS = {
     "times": (1, 2),
     "ms": (1, 2),
 }
-TIMES = ("speedup_at_knee", "ms_at_start", "ms_at_knee")
 VERDICTS = ("better", "same", "not confirmed", "one seed", "not measured")
-
-
-def accuracy(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Test accuracy of a variant at a ratio, on straight lines between recorded ratios."""
-    return _accuracy_on("ratio", recorded, claim)
-
-
-def accuracy_at_bytes(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Test accuracy of a variant at a size in bytes, on straight lines between recorded sizes."""
-    return _accuracy_on("bytes", recorded, claim)
-
-
-def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``ratio``."""
-    means = [
-        networks[reached(networks["ratio"], claim["at"])].groupby("seed")["test_accuracy"].mean()
-        for networks in (_of(recorded, claim["variant"]), _of(recorded, claim["other"]))
-    ]
-    return (means[0] - means[1]).dropna()
-
-
-def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
-    lost = on_axis(
-        _of(recorded, claim["variant"], partial(relative, start=recorded.started())),
-        "ratio",
-        [claim["at"]],
-        "accuracy_lost",
-    )
-    return lost.set_index("seed")["accuracy_lost"]
-
-
-def knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """The ratio up to which validation stays within one point of the start, by seed."""
-    located = _of(recorded, claim["variant"], partial(knees, start=recorded.started()))
-    return located.set_index("seed")["within"]
-
-
-def knee_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """How much further than ``other`` the variant goes, seed by seed."""
-    return (knee(recorded, claim) - knee(recorded, {"variant": claim["other"]})).dropna()
-
-
-def share_still_at(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """The ratio up to which validation keeps the accuracy ``at``, wherever the start lay."""
-    networks = _of(recorded, claim["variant"], with_start)
-    shares = {}
-    for seed, run in networks.groupby("seed"):
-        val = run.groupby("ratio")["val_accuracy"].mean()
-        spare = val.iloc[0] - claim["at"]
-        shares[seed] = knee_within(val.index, val, drop=spare) if spare >= 0 else 0.0
-    return pd.Series(shares, dtype=float)
-
-
-def share_of_part(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Share of the first ``at`` filters removed that came from what ``other`` names.
-
-    That is a part of the network, such as ``initial (0-2)``, or a block, such as ``Fire 12``.
-    """
-    pattern = _of(recorded, claim["variant"], name="pattern").sort_values("iteration")
-    layers = layers_of(pattern)
-    removed = pattern[layers].groupby(pattern["seed"]).cumsum()
-    there = reached(removed.sum(axis=1), claim["at"])
-    first = removed[there].groupby(pattern["seed"]).first()
-    if claim["other"] in PARTS:
-        return shares_by_part(first)[claim["other"]]
-    return by_block(first)[claim["other"]] / first.sum(axis=1)
-
-
-def iterations(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Iterations until at least the share ``ratio`` of all filters was gone."""
-    table = _of(recorded, claim["variant"], name="table")
-    before = table.groupby("seed")["filters"].transform("max")
-    there = reached(1 - table["filters"] / before, claim["at"])
-    return table[there].groupby("seed")["iteration"].min()
-
-
-def filters(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Filters that could go, before pruning."""
-    return _of(recorded, claim["variant"], name="table").groupby("seed")["filters"].max()
-
-
-def size(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Bytes of the network before pruning."""
-    return _of(recorded, claim["variant"], name="table").groupby("seed")["bytes"].max()
-
-
-def size_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Bytes of the last recorded network whose ratio is not beyond the knee."""
-    return _at_knee(recorded, claim)["bytes"]
-
-
-def size_removed_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Share of the bytes that is gone there."""
-    return 1 - size_at_knee(recorded, claim) / size(recorded, claim)
-
-
-def speedup_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Time of one image before pruning, divided by that of the network there."""
-    return _at_knee(recorded, claim)["speedup"]
-
-
-def ms_at_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Milliseconds of one image before pruning."""
-    networks = _timed(recorded, claim)
-    return networks[networks["ratio"] == 0].set_index("seed")["ms"]
-
-
-def ms_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Milliseconds of one image in the last recorded network whose ratio is not beyond the knee."""
-    return _at_knee(recorded, claim)["ms"]
-
-
-def fewer_instructions(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Instructions of one image before pruning, divided by those of the network ``variant``.
-
-    On the core that ``other`` names, in float32. They depend on widths and not
-    on weights, so one network of each width was counted.
-    """
-    counts = pd.read_csv(recorded.folder.parent / "deployment" / "instructions.csv")
-    here = counts[(counts["core"] == claim["other"]) & (counts["precision"] == "fp32")]
-    instructions = here.set_index("model")["instructions"]
-    return pd.Series([instructions["original"] / instructions[claim["variant"]]])
-
-
-def bytes_per_parameter(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Bytes of a reported network for each of its parameters."""
-    networks = _of(recorded, claim["variant"])
-    here = networks[np.isclose(networks["ratio"], claim["at"])].set_index("seed")
-    return here["bytes"] / here["parameters"]
-
-
-def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Test accuracy that the last network lies below the recorded one its run began with."""
-    start = recorded.started()
-    if start is None:
-        raise FileNotFoundError(f"the runs in {recorded.folder} began with no recorded network")
-    return (start["test_accuracy"] - _last(recorded, claim)["test_accuracy"]).dropna()
-
-
-MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
-    function.__name__: function
-    for function in (
-        accuracy,
-        accuracy_at_bytes,
-        accuracy_gain,
-        accuracy_lost,
-        knee,
-        knee_gain,
-        share_still_at,
-        share_of_part,
-        iterations,
-        filters,
-        size,
-        size_at_knee,
-        size_removed_at_knee,
-        speedup_at_knee,
-        ms_at_start,
-        ms_at_knee,
-        fewer_instructions,
-        bytes_per_parameter,
-        lost_since_start,
-    )
-}
 
 
 def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> str:
@@ -259,8 +82,8 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
     Parameters
     ----------
     claims
-        The table ``book/claims.csv``: a row a claim, with the name of one of
-        ``MEASURES`` and what it is given.
+        The table ``book/claims.csv``: a row a claim, with the name of a
+        function in :mod:`prunekit.book.measures` and what it is given.
     read
         Returns what is recorded of a study, by name, or raises
         ``FileNotFoundError``.
@@ -302,45 +125,6 @@ def _measured(claim: Mapping[str, Any], read: Read) -> tuple[pd.Series, str]:
         return nothing, "not recorded yet"
     except FileNotFoundError:
         return nothing, "not recorded yet"
-
-
-def _of(
-    recorded: Recorded,
-    variant: str,
-    prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
-    name: str = "networks",
-) -> pd.DataFrame:
-    """Rows of one variant of a table that was prepared with all its variants."""
-    table = prepare(recorded.table(name))
-    return table[table["variant"] == variant]
-
-
-def _accuracy_on(axis: str, recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    read = on_axis(_of(recorded, claim["variant"]), axis, [claim["at"]])
-    return read.set_index("seed")["test_accuracy"]
-
-
-def _timed(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
-    """Networks of a variant beside the one they began with, with times where there are any."""
-    start = recorded.started()
-    networks = with_start(recorded.table("networks"), start)
-    if (recorded.folder / "latency.csv").is_file():
-        networks = networks.merge(pd.read_csv(recorded.folder / "latency.csv"), how="left")
-    networks = relative(networks, start)
-    if claim["measure"] in TIMES and "speedup" not in networks:
-        raise FileNotFoundError(f"{recorded.folder} holds no latency.csv")
-    return networks[networks["variant"] == claim["variant"]]
-
-
-def _at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
-    networks = _timed(recorded, claim)
-    limits = networks["seed"].map(knee(recorded, claim))
-    within = networks[reached(limits, networks["ratio"])].sort_values("ratio")
-    return within.groupby("seed").last()
-
-
-def _last(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
-    return _of(recorded, claim["variant"]).sort_values("ratio").groupby("seed").last()
 
 
 def _string(value: object) -> str:
