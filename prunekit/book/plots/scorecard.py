@@ -17,7 +17,11 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
             "verdict": [f"{SIGNS[verdict]} {verdict}" for verdict in card["verdict"]],
-            "claim": card["claim"] + "<br><small>" + card["where"] + commands + "</small>",
+            "claim": card["claim"]
+            + "<br><span class='text-muted'>"
+            + card["where"]
+            + commands
+            + "</span>",
             **card[["thesis", "ours", "note"]],
         }
     )
