@@ -155,6 +155,12 @@ WRITTEN = {
         ),
         {},
     ),
+    "without the groups that it states": (
+        Written(
+            lambda m, x: F.conv2d(x[:, :4], m.inner.weight), inner=nn.Conv2d(8, 8, 1, groups=2)
+        ),
+        {},
+    ),
     "prelu": (Written(lambda m, x: F.prelu(x, m.inner.weight), inner=nn.PReLU(8)), {"first": 8}),
     "weights read beside": (
         Written(lambda m, x: m.inner(x) * m.inner.weight.abs().mean(), inner=nn.Conv2d(8, 8, 1)),

@@ -31,6 +31,14 @@ SHOWN = """number => document.querySelector("[data-network=pruned]")?.dataset.nu
     && !document.querySelector("[data-network=pruned]").textContent.includes("measuring")"""
 
 
+def test_the_page_says_on_how_many_images_the_networks_were_measured():
+    page = (ROOT / "book" / "lab.md").read_text("utf-8")
+    right = 10_000 * RECORDED["test_accuracy"]
+    assert np.allclose(right, right.round()) and (right.round() % 5 != 0).any()  # not of 2,000
+    assert "the 10,000 test images" in page
+    assert lab.COMPARED == 1000 and "a\nthousand other images" in page
+
+
 @pytest.mark.parametrize("final_relu", [True, False])
 def test_a_pruned_network_comes_back_as_written_but_for_the_rounding(tmp_path, final_relu):
     torch.manual_seed(0)

@@ -294,3 +294,27 @@ def test_unknown_methods_networks_without_batch_norm_and_broken_ones_are_refused
     with pytest.raises(ValueError, match=r"features.2.squeeze: its output .* NaN"):
         prunekit.repair(model, model, {}, [x])
     assert not any(module._forward_hooks for module in model.modules())
+
+
+class WrittenOut(nn.BatchNorm2d):
+    """A batch norm with its activation, as collections of networks have them."""
+
+    def forward(self, x):
+        statistics = self.running_mean, self.running_var
+        return torch.relu(
+            nn.functional.batch_norm(x, *statistics, self.weight, self.bias, self.training)
+        )
+
+
+def test_statistics_of_a_norm_that_is_written_out_are_estimated_too():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3), WrittenOut(8), nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)),
+    )
+    model, images = randomise(model).eval(), torch.randn(32, 3, 10, 10)
+    small = prunekit.rebuild(model, images, {"0": [1, 4]})
+    repaired = prunekit.repair(small, model, {"0": [1, 4]}, [images], method="batch_norm")
+    mean, _ = channel_moments(small[0](images))
+    torch.testing.assert_close(repaired[1].running_mean, mean.float())
+    assert not torch.equal(repaired[3].running_mean, small[3].running_mean)

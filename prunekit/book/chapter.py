@@ -129,6 +129,11 @@ class Chapter:
         model.load_state_dict(self._digits_weights)
         return model.eval()
 
+    def trained(self, study: str) -> nn.Module:
+        """The first network that a study recorded, in single precision and evaluation mode."""
+        run = self.study(study).folder / next(iter(self.study(study).records()))
+        return storage.load(run / "model.safetensors").float().eval()
+
     @cached_property
     def _digits_weights(self) -> dict[str, Tensor]:
         torch.manual_seed(SEED)

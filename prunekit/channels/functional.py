@@ -65,8 +65,8 @@ def layer_called(function: Any, given: dict[str, Any], modules: dict[str, nn.Mod
     (layer,) = names
     module = modules[layer]
     others = [value for name, value in given.items() if name != "input" and name not in own]
-    stated = {name: getattr(module, name) for name in ("groups", "num_groups") if name in given}
-    same = all(number(given[name]) == size for name, size in stated.items())
+    stated = {n: getattr(module, n) for n in ("groups", "num_groups") if hasattr(module, n)}
+    same = all(number(given.get(name, 1)) == size for name, size in stated.items())
     return layer if isinstance(module, classes) and same and not tensors_in(others) else ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -11,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
-from prunekit.channels.capture import without_data
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
@@ -71,7 +72,9 @@ def repair(
     nn.Module
         Of the same class as ``pruned``. The shift of a filter goes into its
         bias, or into the running mean of the batch norm that follows; with
-        neither, the layer gets a bias.
+        neither, the layer gets a bias. Layers used in several places, or
+        written out as functions (``F.conv2d(x, self.conv.weight)``), stay as
+        they are.
 
     Raises
     ------
@@ -102,22 +105,31 @@ def repair(
     images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
     images = images.to(memory_format=fastest_layout(original, images))
     repaired = copy.deepcopy(pruned)
-    kept = _kept_filters(original, repaired, remove, images[:2])
-    calls = calls_by_module(repaired, without_data(images[:2]))
-    tied = tied_parameters(repaired)
-    once = [
+    graph, tied = trace(repaired, images[:2]), tied_parameters(repaired)
+    kept = _kept_filters(original, graph, remove, images[:2])
+    calls = calls_by_module(repaired, graph.inputs)
+
+    def in_one_place(uses: Mapping[str, int]) -> list[str]:
+        return [
+            name
+            for name, times in uses.items()
+            if times == 1
+            and not any(id(p) in tied for p in repaired.get_submodule(name).parameters())
+        ]
+
+    # Of norms, those too whose forward pass is written out as a function.
+    norms = [
         name
-        for name, nodes in calls.items()
-        if len(nodes) == 1
-        and not any(id(p) in tied for p in repaired.get_submodule(name).parameters())
+        for name in in_one_place(Counter(graph.calls.values()))
+        if _keeps_statistics(repaired.get_submodule(name))
     ]
-    norms = [name for name in once if _keeps_statistics(repaired.get_submodule(name))]
     if method == "batch_norm":
         if not norms:
             raise ValueError("the network has no batch norm with running statistics to estimate")
         with hooked(repaired, dict.fromkeys(norms, _estimate_statistics)):
             repaired(images.clone())
         return repaired
+    once = in_one_place({name: len(nodes) for name, nodes in calls.items()})
     layers = [name for name in once if name in kept]
     wanted: dict[str, Tensor] = {}
 
@@ -151,17 +163,17 @@ def repair(
 
 
 def _kept_filters(
-    original: nn.Module, pruned: nn.Module, remove: Removal, x: Tensor
+    original: nn.Module, pruned: ChannelGraph, remove: Removal, x: Tensor
 ) -> dict[str, Tensor]:
     """The filters left of each layer."""
-    before, after = trace(original, x), trace(pruned, x)
+    before = trace(original, x)
     gone = before.groups_of(remove)
     kept = {name: ~gone[layer.groups] for name, layer in before.layers.items()}
     expected = {
         name: (int(kept[name].sum()), int((~gone[layer.inputs]).sum()))
         for name, layer in before.layers.items()
     }
-    found = _sizes(after)
+    found = _sizes(pruned)
     for name in {**expected, **found}:
         if expected.get(name) != found.get(name):
             raise ValueError(
