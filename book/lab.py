@@ -3,8 +3,8 @@
 python book/lab.py START RATIO ...    makes them and measures them
 python book/lab.py                    makes only what pages read of the recorded table
 
-START is a recorded network below book/results, ``base_96px/base_96px-seed0`` for instance, which
-the study ``repair`` says how to cut; or a study whose kept networks are taken as they are.
+START is a recorded network below book/results, ``base_96px/base_96px-seed0`` for instance; the
+study ``repair`` says how it is cut.
 Weights are whole numbers of eight bits with one scale a filter. Everything is measured on what
 the page gets: the file is read back before it is evaluated, once, on the test images.
 """
@@ -140,20 +140,6 @@ def cut_once(start: str, ratios: list[float], dataset: Dataset, results: Path) -
         yield ratio, small, kept
 
 
-def kept_by(study: str, results: Path) -> Iterator[Network]:
-    """The networks that runs of a study kept, one a run, those with most filters first.
-
-    Filters are numbered anew in them, so which are gone is not known.
-    """
-    models = [load(path).float() for path in sorted((results / study).glob("*/model.safetensors"))]
-    full = sum(layer.out_channels for _, layer in _convolutions(squeezenet()))
-    share = {
-        id(m): 1 - sum(layer.out_channels for _, layer in _convolutions(m)) / full for m in models
-    }
-    for model in sorted(models, key=lambda m: share[id(m)]):
-        yield share[id(model)], model, {}
-
-
 def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict[str, Any]:
     """Write one network to its file, read it back, and measure what was read."""
     ratio, model, kept = network
@@ -205,8 +191,7 @@ def make(start: str, *ratios: str) -> None:
     torch.set_num_threads(1)
     dataset, results = load_dataset("cifar10", stand_in=False), BOOK / "results"
     size = read_study("repair").runs[f"least_squares-seed{SEED}"]["input_size"]
-    asked = [float(ratio) for ratio in ratios]
-    networks = cut_once(start, asked, dataset, results) if "/" in start else kept_by(start, results)
+    networks = cut_once(start, [float(ratio) for ratio in ratios], dataset, results)
     rows = []
     for number, network in enumerate(networks):
         rows.append(measured(number, network, dataset, size))

@@ -41,9 +41,13 @@ const prunekitLab = (() => {
   }
 
   function network(number) {
-    return (fetched[number] ??= load(`network-${number}.js`).then(async () => {
+    const take = async () => {
       await order("take", { network: lab.networks[number] });
       delete lab.networks[number].weights; // the worker has them
+    };
+    return (fetched[number] ??= load(`network-${number}.js`).then(take).catch((error) => {
+      delete fetched[number]; // so that one may try again
+      throw error;
     }));
   }
 
