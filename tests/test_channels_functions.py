@@ -263,3 +263,13 @@ def test_inputs_and_outputs_may_be_dictionaries_lists_and_dataclasses():
     ours, theirs = small(*x), masked(*x)
     assert ours["size"] == 3
     torch.testing.assert_close(ours["pair"].one, theirs["pair"].one)
+
+
+def test_code_made_of_a_graph_does_not_spoil_later_traces():
+    """torch.fx keeps in one list what the code of any graph asks it to wrap."""
+    model = Written(
+        lambda m, x: F.conv2d(x, m.inner.weight) + torch.zeros(1), inner=nn.Conv2d(8, 8, 1)
+    )
+    graph = prunekit.trace(model, X.float())
+    torch.testing.assert_close(graph.module(X.float()), model(X.float()))
+    assert prunekit.trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), X.float()).prunable

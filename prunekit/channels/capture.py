@@ -92,7 +92,12 @@ def capture(
     tracer = Tracer(inputs, device or torch.device("cpu"))
     try:
         with _unchanged(model):
-            return tracer.trace(model)
+            graph = tracer.trace(model)
+        for node in graph.nodes:
+            # Code made of the graph would ask torch.fx to wrap this function by its dotted name,
+            # and every later trace in the process would fail where it looks for that name.
+            node.meta.pop("is_wrapped", None)
+        return graph
     except TraceError:
         raise
     except Exception as error:
