@@ -107,6 +107,12 @@ def about(done: list[Row], recorded: dict, known: list[str]) -> list[Row]:
     return [{"What": key, "This run": value} for key, value in facts.items()]
 
 
+def _outcome(row: Row) -> str:
+    if row["outcome"] == "pruned" and row["reason"]:
+        return "pruned, law not tested"
+    return ": ".join(filter(None, (row["outcome"], row["reason"])))
+
+
 def of_timm(rows: list[Row]) -> list[Row]:
     """The line of a network of timm: what of it can go, or why nothing could be said."""
     return [
@@ -118,7 +124,7 @@ def of_timm(rows: list[Row]) -> list[Row]:
             "Trace (s)": f"{float(row['trace_s']):.2f}" if row["trace_s"] else "",
             "Can go": f"{float(row['prunable']):.0%}" if row["prunable"] else "",
             "Largest difference": f"{float(row['difference']):.0e}" if row["difference"] else "",
-            "Outcome": ": ".join(filter(None, (row["outcome"], row.get("reason")))),
+            "Outcome": _outcome(row),
         }
         for row in rows
     ]
