@@ -1,4 +1,4 @@
-"""Draw the front page's figure from the recorded study ``repair``, into book/static/result.png.
+"""Draw the front page's figure, and the site's card for links to it, from the study ``repair``.
 
 python book/result_figure.py
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from prunekit.book.findings import over_seeds
 from prunekit.book.plots.style import PALETTE, band, percent, use_style
@@ -21,11 +22,8 @@ NAMES = {
 }
 
 
-def main() -> None:
-    use_style()
-    networks = pd.read_csv(BOOK / "results" / "repair" / "networks.csv")
-    curves = over_seeds(networks, "test_accuracy")
-    figure, axes = plt.subplots(figsize=(5.4, 3.4))  # letters that a phone can show
+def drawn(curves: pd.DataFrame, size: tuple[float, float]) -> Figure:
+    figure, axes = plt.subplots(figsize=size)
     for (variant, name), colour, marker in zip(NAMES.items(), PALETTE, "osD", strict=False):
         band(axes, curves.loc[variant], color=colour, marker=marker, label=name)
     percent(axes.xaxis, axes.yaxis)
@@ -36,7 +34,16 @@ def main() -> None:
         ylim=(0, 1),
     )
     axes.legend(loc="lower left")
-    figure.savefig(BOOK / "static" / "result.png", dpi=220)
+    return figure
+
+
+def main() -> None:
+    use_style()
+    networks = pd.read_csv(BOOK / "results" / "repair" / "networks.csv")
+    curves = over_seeds(networks, "test_accuracy")
+    # Letters that a phone can show; and 1200 by 630 pixels, which is what networks show of a link.
+    drawn(curves, (5.4, 3.4)).savefig(BOOK / "static" / "result.png", dpi=220)
+    drawn(curves, (6, 3.15)).savefig(BOOK / "_static" / "card.png", dpi=200, bbox_inches=None)
 
 
 if __name__ == "__main__":

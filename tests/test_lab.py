@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 import shutil
@@ -23,6 +21,7 @@ from prunekit.models import remove_final_relu, squeezenet
 
 sys.path.insert(0, str(ROOT / "book"))
 import lab
+from lab_figure import first_picture, reduced
 
 RECORDED = pd.read_csv(lab.TABLE)
 LIMIT = 6e6
@@ -94,15 +93,23 @@ def test_what_the_cut_kept_is_what_the_layers_have():
             assert max(layer["kept"]) < before["shape"][0]
 
 
+def frame_of(name: str) -> str:
+    """The lab's frame in a page of the book."""
+    text = (ROOT / "book" / name).read_text("utf-8")
+    return re.search(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)[1]
+
+
+def page_around(frame: str) -> str:
+    return f'<!doctype html><meta charset="utf-8"><title>Lab</title>{frame}'
+
+
 @pytest.fixture
 def site(tmp_path):
     """The page's frame as MyST puts it into a page, beside the files it loads."""
-    text = (ROOT / "book" / "lab.md").read_text()
-    frame = re.search(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)[1]
     shutil.copytree(ROOT / "book" / "_static", tmp_path / "_static")
     (tmp_path / "book").mkdir()
     page = tmp_path / "book" / "lab.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><title>Lab</title>{frame}', "utf-8")
+    page.write_text(page_around(frame_of("lab.md")), "utf-8")
     return page
 
 
@@ -127,15 +134,8 @@ def opened(page, site):
 
 
 def scores_of(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    blocks = pixels.astype(np.float64).reshape(32, 4, 32, 4, 3).mean((1, 3))
-    small = torch.from_numpy(np.floor(blocks + 0.5).astype(np.uint8)).permute(2, 0, 1)
     with torch.inference_mode():
-        return model(normalise(small[None], 96))[0]
-
-
-def first_picture() -> np.ndarray:
-    data = re.search(r"base64,([^\"]+)", (lab.FILES / "pictures.js").read_text())[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        return model(normalise(reduced(pixels)[None], 96))[0]
 
 
 def test_every_network_scores_a_picture_as_pytorch_does(opened):
@@ -198,3 +198,15 @@ def test_a_browser_that_cannot_run_it_keeps_a_clear_sentence(page, site):
     page.goto(site.as_uri())
     assert "a browser from 2021 or later" in page.locator(".prunekit-lab").text_content()
     assert page.get_by_role("button").count() == 0
+    assert page.locator(".prunekit-lab img").evaluate("i => i.decode().then(() => i.naturalWidth)")
+
+
+def test_the_small_form_shows_both_networks_and_leaves_the_rest_to_the_lab(page, site):
+    (site.parent / "index.html").write_text(page_around(frame_of("index.md")), "utf-8")
+    page.set_default_timeout(120_000)
+    page.goto((site.parent / "index.html").as_uri())
+    page.get_by_role("button", name="Start the lab").click()
+    page.wait_for_function(SHOWN, arg=len(RECORDED) // 2)
+    assert page.locator(".answer:visible").count() == 2
+    assert page.locator(".removed input").is_visible()
+    assert page.locator("select:visible, .maps:visible, .layers:visible").count() == 0

@@ -56,13 +56,13 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
     <label class="removed">Filters removed
       <input type="range" min="1" step="1"><output></output></label>
     <div class="networks">${PANEL("Original", "original")}${PANEL("Pruned", "pruned")}</div>
-    <h3>Filters left in each layer</h3>
+    <div class="deep"><h3>Filters left in each layer</h3>
     <div class="layers"></div>
     <h3>What a layer sees</h3>
     <p><label>Layer <select></select></label> <span class="legend"></span></p>
     <canvas class="maps" role="img"></canvas>
     <p class="times"><button type="button" class="copy">Copy my times as JSON</button>
-      <span role="status"></span></p>
+      <span role="status"></span></p></div>
     <p class="message" role="alert"></p>`;
 
   const NAMES = { "features.0": "first", "classifier.1": "classes" };
