@@ -16,6 +16,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).resolve().parents[1]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -104,6 +105,21 @@ def open_page(page, url: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def barriers(page) -> list[str]:
+    """What keeps some readers out, by axe: what it calls serious or critical, in both colours."""
+    found = []
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+        for fault in (
+            Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        ):
+            if fault["impact"] in ("serious", "critical"):
+                places = "; ".join(node["html"][:100] for node in fault["nodes"][:3])
+                found.append(f"{scheme}: {len(fault['nodes'])} x {fault['id']}: {places}")
+    return found
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole_with_the_network_cut(watched, server, name):
     page, wrong = watched
@@ -119,6 +135,7 @@ def test_page_is_whole_with_the_network_cut(watched, server, name):
             wrong.append(f"no alt text: {source}")
         if not image.evaluate("i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))"):
             wrong.append(f"empty image: {source}")
+    wrong += barriers(page)
     page.set_viewport_size(PHONE)
     width = page.evaluate("document.documentElement.scrollWidth")
     if width > PHONE["width"]:

@@ -5,3 +5,6 @@ if (window.MathJax?.startup) {
       window.MathJax.startup.promise.then(() => window.MathJax.typesetPromise([element])),
   };
 }
+
+// jupyterquiz puts a label before its field and does not say that they belong together.
+document.querySelectorAll(".InpLabel").forEach((label) => (label.htmlFor = label.nextElementSibling.id));

@@ -30,6 +30,15 @@ PROFILES = ("smoke", "quick", "full")
 RESULTS = BOOK / "results" / "squeezenet_cifar10"
 STUDIES = BOOK / "studies"
 SEED = 0
+# jupyterquiz's own are light on light, and light on orange: 1.7 to 1 and 3 to 1.
+QUIZ_COLORS = {
+    "--jq-multiple-choice-bg": "#1f3a5f",
+    "--jq-many-choice-bg": "#1f3a5f",
+    "--jq-numeric-bg": "#1f3a5f",
+    "--jq-numeric-input-bg": "#0e1c2f",
+    "--jq-numeric-input-label": "#fafafa",
+    "--jq-correct-color": "#007a10",
+}
 
 
 class Chapter:
@@ -85,7 +94,7 @@ class Chapter:
         The file is found from any working directory: on Colab, the notebook's is another.
         """
         path = BOOK.parent / "notebooks" / "quizzes" / f"{name}.json"
-        display_quiz(json.loads(path.read_text("utf-8")))
+        display_quiz(json.loads(path.read_text("utf-8")), colors=QUIZ_COLORS)
 
     def loader(
         self,
