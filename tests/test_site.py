@@ -111,9 +111,8 @@ def barriers(page) -> list[str]:
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-        for fault in (
-            Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        ):
+        checked = Axe().run(page, options={"resultTypes": ["violations"]}).response
+        for fault in checked["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 places = "; ".join(node["html"][:100] for node in fault["nodes"][:3])
                 found.append(f"{scheme}: {len(fault['nodes'])} x {fault['id']}: {places}")

@@ -100,11 +100,13 @@ QUIZ_MATH_LOCAL = """window.addEventListener("load", () => {
     """
 
 
-def keep_quizzes_local(
+def mend_body(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
+    """Keep quizzes local, and call the entries of the bibliography's list what lists have: items."""
     if "body" in context:
-        context["body"] = QUIZ_MATH.sub(lambda _: QUIZ_MATH_LOCAL, context["body"])
+        body = QUIZ_MATH.sub(lambda _: QUIZ_MATH_LOCAL, context["body"])
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -113,5 +115,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_scripts)
     app.connect("source-read", inject_profile)
-    app.connect("html-page-context", keep_quizzes_local)
+    app.connect("html-page-context", mend_body)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
