@@ -103,7 +103,7 @@ QUIZ_MATH_LOCAL = """window.addEventListener("load", () => {
 def mend_body(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Keep quizzes local, and call the entries of the bibliography's list what lists have: items."""
+    """Keep quizzes local, and make the entries of the bibliography items, as a list must have."""
     if "body" in context:
         body = QUIZ_MATH.sub(lambda _: QUIZ_MATH_LOCAL, context["body"])
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
