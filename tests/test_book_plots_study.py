@@ -163,6 +163,7 @@ def test_both_knees_lie_where_their_rules_say():
     assert points["rule 1, 1 point lost: 52%"] == [[0.52, pytest.approx(0.89)]]
     assert points["rule 2, highest above the chord: 70%"] == [[0.7, 0.8]]
     assert ax.get_title("left") == "Taylor" and ax.get_xlabel() == "filters removed"
+    assert ax.get_ylabel() == "validation accuracy"  # where both rules look
 
 
 def test_differences_are_drawn_in_points_with_their_interval(networks):

@@ -193,7 +193,7 @@ def two_knees(curve: pd.Series, within: float, chord: float, drop: float = 0.01)
     other = f"rule 2, highest above the chord: {chord:.0%}"
     ring(ax, within, limit, "s", PALETTE[1], one)
     ring(ax, chord, curve.loc[chord], "D", PALETTE[2], other)
-    ax.set(xlabel="filters removed", ylabel="test accuracy", title=curve.name or "")
+    ax.set(xlabel="filters removed", ylabel="validation accuracy", title=curve.name or "")
     percent(ax.xaxis, ax.yaxis)
     ax.legend(loc="lower left")
 

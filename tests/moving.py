@@ -1,0 +1,53 @@
+"""One small example of every figure that moves, and how a page is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from prunekit.book.moving.knee import moving_knee
+from prunekit.book.moving.page import MovingFigure
+from prunekit.book.moving.tangent import moving_tangent
+
+READING = ".reading"
+
+
+def knee_networks() -> pd.DataFrame:
+    """Two criteria, two seeds; one curve dips and comes back, the seeds' ratios differ."""
+    ratio = [0.0, 0.3, 0.5, 0.7, 0.9]
+    val = {
+        ("taylor", 0): [0.90, 0.90, 0.885, 0.80, 0.30],
+        ("taylor", 1): [0.90, 0.87, 0.90, 0.84, 0.20],
+        ("random", 0): [0.90, 0.80, 0.60, 0.40, 0.10],
+        ("random", 1): [0.90, 0.82, 0.58, 0.45, 0.10],
+    }
+    tables = [
+        pd.DataFrame({"variant": variant, "seed": seed, "ratio": ratio, "val_accuracy": curve})
+        for (variant, seed), curve in val.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(test_accuracy=table["val_accuracy"] - 0.01 - 0.03 * table["ratio"])
+
+
+def tangents() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cost (t - 2)² and its derivative, and a straight line."""
+    t = np.round(np.arange(25) * 0.05, 2)
+    curves = pd.DataFrame({"parabola": (t - 2) ** 2, "line": 1 - 0.5 * t}, index=t)
+    return curves, pd.DataFrame({"parabola": 2 * (t - 2), "line": -0.5}, index=t)
+
+
+FIGURES: dict[str, Callable[[], MovingFigure]] = {
+    "knee": lambda: moving_knee(knee_networks()),
+    "tangent": lambda: moving_tangent(*tangents()),
+}
+
+
+def as_page(*figures: MovingFigure, theme: str = "light") -> str:
+    """A page as the site has them: one language, one theme, the figures one below the other."""
+    content = "".join(figure.html for figure in figures)
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    return (
+        f'<!doctype html><html lang="en" data-theme="{theme}"><head>{head}</head>{content}</html>'
+    )
