@@ -11,7 +11,7 @@ import pytest
 
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
-from prunekit.book.findings import RUN, layers_of, over_seeds
+from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_pruned
 from prunekit.book.measures import MEASURES
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
@@ -211,3 +211,15 @@ def test_a_chapter_reads_several_studies_as_one_table():
     table = chapter.study_tables("networks", "ratios", "base_48px")
     assert set(table["variant"]) > {"base_48px"}
     assert "of 9 runs recorded" in chapter.caption("ratios")
+
+
+def test_a_frozen_start_leaves_room_that_pays_for_cuts_as_chapter_11_says():
+    own = Recorded(RESULTS / "thesis_88px", read_study("thesis_88px", BOOK / "studies"))
+    networks, started = own.table("networks"), own.started()
+    points = start_tuned_pruned(networks, started, 0.67)
+    assert (points["tuned"] - points["start"] > 0.05).all()  # "a frozen start leaves much unlearnt"
+    assert (points["pruned"] < points["tuned"]).groupby("variant").mean().ge(0.5).all()
+    for criterion in {"activation_l2", "taylor", "combined"} & set(networks["variant"]):
+        beginning = networks[(networks["variant"] == criterion) & (networks["ratio"] <= 0.5)]
+        lifted = beginning["test_accuracy"] - beginning["seed"].map(started["test_accuracy"])
+        assert (lifted > 0.05).all()  # "stays level"

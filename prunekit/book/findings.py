@@ -144,6 +144,38 @@ def relative(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.Da
     return result
 
 
+def start_tuned_pruned(networks: pd.DataFrame, start: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    """Test accuracy of what each run began with, of that tuned but not pruned, and at a ratio.
+
+    Parameters
+    ----------
+    networks
+        Runs that report a network at ratio 0 and one at ``ratio``.
+    start
+        As for :func:`with_start`.
+
+    Returns
+    -------
+    DataFrame
+        ``start``, ``tuned`` and ``pruned``, by variant and seed.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "seed": 0, "ratio": [0.0, 0.5],
+    ...                          "test_accuracy": [0.9, 0.8]})
+    >>> start_tuned_pruned(networks, pd.DataFrame({"test_accuracy": [0.7]}), 0.5).to_dict("list")
+    {'start': [0.7], 'tuned': [0.9], 'pruned': [0.8]}
+    """
+    runs = networks.set_index(RUN)
+    tuned, pruned = (
+        runs.loc[np.isclose(runs["ratio"], where), "test_accuracy"] for where in (0, ratio)
+    )
+    table = pd.DataFrame({"tuned": tuned, "pruned": pruned}).dropna()
+    begins = start["test_accuracy"].loc[table.index.get_level_values("seed")]
+    table.insert(0, "start", begins.to_numpy())
+    return table
+
+
 def over_seeds(
     table: pd.DataFrame, value: str, by: Sequence[str] = ("variant", "ratio")
 ) -> pd.DataFrame:
