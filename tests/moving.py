@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from prunekit.book.moving.knee import moving_knee
+from prunekit.book.moving.layers import moving_layers
 from prunekit.book.moving.page import MovingFigure
 from prunekit.book.moving.tangent import moving_tangent
 
@@ -38,8 +39,21 @@ def tangents() -> tuple[pd.DataFrame, pd.DataFrame]:
     return curves, pd.DataFrame({"parabola": 2 * (t - 2), "line": -0.5}, index=t)
 
 
+def run_of_turns() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Twenty-four turns on four layers, one of which loses nothing and has no column."""
+    names = ["features.0", "features.3.squeeze", "features.3.expand1x1", "features.12.squeeze"]
+    filters = pd.Series([8, 6, 20, 40], index=names)
+    turns = np.arange(1, 25)
+    taken = {names[0]: turns % 4 == 0, names[2]: turns % 2 == 0, names[3]: turns > 0}
+    pattern = pd.DataFrame(taken, index=turns).astype(int)
+    after = np.linspace(0.9, 0.4, 25)
+    table = pd.DataFrame({"iteration": range(25), "accuracy_after": after})
+    return table, pattern, filters
+
+
 FIGURES: dict[str, Callable[[], MovingFigure]] = {
     "knee": lambda: moving_knee(knee_networks()),
+    "layers": lambda: moving_layers(*run_of_turns()),
     "tangent": lambda: moving_tangent(*tangents()),
 }
 
