@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-by-sphinx test coverage arm bench zoo lab lab-networks study cards environment colab lock clean
+.PHONY: help book book-by-sphinx pdf test coverage arm bench zoo lab lab-networks study cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ book-by-sphinx: export PYTHONPATH := book/_ext
 book-by-sphinx: $(STAMP)  ## build the same site by Sphinx alone, from settings written to conf.py
 	$(BIN)/jupyter-book config sphinx .
 	$(BIN)/sphinx-build --builder html --fail-on-warning --keep-going . "$(BUILD)/_build/sphinx"
+
+pdf: book  ## print the site as one PDF (with Chromium, or CHROMIUM=path)
+	$(BIN)/python book/pdf.py "$(BUILD)/_build/html" "$(BUILD)/_build/pruning.pdf"
 
 # Two at a time, a file each: building the site takes as long as most other tests together. One thread
 # each, so that they do not wait for one another's.

@@ -15,12 +15,13 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).resolve().parents[1]
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-CONTENT = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"])]
+sys.path.insert(0, str(ROOT / "book"))
+import pdf  # noqa: E402
+
+CONTENT = pdf.contents()
 PAGES = [*CONTENT, "genindex", "search"]
 PHONE = {"width": 390, "height": 844}
 
@@ -168,7 +169,24 @@ def test_a_chart_keeps_its_letters_on_a_phone_and_code_its_ends(watched, server)
 def test_page_opens_from_disk(watched, site, name):
     page, wrong = watched
     open_page(page, (site / f"{name}.html").as_uri())
+    wrong += [f"cut on paper: {part}" for part in pdf.cut_on_paper(page)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_printed_book_has_an_outline_and_its_links_lead_to_its_own_pages(watched, site):
+    page, _ = watched
+    parts = {}
+    for name in ("book/index", "book/thesis"):
+        open_page(page, (site / f"{name}.html").as_uri())
+        assert pdf.cut_on_paper(page) == []
+        parts[name] = name, pdf.printed(page)
+    pages = [len(reader.pages) for _, reader in parts.values()]
+    book = pdf.bound(parts, site)
+    assert len(book.pages) == sum(pages) and min(pages) > 1
+    assert [entry["/Title"] for entry in book.outline] == list(parts)
+    links = [a.get_object() for p in book.pages[: pages[0]] for a in p.get("/Annots", ())]
+    goals = [link["/Dest"][0].get_object() for link in links if "/Dest" in link]
+    assert book.pages[pages[0]] in goals  # from the front page to the thesis at a glance
 
 
 def test_search_finds_pages(watched, server):
