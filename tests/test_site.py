@@ -24,6 +24,7 @@ import pdf  # noqa: E402
 CONTENT = pdf.contents()
 PAGES = [*CONTENT, "genindex", "search"]
 PHONE = {"width": 390, "height": 844}
+WIDE = {"width": 1400, "height": 900}
 
 # Commands, dollars and brackets of TeX or MyST that a reader should never see.
 RAW = re.compile(
@@ -37,6 +38,16 @@ VISIBLE_TEXT = """() => {
         if (!walker.currentNode.parentElement.closest(skip)) parts.push(walker.currentNode.data);
     }
     return parts.join("\\n");
+}"""
+
+# Tables and code that show a part of themselves and must be scrolled for the rest.
+SCROLLED = """() => {
+    const page = document.querySelector(".bd-article") ?? document.body;
+    const scrolls = (e) => e !== page && ((getComputedStyle(e).overflowX !== "visible"
+        && e.scrollWidth > e.clientWidth + 1) || scrolls(e.parentElement));
+    return [...page.querySelectorAll("table, pre")]
+        .filter((e) => e.getClientRects().length && scrolls(e))
+        .map((e) => e.innerText.slice(0, 80));
 }"""
 
 
@@ -136,6 +147,8 @@ def test_page_is_whole_with_the_network_cut(watched, server, name):
         if not image.evaluate("i => (i.loading = 'eager', i.decode().then(() => i.naturalWidth))"):
             wrong.append(f"empty image: {source}")
     wrong += barriers(page)
+    page.set_viewport_size(WIDE)
+    wrong += [f"to be scrolled: {text}" for text in page.evaluate(SCROLLED)]
     page.set_viewport_size(PHONE)
     width = page.evaluate("document.documentElement.scrollWidth")
     if width > PHONE["width"]:
