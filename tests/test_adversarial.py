@@ -26,7 +26,14 @@ from prunekit.adversarial import (
     soft_threshold,
     student_loss,
 )
-from prunekit.models import ResNet, TinySqueezeNet, mobilenet_v2, resnet20, vgg16_bn_half
+from prunekit.models import (
+    GoogLeNet,
+    ResNet,
+    TinySqueezeNet,
+    mobilenet_v2,
+    resnet20,
+    vgg16_bn_half,
+)
 
 X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -72,8 +79,13 @@ def randomly_masked(model: nn.Module, scope: str, x: torch.Tensor = X) -> SoftMa
     return masks
 
 
+def inceptions() -> GoogLeNet:
+    """Two modules of four branches, and a pooling between them."""
+    return GoogLeNet(stages=(((8, 8, 16, 4, 8, 8),), ((8, 8, 16, 4, 8, 8),)), stem=16)
+
+
 @pytest.mark.parametrize("scope", ["blocks", "everywhere"])
-@pytest.mark.parametrize("make", [resnet20, mobilenet_v2, vgg16_bn_half])
+@pytest.mark.parametrize("make", [resnet20, mobilenet_v2, vgg16_bn_half, inceptions])
 def test_a_masked_network_is_the_one_with_masks_folded_in_and_zeros_removed(make, scope):
     model = make().eval()
     masks = randomly_masked(model, scope)

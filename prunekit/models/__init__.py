@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from prunekit.models.googlenet import GoogLeNet, Inception, googlenet
 from prunekit.models.mobilenet import InvertedResidual, MobileNetV2, mobilenet_v2
 from prunekit.models.resnet import BasicBlock, ResNet, resnet20, resnet56, resnet110
 from prunekit.models.squeezenet import (
@@ -24,6 +25,7 @@ CIFAR_MODELS: dict[str, Callable[[int], nn.Module]] = {
     "resnet56": resnet56,
     "resnet110": resnet110,
     "mobilenet_v2": mobilenet_v2,
+    "googlenet": googlenet,
 }
 
 __all__ = [
@@ -31,11 +33,14 @@ __all__ = [
     "VGG",
     "BasicBlock",
     "Fire",
+    "GoogLeNet",
+    "Inception",
     "InvertedResidual",
     "MobileNetV2",
     "ResNet",
     "TinySqueezeNet",
     "freeze_features",
+    "googlenet",
     "mobilenet_v2",
     "remove_final_relu",
     "replace_head",
