@@ -151,6 +151,23 @@ def test_gradients_reach_masks():
     assert (masks.factors.grad != 0).float().mean() > 0.9
 
 
+def test_a_mask_at_zero_is_drawn_as_if_it_stood_behind_the_relu():
+    torch.manual_seed(0)
+    x = X.double()
+    model = ResNet(blocks=1).double().eval()
+    masks = SoftMasks(model, trace(model, x)).double()
+
+    def loss(at: float) -> torch.Tensor:
+        with torch.no_grad():
+            masks.factors[5] = at
+        with masks.on(model):
+            return model(x).square().sum()
+
+    loss(0).backward()
+    rise = (loss(1e-4) - loss(0)) / 1e-4
+    assert masks.factors.grad[5].item() == pytest.approx(rise.item(), rel=1e-2) != 0
+
+
 def test_losses_on_paper():
     sure = nn.Linear(1, 1, bias=False)
     nn.init.constant_(sure.weight, 1.0)

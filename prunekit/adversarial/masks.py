@@ -20,15 +20,19 @@ from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 from prunekit.widths import units
 
+# Where its input is zero, a ReLU passes no gradient: a factor that is zero could never grow again,
+# as one behind the ReLU can. So little more than zero is below rounding, and passes it.
+BARELY = 1e-12
+
 
 class SoftMasks(nn.Module):
     """A factor from zero up for each channel of a network's units, 1 at first.
 
     It scales what the batch norm behind a channel's layer gives. Before a
-    ReLU that is the same as scaling the map behind it; before any activation
-    it can be folded into the batch norm. Where a depthwise convolution passes
-    channels on, the batch norm behind that is meant; where several layers
-    enter a sum, those behind all of them.
+    ReLU that is the same as scaling the map behind it, and so is its gradient,
+    at zero too; before any activation it can be folded into the batch norm.
+    Where a depthwise convolution passes channels on, the batch norm behind
+    that is meant; where several layers enter a sum, those behind all of them.
 
     GAL masks channels in VGG so, and in ResNets whole blocks (Lin et al.
     2019); channels in residual blocks are a reconstruction.
@@ -117,7 +121,7 @@ class SoftMasks(nn.Module):
             yield
 
     def _scale(self, name: str, norm: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        factors = self.of_norm(name).to(output.dtype)
+        factors = (self.of_norm(name) + BARELY).to(output.dtype)
         return output * factors.view(1, -1, *(1,) * (output.dim() - 2))
 
     @property
