@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -83,5 +84,15 @@ def in_words(difference: pd.Series) -> str:
     mean, low, high = (f"{100 * difference[key]:+.1f}" for key in ("mean", "low", "high"))
     if difference["seeds"] < 2:
         return f"{mean} points with one seed, which is no evidence yet"
-    verdict = "ahead" if difference["low"] > 0 else "behind" if difference["high"] < 0 else "tied"
-    return f"**{verdict}** ({mean} points, {low} to {high})"
+    return f"**{side(difference)}** ({mean} points, {low} to {high})"
+
+
+def side(difference: pd.Series) -> Literal["ahead", "behind", "tied"]:
+    """On which side of zero all of the interval lies, in a row of :func:`paired_differences`.
+
+    Examples
+    --------
+    >>> side(pd.Series({"low": 0.004, "high": 0.02})), side(pd.Series({"low": -1, "high": 2}))
+    ('ahead', 'tied')
+    """
+    return "ahead" if difference["low"] > 0 else "behind" if difference["high"] < 0 else "tied"

@@ -148,16 +148,27 @@ def variant_dots(
         Accuracy of the network that all began with, a dotted line.
     """
     _, ax = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(names)))
+    seed_dots(ax, networks, "test_accuracy", names, before)
+    ax.set_xlabel("test accuracy")
+
+
+def seed_dots(
+    ax: Axes,
+    table: pd.DataFrame,
+    value: str,
+    names: Mapping[str, str],
+    before: float | None = None,
+) -> None:
+    """A row a variant, along a share: rings for seeds, a diamond for their mean."""
     for place, variant in enumerate(names):
-        seeds = networks.loc[networks["variant"] == variant, "test_accuracy"]
+        seeds = table.loc[table["variant"] == variant, value]
         ax.plot(seeds, [place] * len(seeds), "o", fillstyle="none", color=NEUTRAL)
-    means = over_seeds(networks, "test_accuracy", by=["variant"])["mean"].reindex(list(names))
+    means = over_seeds(table, value, by=["variant"])["mean"].reindex(list(names))
     ax.plot(means, range(len(names)), "D", color=PALETTE[0], markersize=6)
     if before is not None:
         ax.axvline(before, color="black", linestyle=":", linewidth=1, label="at the start")
         ax.legend(loc="best")
     names_along(ax.yaxis, names.values())
     ax.invert_yaxis()
-    ax.set_xlabel("test accuracy")
     ax.locator_params(axis="x", nbins=6)
     percent(ax.xaxis)
