@@ -17,10 +17,11 @@ import prunekit
 from prunekit import prune, rank
 from prunekit.detection import (
     BoxLoader,
-    BoxSet,
+    detection_distillation,
     detection_loss,
+    draw_people,
     evaluate_detector,
-    ssdlite_mobilenet_v2,
+    tiny_ssdlite,
 )
 from prunekit.training import Interrupted, evaluate, fit
 
@@ -136,26 +137,68 @@ def test_a_dataloader_may_collate_inputs_and_targets_of_any_structure():
 
 def test_a_detector_is_trained_and_pruned_by_its_own_loss_and_precision():
     torch.manual_seed(0)
-    # The least side with no stride over one place, where bfloat16 gradients of torch may be NaN.
-    model = ssdlite_mobilenet_v2(size=257)
-    targets = torch.tensor([[[0.1, 0.1, 0.5, 0.9, 1, 0]], [[0.5, 0.2, 0.9, 0.8, 1, 0]]])
-    pictures = BoxSet(torch.randint(256, (2, 3, 257, 257), dtype=torch.uint8), targets)
-    loader, anchors = BoxLoader(pictures, 2), model.anchors
+    model = tiny_ssdlite(size=64)
+    train, val = (BoxLoader(draw_people(64, size=64, seed=seed), 8) for seed in (0, 1))
+    anchors = model.anchors
     options = {
         "loss": partial(detection_loss, anchors=anchors),
         "evaluate": lambda model, loader: vars(evaluate_detector(model, loader, anchors)),
         "progress": False,
     }
-    history = fit(model, loader, loader, epochs=2, **options)
-    assert history["steps"].sum() == 2
+    history = fit(model, train, val, epochs=10, lr=0.1, **options)
+    assert history["steps"].sum() == 80
     assert {"val_average_precision", "val_miss_rate", "val_objects"} <= set(history)
-    pruned = prune(model, loader, loader, "taylor", 0.1, 2000, **options)
+    assert history["val_average_precision"].iloc[-1] > 0.3
+    pruned = prune(model, train, val, "taylor", 0.1, 2000, **options)
     columns = [c for c in pruned.table if c.endswith("_after")]
     assert columns[0] == "average_precision_after"
     assert len(pruned.table) == 2
-    small = prunekit.profile(pruned.model, torch.zeros(1, 3, 257, 257))
+    small = prunekit.profile(pruned.model, torch.zeros(1, 3, 64, 64))
     assert small.parameters == pruned.table["parameters"].iloc[-1]
     assert pruned.table["filters"].iloc[-1] <= 0.9 * pruned.table["filters"].iloc[0]
+
+
+def test_a_teacher_is_heard_by_a_loss_of_ones_own():
+    """It alone teaches where the targets have no share; it stays as it is."""
+    torch.manual_seed(0)
+    pictures = draw_people(64, size=64)
+    loader = BoxLoader(pictures, 8, shuffle=True)
+    teacher, student = tiny_ssdlite(size=64), tiny_ssdlite(size=64)
+    anchors = teacher.anchors
+    own = partial(detection_loss, anchors=anchors)
+    fit(teacher, loader, loss=own, epochs=8, lr=0.1, progress=False)
+    before = {name: tensor.clone() for name, tensor in teacher.train().state_dict().items()}
+    loss = partial(detection_distillation, anchors=anchors, teacher_weight=1.0)
+    options = {"loss": loss, "teacher": [teacher, teacher], "lr": 0.1, "progress": False}
+    fit(student, loader, epochs=8, **options)
+    assert all(torch.equal(t, before[name]) for name, t in teacher.state_dict().items())
+    assert teacher.training
+    with torch.no_grad():
+        ((x, targets),) = BoxLoader(pictures, 64)
+        said, fresh = teacher.eval()(x), tiny_ssdlite(size=64)(x)
+        taught, untaught, least = (
+            loss(output, targets, said).mean() for output in (student.eval()(x), fresh, said)
+        )
+    assert taught - least < 0.3 * (untaught - least)
+
+
+def test_answers_in_the_batches_are_heard_as_a_teacher_is(train):
+    teacher = untrained().eval()
+
+    def loss(output, masks, said):
+        return by_pixel(output, masks) + (output - said).square().mean((1, 2, 3))
+
+    options = {"loss": loss, "lr": 0.05, "progress": False}
+    with torch.no_grad():
+        answered = [(x, masks, teacher(x)) for x, masks in train]
+    torch.manual_seed(1)
+    one, other = UShaped(), UShaped()
+    other.load_state_dict(one.state_dict())
+    expected = fit(one, train, teacher=teacher, **options)
+    found = fit(other, answered, **options)
+    assert found["loss"].item() == pytest.approx(expected["loss"].item(), rel=1e-2)
+    with pytest.raises(ValueError, match="answers already: leave out teacher"):
+        fit(one, answered, teacher=teacher, **options)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "none"])

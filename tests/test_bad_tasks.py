@@ -42,7 +42,7 @@ NOT_FUNCTIONS = [
     (nn.Module, TypeError, "evaluate must be a function, not the class Module"),
 ]
 BESIDE = [  # of cross-entropy, and so not beside a loss of one's own
-    ({"teacher": network()}, "loss and teacher do not go together: .* answers into the targets"),
+    ({"teacher": network()}, r"called as loss\(output, y, said\), and this one does not take"),
     ({"label_smoothing": 0.1}, "label_smoothing is of cross-entropy"),
 ]
 
@@ -91,7 +91,11 @@ CASES = [
     (fit, {"loss": failing}, ArithmeticError, "a mistake of the user's"),
     (prune, {"fine_tune": {"loss": "sum"}}, TypeError, "fine_tune: loss must be a function"),
     (fit, {"loss": SUMMED, "loader": [(X, Y, torch.zeros(4, 3))]}, ValueError,
-     "a teacher's answers that come third in a batch: put them into the targets"),
+     r"called as loss\(output, y, said\), and this one does not take three arguments"),
+    (fit, {"loss": lambda o, y, said: SUMMED(o, y), "teacher": network(),
+     "loader": [(X, Y, torch.zeros(4, 3))]}, ValueError, "answers already: leave out teacher"),
+    (fit, {"loss": lambda o, y, said: (o - said).square().mean(), "teacher": network()},
+     ValueError, "loss must add up over examples"),
     (fit, {"model": Segmenting(), "loader": [(X, POSITIONS)]}, ValueError,
      r"training by cross-entropy \(pass loss= for another task\) needs outputs of shape"),
     (prune, {"model": Segmenting(), "train_loader": [(X, POSITIONS)], "val_loader":

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prunekit.detection import (
     decode,
     detect,
+    detection_distillation,
     detection_loss,
     encode,
     match,
@@ -142,6 +143,49 @@ def test_only_three_negatives_for_each_positive_count_the_hardest():
     without = detection_loss((scores, torch.zeros(1, 6, 4)), torch.full((1, 1, 6), -1.0), anchors)
     hardest = [1 - 0.5, 1 - 0.4, 1 - 0.3]
     assert without.tolist() == pytest.approx([-2 * sum(map(math.log, hardest))])
+
+
+def test_distillation_by_hand():
+    """A positive and a negative, of which the teacher is less sure than the targets are."""
+    anchors = THIRDS[:2]
+    offsets, said_offsets = torch.zeros(1, 2, 4), torch.zeros(1, 2, 4)
+    offsets[0, 0, 0], said_offsets[0, 0, 1] = 0.5, 0.25
+    offsets[0, 1] = 3  # nobody asks where an anchor without an object points
+    targets = targets_of([tuple(anchors[0].tolist())])
+    output, said = (logits(0.8, 0.4), offsets), (logits(0.6, 0.3), said_offsets)
+
+    def cross_entropy(truth, chance):
+        return -truth * math.log(chance) - (1 - truth) * math.log(1 - chance)
+
+    of_targets = 2 * cross_entropy(1, 0.8) + 2 * cross_entropy(0, 0.4) + 0.5**2 / 2
+    of_teacher = 2 * cross_entropy(0.6, 0.8) + 2 * cross_entropy(0.3, 0.4) + 0.5 + 0.25
+    for share in (0.0, 0.25, 1.0):
+        loss = detection_distillation(output, targets, said, anchors, teacher_weight=share)
+        expected = (1 - share) * of_targets + share * of_teacher
+        assert loss.tolist() == pytest.approx([expected])
+    for other, message in (
+        ((torch.zeros(1, 2, 3), said_offsets), "teacher gives scores of shape"),
+        ((torch.zeros(2, 2, 2), torch.zeros(2, 2, 4)), "teacher gives scores of shape"),
+        ((torch.zeros(1, 3, 2), torch.zeros(1, 3, 4)), "anchors of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            detection_distillation(output, targets, other, anchors)
+    with pytest.raises(ValueError, match="teacher_weight must be"):
+        detection_distillation(output, targets, said, anchors, teacher_weight=1.5)
+
+
+def test_a_teacher_is_heard_where_the_targets_are_hard():
+    """The hardest negatives are chosen by the targets, whatever the teacher says of others."""
+    anchors = torch.stack([torch.tensor([i / 6, 0, (i + 1) / 6, 1.0]) for i in range(6)])
+    chances, said = (0.2, 0.5, 0.1, 0.4, 0.2, 0.3), (0.5, 0.5, 0.9, 0.5, 0.9, 0.5)
+    none = torch.zeros(1, 6, 4)
+    targets = targets_of([tuple(anchors[0])])
+    loss = detection_distillation(
+        *((logits(*chances), none), targets, (logits(*said), none), anchors), teacher_weight=1.0
+    )
+    chosen = [chance for chance, of_teacher in zip(chances, said, strict=True) if of_teacher == 0.5]
+    expected = -sum(math.log(chance) + math.log(1 - chance) for chance in chosen)
+    assert loss.tolist() == pytest.approx([expected])
 
 
 def test_loss_of_a_picture_does_not_depend_on_the_others_of_its_batch():

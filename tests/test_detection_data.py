@@ -9,7 +9,7 @@ import torch
 from pictures import solid
 from PIL import Image
 
-from prunekit.detection import BoxLoader, BoxSet, load_voc
+from prunekit.detection import BoxLoader, BoxSet, draw_people, load_voc, tiny_ssdlite
 
 SIZE = (40, 20)  # width and height
 BOX = """<object><name>{name}</name>{difficult}<bndbox><xmin>{0}</xmin><ymin>{1}</ymin>
@@ -216,6 +216,35 @@ def test_fingerprints_tell_pictures_boxes_and_settings_apart():
     ]
     assert len({loader.fingerprint() for loader in loaders}) == len(loaders)
     assert BoxLoader(numbered(6)).fingerprint() == loaders[0].fingerprint()
+
+
+def test_boxes_of_drawn_people_end_where_they_do():
+    """Whoever was drawn last is whole: dark clothes below a light head, and a wall around."""
+    drawn = draw_people(20, size=128)
+    count = (drawn.targets[..., 4] > 0).sum(1)
+    assert set(count.tolist()) == {1, 2, 3}
+    boxes = drawn.targets[..., :4][drawn.targets[..., 4] > 0]
+    assert boxes.min() >= 0 and boxes.max() <= 1
+    for image, rows, last in zip(drawn.images.float() / 255, drawn.targets, count - 1, strict=True):
+        x1, y1, x2, y2 = (128 * rows[last, :4]).round().int().tolist()
+        middle = (x1 + x2) // 2
+        assert image[:, (y1 + y2) // 2, x1 + 2 : x2 - 2].mean() < 0.4
+        assert image[:, y1 + 1 : y1 + 3, middle].mean() > 0.6
+        below = image[:, (y1 + y2) // 2 : y2 - 1, x1 + 2 : x2 - 2]
+        assert below.mean((1, 2)).sub(image[:, y2 - 2, middle]).abs().max() < 0.15
+
+
+def test_drawn_people_are_fixed_by_the_seed_and_suit_the_tiny_detector():
+    one, same, other = (draw_people(2, size=64, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one.images, same.images) and torch.equal(one.targets, same.targets)
+    assert not torch.equal(one.images, other.images)
+    ((x, _),) = BoxLoader(one)
+    model = tiny_ssdlite(3, size=64)
+    scores, offsets = model(x)
+    assert (model.maps, scores.shape) == ((8, 4, 2), (2, len(model.anchors), 3))
+    assert offsets.shape == (2, len(model.anchors), 4)
+    with pytest.raises(ValueError, match="size must be at least 32"):
+        draw_people(2, size=16)
 
 
 @pytest.mark.parametrize(

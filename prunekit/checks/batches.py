@@ -19,7 +19,7 @@ Batches = Iterable[tuple[Any, ...]]
 #: Batches looked over, each with a teacher's answers or None.
 Taught = Iterator[tuple[Any, Any, Tensor | None]]
 #: What is small where outputs answer the targets: the sum over examples, or one value for each.
-Loss = Callable[[Any, Any], Tensor]
+Loss = Callable[..., Tensor]
 # Of the first batch, so many examples show whether a loss adds up.
 TRIED = 8
 
@@ -182,9 +182,12 @@ def refuse_nan(value: float, inputs: Any, where: str, cause: str, what: str = "l
         raise ValueError(f"the {what} became {value}: {cause}")
 
 
-def total(loss: Loss, output: Any, y: Any) -> Tensor:
-    """The loss of a batch, one value of an example or all of them added up already."""
-    value = loss(output, y)
+def total(loss: Loss, output: Any, *answers: Any) -> Tensor:
+    """The loss of a batch, one value of an example or all of them added up already.
+
+    Answers are the targets, and after them what a teacher says, if there is one.
+    """
+    value = loss(output, *answers)
     if not isinstance(value, Tensor) or not value.requires_grad:
         raise TypeError(
             "loss must give a tensor that it computes from the outputs by differentiable "
@@ -193,7 +196,7 @@ def total(loss: Loss, output: Any, y: Any) -> Tensor:
     return value.sum()
 
 
-def refuse_mean(loss: Loss, output: Any, y: Any, examples: int) -> None:
+def refuse_mean(loss: Loss, output: Any, *answers: Any, examples: int) -> None:
     """Refuse a loss that does not add up over examples, such as their mean.
 
     The gradient of an example would then not be that of its own loss, but
@@ -203,7 +206,7 @@ def refuse_mean(loss: Loss, output: Any, y: Any, examples: int) -> None:
     """
     of_cuda = {leaf.device for leaf in tree_leaves(output) if getattr(leaf, "is_cuda", False)}
     with torch.random.fork_rng(of_cuda):
-        once, twice = (_slopes(loss, output, y, examples, times) for times in (1, 2))
+        once, twice = (_slopes(loss, output, answers, examples, times) for times in (1, 2))
     if (twice - once).norm() > 0.1 * once.norm():
         raise ValueError(
             "loss must add up over examples, or give one value each: this one weighs an example "
@@ -211,7 +214,7 @@ def refuse_mean(loss: Loss, output: Any, y: Any, examples: int) -> None:
         )
 
 
-def _slopes(loss: Loss, output: Any, y: Any, examples: int, times: int) -> Tensor:
+def _slopes(loss: Loss, output: Any, answers: tuple, examples: int, times: int) -> Tensor:
     """Derivatives of the loss at the first few examples, if each is there ``times`` times."""
     few = min(examples, TRIED)
     leaves, form = tree_flatten(output)
@@ -225,9 +228,9 @@ def _slopes(loss: Loss, output: Any, y: Any, examples: int, times: int) -> Tenso
             f"the outputs hold no tensor of {examples} examples, as the inputs do, by which a loss "
             f"could judge each: {shown(output)}"
         )
-    targets = first_examples(y, examples, few, times)
+    answers = first_examples(answers, examples, few, times)
     try:
-        value = total(loss, tree_unflatten(leaves, form), targets)
+        value = total(loss, tree_unflatten(leaves, form), *answers)
     except Exception as error:  # whatever it is that a function of the user's raises
         raise ValueError(
             f"loss must take any number of examples, and fails on {few * times} of the first "

@@ -172,7 +172,7 @@ def _differentiate(
         y = moved(y, inputs[0].device)
         value = total(loss, output, y)
         if first and loss is not summed_cross_entropy:
-            refuse_mean(loss, output, y, examples_of(given) or 0)
+            refuse_mean(loss, output, y, examples=examples_of(given) or 0)
         # Asking for the gradients of inputs, and not for all, leaves other parameters be.
         asked = [*inputs, *weights.values()]
         slopes = torch.autograd.grad(value, asked, allow_unused=len(asked) > 1)[len(inputs) :]

@@ -7,13 +7,14 @@ it, so that tracing, surgery and export see one graph of convolutions.
 from prunekit.detection.anchors import ssd_anchors
 from prunekit.detection.boxes import decode, encode
 from prunekit.detection.data import BoxSet, load_voc
+from prunekit.detection.drawn import draw_people
 from prunekit.detection.evaluation import DetectionEvaluation, evaluate_detector
 from prunekit.detection.loader import BoxLoader
-from prunekit.detection.loss import detection_loss
+from prunekit.detection.loss import detection_distillation, detection_loss
 from prunekit.detection.matching import Matches, match
 from prunekit.detection.precision import PrecisionCurve, precision_curve
 from prunekit.detection.pretrained import pedestrian_detector
-from prunekit.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
+from prunekit.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2, tiny_ssdlite
 from prunekit.detection.suppression import Detections, detect
 
 __all__ = [
@@ -26,7 +27,9 @@ __all__ = [
     "SSDLite",
     "decode",
     "detect",
+    "detection_distillation",
     "detection_loss",
+    "draw_people",
     "encode",
     "evaluate_detector",
     "load_voc",
@@ -35,4 +38,5 @@ __all__ = [
     "precision_curve",
     "ssd_anchors",
     "ssdlite_mobilenet_v2",
+    "tiny_ssdlite",
 ]

@@ -77,8 +77,8 @@ def fit(
     Parameters
     ----------
     loader
-        Batches ``(x, y)``, or ``(x, y, answers)`` with a teacher's scores of
-        shape (examples, classes), such as those of
+        Batches ``(x, y)``, or ``(x, y, answers)`` with what a teacher says,
+        scores of shape (examples, classes) such as those of
         :class:`prunekit.data.Views`. ``x`` is a tensor, or a tuple or
         dictionary of the arguments of ``forward``, of which the first tensor
         tells how many examples there are. A loader without a length is passed
@@ -87,7 +87,8 @@ def fit(
         Called as ``loss(output, y)`` in place of the cross-entropy of labels,
         with targets ``y`` of any structure. As for :func:`prunekit.rank` it is
         the sum over examples, or one value for each; their mean is made small.
-        It sees no teacher: to distil, put the answers into the targets.
+        With a teacher it is called as ``loss(output, y, said)``, and mixes
+        what the targets ask and what the teacher says by itself.
     evaluate
         Called as ``evaluate(model, val_loader)`` after each epoch, in
         evaluation mode, in place of loss and accuracy of a classifier. It
@@ -117,8 +118,8 @@ def fit(
         Distillation (Hinton, Vinyals and Dean 2015): ``teacher_weight`` of
         the loss is the divergence from the teacher's probabilities, both
         softened by ``temperature``; the labels have the rest. Of several
-        teachers, the scores are averaged. With answers in the batches there
-        is no teacher to give.
+        teachers, the outputs are averaged. With answers in the batches there
+        is no teacher to give. A ``loss`` uses neither number.
     checkpoint
         A file that each epoch replaces as it ends. Training that finds one of
         the same settings, data and starting weights goes on from it, and ends
@@ -140,9 +141,9 @@ def fit(
     ValueError
         A setting is out of range, the loss or its gradient becomes NaN or
         infinite (that step is not made), the loss is a mean over examples,
-        outputs or labels are not as :func:`evaluate` needs them, ``loss`` is
-        given beside a teacher, or ``checkpoint`` is damaged or of a training
-        with other settings.
+        outputs or labels are not as :func:`evaluate` needs them, ``loss`` takes
+        no third argument and there is a teacher, or ``checkpoint`` is damaged
+        or of a training with other settings.
     TypeError
         As :func:`evaluate`, ``loss`` gives no tensor or ``evaluate`` no
         numbers, or a loader is an iterator, used up after one pass.

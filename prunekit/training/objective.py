@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from prunekit.checks.batches import Loss, class_scores, refuse_mean, total
 from prunekit.checks.structures import device_in, examples_of, in_float32, moved
-from prunekit.execution import evaluation_mode
 from prunekit.losses import training_loss
-from prunekit.training.teaching import said
+from prunekit.training.teaching import said, scores_said
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,8 @@ class Classification:
         """What is to be learnt of a batch besides its labels."""
         if not self.teachers:
             return None if answers is None else answers.to(device_in(given))
-        if answers is not None:
-            raise ValueError("the batches hold a teacher's answers already: leave out teacher")
-        with ExitStack() as modes:
-            for teacher in self.teachers:
-                modes.enter_context(evaluation_mode(teacher))
-            return torch.stack([said(teacher, *given) for teacher in self.teachers]).mean(0)
+        _refuse_twice(answers)
+        return scores_said(self.teachers, given)
 
 
 @dataclass(frozen=True)
@@ -72,21 +66,23 @@ class OwnLoss:
 
     labels: ClassVar[bool] = False
     loss: Loss
+    teachers: Sequence[nn.Module]
 
     def __call__(
         self, output: Any, given: tuple, y: Any, answers: Tensor | None, *, first: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As that of :class:`Classification`; nothing is counted."""
-        if answers is not None:
-            raise ValueError(
-                "a loss of your own does not see a teacher's answers that come third in a batch: "
-                "put them into the targets"
-            )
+        if self.teachers:
+            _refuse_twice(answers)
+            answers = said(self.teachers, given)
         examples = examples_of(given) or 0
-        output, y = in_float32(output), moved(y, device_in(given))
-        loss = total(self.loss, output, y)
+        if first and answers is not None:
+            _refuse_deaf(self.loss)
+        learnt = (y,) if answers is None else (y, answers)
+        output, learnt = in_float32(output), moved(learnt, device_in(given))
+        loss = total(self.loss, output, *learnt)
         if first:
-            refuse_mean(self.loss, output, y, examples)
+            refuse_mean(self.loss, output, *learnt, examples=examples)
         return loss / examples, {}
 
 
@@ -102,19 +98,39 @@ def objective_of(
     temperature: float,
 ) -> Objective:
     """What the settings of :func:`prunekit.training.fit` ask for."""
+    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
     if loss is not None:
         refuse_beside(loss, teacher, label_smoothing)
-        return OwnLoss(loss)
-    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
+        return OwnLoss(loss, teachers)
     return Classification(teachers, label_smoothing, teacher_weight, temperature)
 
 
 def refuse_beside(loss: Loss | None, teacher: object, label_smoothing: float) -> None:
-    """A ValueError where settings of cross-entropy stand beside a loss of one's own."""
+    """A ValueError where settings of cross-entropy stand beside a loss of one's own.
+
+    Or a teacher beside one that does not listen.
+    """
     if loss is not None and teacher is not None:
-        raise ValueError(
-            "loss and teacher do not go together: a loss of your own sees outputs and targets "
-            "only. Put the teacher's answers into the targets, and learn from them there"
-        )
+        _refuse_deaf(loss)
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is of cross-entropy: do it in your own loss")
+
+
+def _refuse_deaf(loss: Loss) -> None:
+    """A ValueError unless a loss takes what a teacher says."""
+    try:
+        signature = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
+    except ValueError:  # a compiled function need not say what it takes
+        return
+    try:
+        signature.bind(*("output", "targets", "said"))
+    except TypeError as error:
+        raise ValueError(
+            "with a teacher, loss is called as loss(output, y, said), and this one does not take "
+            f"three arguments ({error}): give it a third, in which it finds what the teacher says"
+        ) from error
+
+
+def _refuse_twice(answers: Tensor | None) -> None:
+    if answers is not None:
+        raise ValueError("the batches hold a teacher's answers already: leave out teacher")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from prunekit.checks import run, shown
-from prunekit.checks.structures import device_in
+from prunekit.checks.structures import device_in, in_float32
 from prunekit.data import Views
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.progress import bar
 
 
-def said(teacher: nn.Module, *given: Any) -> Tensor:
-    """Scores of shape (examples, classes) of one batch, in float32."""
-    with torch.no_grad(), autocast(device_in(given)):
-        scores = run(teacher, given, "the images", who="the teacher")
+def said(teachers: Sequence[nn.Module], given: tuple) -> Any:
+    """What teachers say of one batch, in float32: the mean of each tensor of their outputs."""
+    with ExitStack() as modes, torch.no_grad(), autocast(device_in(given)):
+        for teacher in teachers:
+            modes.enter_context(evaluation_mode(teacher))
+        outputs = [run(teacher, given, "the images", who="the teacher") for teacher in teachers]
+    return tree_map(_mean, *map(in_float32, outputs))
+
+
+def scores_said(teachers: Sequence[nn.Module], given: tuple) -> Tensor:
+    """As :func:`said`, of teachers that give scores of shape (examples, classes)."""
+    scores = said(teachers, given)
     if not isinstance(scores, Tensor):
         raise ValueError(f"the teacher gives {shown(scores)}, not one tensor of scores")
     return scores.float()
+
+
+def _mean(*outputs: Any) -> Any:
+    return torch.stack(outputs).mean(0) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
 def answers(
@@ -52,12 +67,12 @@ def answers(
     given: list[list[Tensor]] = []
     total = views.views * -(-len(everything) // batch_size)
     shown_bar = bar(total=total, show=progress, unit="batch", desc="answers")
-    with evaluation_mode(teacher), laid_out(teacher, layout):
+    with laid_out(teacher, layout):
         for view in range(views.views):
             given.append([])
             for indices in everything.split(batch_size):
                 x = views.view(view, indices).to(device).to(memory_format=layout)
-                given[-1].append(said(teacher, x).half().cpu())
+                given[-1].append(scores_said([teacher], (x,)).half().cpu())
                 shown_bar.update()
     shown_bar.close()
     return torch.stack([torch.cat(parts) for parts in given])
