@@ -34,7 +34,7 @@ from prunekit.storage.files import replacing, write_table
 from prunekit.storage.provenance import current_commit
 from prunekit.study import read_study
 from prunekit.study.recorded import record_table
-from prunekit.study.tuning import Loaders
+from prunekit.study.tasks import Classification
 from prunekit.training import evaluate
 
 BOOK = Path(__file__).resolve().parent
@@ -119,8 +119,8 @@ Network = tuple[float, nn.Module, dict[str, list[int]]]
 def cut_once(start: str, ratios: list[float], dataset: Dataset, results: Path) -> Iterator[Network]:
     """The recorded network, and a copy cut once to each ratio: ratio, network, filters kept."""
     settings = read_study("repair").runs[f"least_squares-seed{SEED}"]
-    loaders, pruning = Loaders(dataset, settings, torch.device("cpu")), settings["prune"]
     model = load(results / start / "model.safetensors").float().eval()
+    loaders, pruning = Classification(dataset, settings, model), settings["prune"]
     yield 0.0, model, {}
     torch.manual_seed(SEED)
     ranking = rank(

@@ -23,11 +23,10 @@ import torch
 from torch import nn
 
 import prunekit
-from prunekit.data import load_dataset
 from prunekit.storage.files import write_json, write_table
 from prunekit.storage.provenance import current_commit
 from prunekit.study import Study, read_study
-from prunekit.study.tuning import Loaders
+from prunekit.study.tasks import Classification
 from prunekit.study.work import DONE, MODEL, carry_out
 from prunekit.training import evaluate
 
@@ -79,9 +78,9 @@ def _keep(runs: list[dict[str, Any]], ends: list[Path], folder: Path) -> None:
     """Write one folder of what the folders of an experiment's runs hold."""
     records = [json.loads((end / DONE).read_text("utf-8")) for end in ends]
     first, last = runs[0], records[-1]
-    dataset = load_dataset(first["dataset"], stand_in=False)
-    loaders = Loaders(dataset, first, torch.device("cpu"))
     networks = [prunekit.load(end / MODEL) for end in ends]
+    dataset = Classification.load(first)
+    loaders = Classification(dataset, first, networks[0])
     candidates = {"last": networks[-1], "mean of cycle ends": _mean(networks)}
     accuracies = {name: evaluate(net, loaders.val).accuracy for name, net in candidates.items()}
     kept = max(accuracies, key=accuracies.__getitem__)  # of equals the first, the last network

@@ -8,31 +8,15 @@ import pytest
 import torch
 from pictures import solid
 from PIL import Image
+from streets import annotation, box, listed
 
 from prunekit.detection import BoxLoader, BoxSet, draw_people, load_voc, tiny_ssdlite
 
 SIZE = (40, 20)  # width and height
-BOX = """<object><name>{name}</name>{difficult}<bndbox><xmin>{0}</xmin><ymin>{1}</ymin>
-<xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object>"""
-SIZED = "<annotation><size><width>{0}</width><height>{1}</height></size>{boxes}</annotation>"
 
 
 def annotated(folder: Path, number: str, *boxes: str, size: tuple[int, int] = SIZE) -> Path:
-    devkit = folder / "VOCdevkit" / "VOC2007"
-    (devkit / "Annotations").mkdir(parents=True, exist_ok=True)
-    text = SIZED.format(*size, boxes="".join(boxes))
-    (devkit / "Annotations" / f"{number}.xml").write_text(text)
-    return solid(devkit / "JPEGImages" / f"{number}.jpg", 100, SIZE)
-
-
-def box(*corners: float, name: str = "person", difficult: str = "") -> str:
-    return BOX.format(*corners, name=name, difficult=difficult)
-
-
-def listed(folder: Path, part: str, *numbers: str) -> None:
-    lists = folder / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main"
-    lists.mkdir(parents=True, exist_ok=True)
-    (lists / f"{part}.txt").write_text("\n".join(numbers) + "\n")
+    return solid(annotation(folder, number, *boxes, size=size), 100, SIZE)
 
 
 @pytest.fixture

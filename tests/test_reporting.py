@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from prunekit.criteria import WeightNorm
 from prunekit.data import Loader
 from prunekit.study import read_study
 from prunekit.study.reporting import Reporter
+from prunekit.study.tasks import Classification
 from prunekit.study.tuning import Tuning
 from prunekit.study.work import DONE, MODEL, carry_out
 
@@ -36,12 +38,12 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
         "prune": pruning | {"criterion": criterion},
         "finish": {"ratios": [0.6]},
     }
-    loaders = SimpleNamespace(
-        train=noise, val=noise, test=noise, example_inputs=torch.zeros(1, 3, 32, 32)
-    )
+    x = torch.zeros(1, 3, 32, 32)
+    task = SimpleNamespace(train=noise, val=noise, test=noise, example_inputs=x, options={})
+    task.numbers, task.judged = ("accuracy",), partial(Classification.judged, None)
     model = network()
-    tuning = Tuning(model, loaders, tmp_path)
-    reporter = Reporter(model, loaders, tuning, settings, tmp_path, lambda share: None)
+    tuning = Tuning(model, task, tmp_path)
+    reporter = Reporter(model, task, tuning, settings, tmp_path, lambda share: None)
     seen = []
 
     def report(model, rows):
@@ -66,7 +68,7 @@ def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeyp
                 raise KeyboardInterrupt
             return super().__iter__()
 
-    monkeypatch.setattr("prunekit.study.tuning.Loader", Interrupting)
+    monkeypatch.setattr("prunekit.study.tasks.Loader", Interrupting)
     (tmp_path / "small.toml").write_text(SMALL_STUDY.format(ratio=0.4))
     settings = read_study(tmp_path / "small.toml").runs["small-seed0"]
     settings["train"]["epochs"] = 3

@@ -18,7 +18,8 @@ from prunekit.study import read_study
 from prunekit.study.__main__ import main
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
-from prunekit.study.tuning import Loaders, Tuning
+from prunekit.study.tasks import Classification
+from prunekit.study.tuning import Tuning
 from prunekit.study.work import carry_out
 from prunekit.training import answers, evaluate
 
@@ -123,13 +124,12 @@ def test_a_run_that_was_killed_is_taught_the_same_again(folder, tmp_path):
 
 
 def test_a_recorded_teacher_sees_the_views_at_its_own_size(folder):
-    settings = {"input_size": 64, "batch_size": 50, "seed": 0}
-    dataset = load_dataset("digits")
-    loaders = Loaders(dataset, settings, torch.device("cpu"))
+    settings = {"dataset": "digits", "input_size": 64, "batch_size": 50, "seed": 0}
     unpruned = squeezenet()
-    views = Tuning(unpruned, loaders, folder).of({"teacher": "base/base-seed0", "views": 2}).views
+    task = Classification(Classification.load(settings), settings, unpruned)
+    views = Tuning(unpruned, task, folder).of({"teacher": "base/base-seed0", "views": 2}).views
     teacher = load(folder / "base" / "base-seed0" / "model.safetensors")
-    expected = answers(teacher, loaders.views(2, 32), progress=False)
+    expected = answers(teacher, task.views(2, 32), progress=False)
     assert torch.equal(views.answers, expected.float().to(views.answers.dtype))
     assert next(iter(views))[0].shape == (50, 3, 64, 64)
 

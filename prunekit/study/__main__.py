@@ -24,6 +24,7 @@ import pandas as pd
 from prunekit.study.declaration import STUDIES, read_study
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
+from prunekit.study.tasks import task_of
 from prunekit.study.timing import time_networks
 
 
@@ -62,8 +63,10 @@ def _summary(recorded: Recorded) -> pd.DataFrame:
     )
     columns = {"filters": ("filters", "mean"), "parameters": ("parameters", "mean")}
     columns |= {"macs": ("macs", "mean"), "seeds": ("seed", "nunique")}
-    for part in ("val_accuracy", "test_accuracy"):
-        columns |= {part: (part, "mean"), f"{part}_std": (part, "std")}
+    settings = next(iter(recorded.study.runs.values()))
+    for part in ("val", "test"):
+        number = f"{part}_{task_of(settings['dataset']).numbers[0]}"
+        columns |= {number: (number, "mean"), f"{number}_std": (number, "std")}
     return groups.agg(**columns)
 
 

@@ -19,7 +19,7 @@ from prunekit.grafting import fit_grafted
 from prunekit.measure import profile
 from prunekit.storage.files import write_table
 from prunekit.study.declaration import ALLOCATE, MAGNITUDES
-from prunekit.study.tuning import Loaders
+from prunekit.study.tasks import Task
 from prunekit.surgery import rebuild
 from prunekit.widths import (
     abnormal_richness,
@@ -32,15 +32,16 @@ from prunekit.widths import (
 RANK_BATCHES = 8
 
 
-def narrowed(model: nn.Module, loaders: Loaders, settings: Mapping[str, Any]) -> nn.Module:
+def narrowed(model: nn.Module, task: Task, settings: Mapping[str, Any]) -> nn.Module:
     """The network at the widths that a study's ``widths`` ask for."""
-    x = loaders.example_inputs.to(device_of(model))
+    x = task.example_inputs.to(device_of(model))
     graph = trace(model, x)
-    values = unit_values(model, graph, settings, loaders.seed)
+    values = unit_values(model, graph, settings, task.seed)
     given = {key: value for key, value in settings.items() if key in ALLOCATE}
     kept = allocate(model, x, values, **given)["kept"]
     criterion = settings.get("keep", "weight_l1")
-    ranking = rank(model, loaders.train, criterion, batches=RANK_BATCHES, progress=False)
+    given = {key: value for key, value in task.options.items() if key == "loss"}
+    ranking = rank(model, task.train, criterion, batches=RANK_BATCHES, progress=False, **given)
     return rebuild(model, graph, select_widths(ranking, kept, graph))
 
 
@@ -67,9 +68,7 @@ def unit_values(
     return entropies
 
 
-def aligned(
-    model: nn.Module, loaders: Loaders, settings: Mapping[str, Any], folder: Path
-) -> nn.Module:
+def aligned(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """The network that a study's ``align`` finds and chooses; ``candidates.csv`` has all of them.
 
     Raises
@@ -78,10 +77,10 @@ def aligned(
         None of them is as small as ``choose.ratio`` asks for.
     """
     given = {key: value for key, value in settings.items() if key != "choose"}
-    options = {"seed": loaders.seed, "folder": folder, "progress": False}
-    found = align(model, loaders.train, loaders.val, **given, **options)
+    options = {"seed": task.seed, "folder": folder, "progress": False}
+    found = align(model, task.train, task.val, **given, **options)
     write_table(found.table, folder / "candidates.csv")
-    x = loaders.example_inputs.to(device_of(model))
+    x = task.example_inputs.to(device_of(model))
     how = dict(settings.get("choose", {}))
     if "ratio" in how:
         how["most_macs"] = (1 - how.pop("ratio")) * profile(model, x).macs
@@ -89,17 +88,15 @@ def aligned(
     return rebuild(found.networks[best], x, found.removals[best])
 
 
-def grafted(
-    model: nn.Module, loaders: Loaders, settings: Mapping[str, Any], folder: Path
-) -> nn.Module:
+def grafted(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """The best on validation of the networks that a study's ``graft`` trains, at the last epoch.
 
     All begin as copies of ``model``. ``grafting.csv`` has a row for each and epoch.
     """
     given = {key: value for key, value in settings.items() if key != "networks"}
     networks = [copy.deepcopy(model) for _ in range(settings.get("networks", 2))]
-    options = {"seed": loaders.seed, "folder": folder, "progress": False}
-    table = fit_grafted(networks, loaders.train, loaders.val, **given, **options)
+    options = {"seed": task.seed, "folder": folder, "progress": False}
+    table = fit_grafted(networks, task.train, task.val, **given, **options)
     write_table(table, folder / "grafting.csv")
     last = table.tail(len(networks))
     return networks[int(last["network"].iloc[last["val_accuracy"].argmax()])]

@@ -13,6 +13,7 @@ from typing import Any
 from prunekit.adversarial import align, choose
 from prunekit.grafting import fit_grafted
 from prunekit.pruning import prune
+from prunekit.study.tasks import task_of
 from prunekit.training import fit
 from prunekit.widths import abnormal_richness, allocate, mean_magnitudes
 
@@ -33,6 +34,7 @@ SETTINGS = {
     "graft": None,
 }
 SMALLER = ("prune", "widths", "align")
+TUNED = ("prune", "finish")
 OF_THE_STUDY = {"title", "like", "seeds", "threads", "keep_model", "variants"}
 VALUES = ("uniform", "entropy", "reversed", "permuted", "richness")
 
@@ -87,8 +89,9 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
 
     The file holds any of the settings ``dataset``, ``input_size`` (pixels),
     ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
-    of ``prunekit.models.CIFAR_MODELS``, or the folder of a recorded network
-    under the results, in which ``{seed}`` stands for the run's), ``freeze``
+    of ``prunekit.models.CIFAR_MODELS``, for a detector ``pedestrian`` or
+    ``tiny_ssdlite``, or the folder of a recorded network under the results,
+    in which ``{seed}`` stands for the run's), ``freeze``
     (only the classifier learns), ``final_relu`` (false takes away a
     SqueezeNet's ReLU on its class maps), ``batch_norm`` (true puts batch norm
     behind the convolutions for the run, and folds it in what is reported),
@@ -123,6 +126,10 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     the run begins with, a recorded network's folder, or a list of such; with
     ``views``, they answer so many fixed views of each image once, each at the
     size it was trained with.
+
+    On the data set ``streets`` networks are detectors: they learn by
+    :func:`prunekit.detection.detection_loss`, which ranks them too, with a
+    teacher by ``detection_distillation``, and are judged by average precision.
 
     Parameters
     ----------
@@ -206,6 +213,7 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
         if len(both := [key for key in one_of if settings[key]]) > 1:
             raise ValueError(f"{path}: {' and '.join(both)} stand in place of one another")
     _check_at_once(settings, path)
+    _check_task(settings, path)
     pruning, finish = settings["prune"] or {}, settings["finish"] or {}
     _refuse_unknown(settings["train"] or {}, FIT, path)
     _refuse_unknown(pruning, PRUNE, path)
@@ -220,8 +228,17 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: finish asks for ratios, which only prune passes through")
     if "ratios" in finish and pruning.get("budget") == "latency":
         raise ValueError(f"{path}: finish cannot ask for ratios of latency: a time is not exact")
-    for fine_tune in (pruning.get("fine_tune"), finish.get("fine_tune")):
+    for fine_tune in ((settings[key] or {}).get("fine_tune") for key in TUNED):
         _refuse_unknown(fine_tune or {}, FIT | {"views"}, path)
+
+
+def _check_task(settings: Mapping[str, Any], path: Path) -> None:
+    task, dataset = task_of(settings["dataset"]), settings["dataset"]
+    found = sorted(key for key in task.foreign if settings[key] not in (None, False))
+    tables = [settings["train"], *((settings[key] or {}).get("fine_tune") for key in TUNED)]
+    found += sorted(key for key in task.foreign_tuning if any(key in (t or {}) for t in tables))
+    if found:
+        raise ValueError(f"{path}: {', '.join(found)} means nothing on {dataset}")
 
 
 def _check_at_once(settings: Mapping[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
 from prunekit.storage.provenance import provenance
 from prunekit.study.declaration import Study
+from prunekit.study.tasks import task_of
 from prunekit.study.work import DONE, FRESH, MODEL
 
 TABLES = (
@@ -35,8 +36,8 @@ class Recorded:
     network and epoch of :func:`prunekit.grafting.fit_grafted`,
     ``networks`` and ``networks_pattern`` a row a reported network: its size,
     accuracies on validation before and after the last fine-tuning and on
-    test (fractions; the test set is used once a network), and the filters
-    removed from each layer.
+    test (fractions; the test set is used once a network; of a detector its
+    average precision and miss rate), and the filters removed from each layer.
     """
 
     folder: Path
@@ -78,8 +79,10 @@ class Recorded:
         return json.loads(path.read_text("utf-8"))["runs"] if path.is_file() else {}
 
     def started(self) -> pd.DataFrame | None:
-        """``val_accuracy`` and ``test_accuracy`` of the network each seed began with.
+        """How good the network is that each seed began with, on ``val`` and ``test``.
 
+        The columns are ``val_accuracy`` and ``test_accuracy``, or those of the
+        number that decides on other data.
         None where runs began with fresh weights, not with a recorded network.
 
         Raises
@@ -92,7 +95,8 @@ class Recorded:
             start, seed = record["settings"]["start"], record["settings"]["seed"]
             if start in FRESH:
                 return None
-            rows[seed] = _accuracies(self.folder.parent / start)
+            decides = task_of(record["settings"]["dataset"]).numbers[0]
+            rows[seed] = _judged(self.folder.parent / start, decides)
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("seed")
 
     def table(self, name: str) -> pd.DataFrame:
@@ -117,7 +121,7 @@ class Recorded:
         if self.study.keep_model:
             model = load(done / MODEL)
             kept = model.half() if self.study.keep_model == "half" else model
-            save(kept, self.folder / run / MODEL)
+            save(kept, self.folder / run / MODEL, model.metadata)
         records[run] = record
         ordered = {name: records[name] for name in self.study.runs if name in records}
         write_json({"title": self.study.title, "runs": ordered}, self.folder / PROVENANCE)
@@ -183,16 +187,17 @@ def record_table(
     write_json(record | facts, path.with_suffix(".json"))
 
 
-def _accuracies(run: Path) -> dict[str, float]:
-    """What the last network of a recorded run scored."""
+def _judged(run: Path, decides: str) -> dict[str, float]:
+    """What the last network of a recorded run scored, by the number of this name."""
     networks, provenance = run.parent / "networks.csv", run / PROVENANCE
     if networks.is_file():
         rows = pd.read_csv(networks)
         own = rows["variant"] + "-seed" + rows["seed"].astype(str) == run.name
         last = rows[own].iloc[-1]
-        return {column: float(last[column]) for column in ("val_accuracy", "test_accuracy")}
+        columns = [f"{part}_{decides}" for part in ("val", "test")]
+        return {column: float(last[column]) for column in columns}
     if not provenance.is_file():
-        raise FileNotFoundError(f"{run} is not there: how accurate was the network at the start?")
+        raise FileNotFoundError(f"{run} is not there: how good was the network at the start?")
     record = json.loads(provenance.read_text("utf-8"))
     held_out = record["validation_accuracy"][record["kept"]]
     return {"val_accuracy": held_out, "test_accuracy": record["test_accuracy"]}

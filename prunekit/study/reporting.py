@@ -24,8 +24,9 @@ from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
 from prunekit.study.at_once import grafted
-from prunekit.study.tuning import Distilled, Loaders, Tuning
-from prunekit.training import evaluate, fit
+from prunekit.study.tasks import Task
+from prunekit.study.tuning import Distilled, Tuning
+from prunekit.training import fit
 
 Progress = Callable[[float], None]
 
@@ -36,18 +37,18 @@ class Reporter:
     def __init__(
         self,
         original: nn.Module,
-        loaders: Loaders,
+        task: Task,
         tuning: Tuning,
         settings: dict[str, Any],
         folder: Path,
         progress: Progress,
     ) -> None:
-        self.loaders = loaders
+        self.task = task
         self.tuning = tuning
         self.settings = settings
         self.folder = folder
         self.progress = progress
-        self.example_inputs = loaders.example_inputs.to(device_of(original))
+        self.example_inputs = task.example_inputs.to(device_of(original))
         self.layers = ranked_layers(trace(original, self.example_inputs))
         self.reported_layers = [reported_name(layer) for layer in self.layers]
         self.before = self._filters(self.as_reported(original))
@@ -91,9 +92,9 @@ class Reporter:
         }
         return prune(
             model.to(self.example_inputs.device),
-            self.loaders.train,
-            self.loaders.val,
-            **pruning | options,
+            self.task.train,
+            self.task.val,
+            **pruning | self.task.options | options,
             seed=self._branch_seed(ratio),
             progress=False,
         ).model
@@ -113,28 +114,29 @@ class Reporter:
 
     def _finish(self, model: nn.Module, ratio: float) -> nn.Module:
         begin = time.perf_counter()
-        loaders = self.loaders
-        row = {"ratio": ratio, "val_accuracy_before": evaluate(model, loaders.val).accuracy}
+        task = self.task
+        decides = task.numbers[0]
+        row = {"ratio": ratio, f"val_{decides}_before": task.judged(model, task.val)[decides]}
         checkpoint = self._row(ratio).with_suffix(".safetensors")
         torch.manual_seed(self._branch_seed(ratio))
         longer = self.tuning.of((self.settings["finish"] or {}).get("fine_tune"))
         if isinstance(longer, Distilled):
-            longer(model, loaders.train, checkpoint=checkpoint)
+            longer(model, task.train, checkpoint=checkpoint)
         elif longer is not None:
-            fit(model, loaders.train, **longer, checkpoint=checkpoint, progress=False)
+            settings = {**task.options, **longer}
+            fit(model, task.train, **settings, checkpoint=checkpoint, progress=False)
         elif self.settings.get("graft"):
-            model = grafted(model, loaders, self.settings["graft"], self.folder)
+            model = grafted(model, task, self.settings["graft"], self.folder)
         model = self.as_reported(model)
-        test = evaluate(model, loaders.test)
+        held_out, test = (task.judged(model, part) for part in (task.val, task.test))
         cost, filters = profile(model, self.example_inputs), self._filters(model)
         row |= {
             "filters": int(filters.sum()),
             "parameters": cost.parameters,
             "macs": cost.macs,
             "bytes": cost.bytes,
-            "val_accuracy": evaluate(model, loaders.val).accuracy,
-            "test_accuracy": test.accuracy,
-            "test_loss": test.loss,
+            **{f"val_{name}": held_out[name] for name in task.numbers},
+            **{f"test_{name}": value for name, value in test.items()},
             "seconds": time.perf_counter() - begin,
         }
         removed = {name: int(n) for name, n in (self.before - filters).items()}

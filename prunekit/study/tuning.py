@@ -13,39 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.checks.batches import Batches
-from prunekit.data import Dataset, Loader, Views
+from prunekit.data import Views
 from prunekit.execution import device_of
 from prunekit.storage import load
+from prunekit.study.tasks import Task
 from prunekit.training import answers, fit
 
 MODEL = "model.safetensors"
 UNPRUNED = "unpruned"
-
-
-class Loaders:
-    """Batches of a run's data, at its input size, all of it on one device."""
-
-    def __init__(self, dataset: Dataset, settings: dict[str, Any], device: torch.device) -> None:
-        self.size, self.batch_size = settings["input_size"], settings["batch_size"]
-        self.flip, self.seed = dataset.name != "digits", settings["seed"]
-        train, val, test = (p.to(device) for p in (dataset.train, dataset.val, dataset.test))
-        self.train = Loader(
-            train, self.batch_size, size=self.size, shuffle=True, augment=True, flip=self.flip
-        )
-        self.val = Loader(val, 250, size=self.size)
-        self.test = Loader(test, 250, size=self.size)
-        self.example_inputs = torch.zeros(1, 3, self.size, self.size)
-
-    def views(self, count: int, size: int) -> Views:
-        """Fixed views of the training images, the same at every size."""
-        return Views(
-            self.train.images,
-            self.batch_size,
-            views=count,
-            seed=self.seed,
-            size=size,
-            flip=self.flip,
-        )
 
 
 @dataclass
@@ -72,9 +47,9 @@ class Tuning:
         Where recorded networks lie.
     """
 
-    def __init__(self, unpruned: nn.Module, loaders: Loaders, results: Path) -> None:
+    def __init__(self, unpruned: nn.Module, task: Task, results: Path) -> None:
         self.unpruned = copy.deepcopy(unpruned)
-        self.loaders = loaders
+        self.task = task
         self.results = results
         self._answered: dict[str, Views] = {}
 
@@ -87,6 +62,7 @@ class Tuning:
         if not {"teacher", "views"} & set(settings):
             return settings
         plain = {key: value for key, value in settings.items() if key not in ("teacher", "views")}
+        plain = self.task.taught(plain)
         names = settings.get("teacher", [])
         names = [names] if isinstance(names, str) else names
         if "views" in settings:
@@ -99,15 +75,15 @@ class Tuning:
             said: list[Tensor] = []
             for name in names:
                 teacher, size = self._teacher(name)
-                said.append(answers(teacher, self.loaders.views(count, size), progress=False))
-            views = self.loaders.views(count, self.loaders.size)
+                said.append(answers(teacher, self.task.views(count, size), progress=False))
+            views = self.task.views(count, self.task.size)
             self._answered[key] = views.answered(torch.stack(said).mean(0)) if said else views
         return self._answered[key]
 
     def _teacher(self, name: str) -> tuple[nn.Module, int]:
         """A network, and the side of the images it was trained with."""
         if name == UNPRUNED:
-            return self.unpruned, self.loaders.size
+            return self.unpruned, self.task.size
         study, run = Path(name).parts
         record = json.loads((self.results / study / "provenance.json").read_text("utf-8"))
         size = record["runs"][run]["settings"]["input_size"]

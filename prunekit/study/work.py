@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.data import load_dataset
+from prunekit.detection import pedestrian_detector, tiny_ssdlite
 from prunekit.models import (
     CIFAR_MODELS,
     TinySqueezeNet,
@@ -28,7 +28,8 @@ from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import provenance
 from prunekit.study.at_once import aligned, narrowed
 from prunekit.study.reporting import Progress, Reporter, reported_name
-from prunekit.study.tuning import MODEL, Loaders, Tuning
+from prunekit.study.tasks import task_of
+from prunekit.study.tuning import MODEL, Tuning
 from prunekit.training import fit
 
 DONE = "provenance.json"
@@ -38,6 +39,8 @@ FRESH: dict[str, Callable[[int], nn.Module]] = {
     "random": squeezenet,
     "tiny": TinySqueezeNet,
     **CIFAR_MODELS,
+    "pedestrian": lambda classes: pedestrian_detector(),
+    "tiny_ssdlite": lambda classes: tiny_ssdlite(classes + 1),  # the background is one
 }
 
 
@@ -76,7 +79,8 @@ def carry_out(
         return
     torch.set_num_threads(threads)
     commits = _note_commit(folder / "commits.json", commit)
-    dataset = load_dataset(settings["dataset"], stand_in=False)
+    kind = task_of(settings["dataset"])
+    dataset = kind.load(settings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings["seed"])
     model = start(settings["start"], len(dataset.classes), results).to(device)
@@ -85,26 +89,26 @@ def carry_out(
         freeze_features(model)
     if settings["final_relu"] is False:
         remove_final_relu(model)
-    loaders = Loaders(dataset, settings, device)
+    task = kind(dataset, settings, model)
     if settings["batch_norm"]:
-        model = insert_batch_norm(model, loaders.train)
+        model = insert_batch_norm(model, task.train)
     pruning, training, finish = settings["prune"], settings["train"], settings["finish"]
     if training:
         history = fit(
             model,
-            loaders.train,
-            loaders.val,
-            **training,
+            task.train,
+            task.val,
+            **task.options | training,
             checkpoint=folder / "training.safetensors",
             progress=False,
         )
         write_table(history, folder / "history.csv")
     begun = TRAINING_SHARE if training else 0.0
     progress(begun)
-    tuning = Tuning(model, loaders, results)
+    tuning = Tuning(model, task, results)
     reporter = Reporter(
         model,
-        loaders,
+        task,
         tuning,
         settings,
         folder,
@@ -113,9 +117,9 @@ def carry_out(
     if pruning:
         history = prune(
             model,
-            loaders.train,
-            loaders.val,
-            **pruning | {"fine_tune": tuning.of(pruning["fine_tune"])},
+            task.train,
+            task.val,
+            **task.options | pruning | {"fine_tune": tuning.of(pruning["fine_tune"])},
             seed=settings["seed"],
             folder=folder,
             report=reporter if finish and "ratios" in finish else reporter.show,
@@ -126,13 +130,13 @@ def carry_out(
         write_table(pattern.reset_index(), folder / "pattern.csv")
         model = history.model
     elif settings["widths"]:
-        model = narrowed(model, loaders, settings["widths"])
+        model = narrowed(model, task, settings["widths"])
     elif settings["align"]:
-        model = aligned(model, loaders, settings["align"], folder)
+        model = aligned(model, task, settings["align"], folder)
     if not (finish and "ratios" in finish):
         model = reporter.finish_last(model)
     reporter.write_tables()
-    save(reporter.as_reported(model), folder / MODEL)
+    save(reporter.as_reported(model), folder / MODEL, task.metadata)
     record = provenance(
         seed=settings["seed"],
         data=dataset.name,
