@@ -10,7 +10,7 @@ from prunekit.pruning import PruningHistory, Sensitivity, prune, sensitivity
 from prunekit.repair import fold_batch_norm, insert_batch_norm, repair
 from prunekit.selection import Selection, select
 from prunekit.storage import load, save
-from prunekit.surgery import mask, rebuild
+from prunekit.surgery import mask, rebuild, rebuild_optimizer
 
 try:
     __version__ = version("prunekit")
@@ -39,6 +39,7 @@ __all__ = [
     "rank",
     "rank_all",
     "rebuild",
+    "rebuild_optimizer",
     "repair",
     "save",
     "select",
