@@ -4,7 +4,8 @@ The description is the model's inference graph: its layers with their sizes,
 and the operations between them. Loading needs ``prunekit`` alone, not the
 class the model was built from, and runs no code from the file: layers,
 functions and methods are looked up in tables, and names must be names. What a
-network computes, and how long that takes, is up to who wrote the file.
+network computes, and how long that takes, is up to who wrote the file. Those
+who have the class get an object of it back, if they hand one over to be filled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import safetensors.torch
 import torch
@@ -22,13 +23,16 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from prunekit.channels.capture import TraceError, capture, meta_copy, without_data
+from prunekit.checks import module as check_module
 from prunekit.storage.files import write_tensors
 from prunekit.storage.graph import build, describe
+from prunekit.storage.into import fill
 from prunekit.storage.values import DEPTH
 
 # Version 1 had neither the digest nor tied tensors.
 VERSION = 2
 _DESCRIPTION, _DIGEST = "prunekit", "sha256"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def save(
@@ -88,18 +92,55 @@ def save(
     write_tensors(tensors, path, {_DESCRIPTION: text, _DIGEST: digest(text, tensors)})
 
 
-def load(path: str | Path) -> nn.Module:
+@overload
+def load(path: str | Path) -> nn.Module: ...
+
+
+@overload
+def load(path: str | Path, into: Network) -> Network: ...
+
+
+def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     """Read a model that :func:`save` wrote. It comes in evaluation mode, on the CPU.
 
     No code from the file is run, neither now nor when the model is.
+
+    Parameters
+    ----------
+    into
+        An object of the class that was saved, of any width, with any weights:
+        ``MyNetwork()``. It is given the sizes and tensors of the file, and
+        returned. Its layers are compared with those of the file; what its
+        ``forward`` does between them is up to its class. By default a network
+        is made of the operations that the file describes, which has the
+        layers under their names and no other methods.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged, or was not written by :func:`save`.
+        The file is damaged, or was not written by :func:`save`; or a layer
+        of ``into`` is missing, of another class, has other settings than
+        widths, or has parameters that the file lacks, as those of layers that
+        run in training only. ``into`` is then left as it was.
+    TraceError
+        ``into`` must be unwrapped first, as from a ``DataParallel``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from prunekit import rebuild
+    >>> from prunekit.models import TinySqueezeNet
+    >>> small = rebuild(TinySqueezeNet(), torch.zeros(1, 3, 32, 32), {"features.0": [0, 1]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(small, Path(folder) / "small.safetensors")
+    ...     again = load(Path(folder) / "small.safetensors", into=TinySqueezeNet())
+    >>> type(again).__name__, again.features[0].out_channels
+    ('TinySqueezeNet', 14)
     """
+    if into is not None:
+        check_module("into", into)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -116,10 +157,14 @@ def load(path: str | Path) -> nn.Module:
         if version not in (1, VERSION):
             raise ValueError(f"it has format version {version}, this prunekit reads 1 to {VERSION}")
         module = build(words, tensors)
-        module.metadata = words["metadata"]
         signed = version > 1 or _DIGEST in header
         if signed and header.get(_DIGEST) != digest(header[_DESCRIPTION], tensors):
             raise ValueError("it is damaged, as its digest is that of other contents")
+    if into is not None:
+        with _one_error(f"{path} cannot be loaded into {type(into).__name__}"):
+            fill(into, words, module)
+        module = into.eval()
+    module.metadata = words["metadata"]
     return module
 
 
