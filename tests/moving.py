@@ -6,11 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 
+from prunekit.book.moving.heap import moving_heap
 from prunekit.book.moving.knee import moving_knee
 from prunekit.book.moving.layers import moving_layers
 from prunekit.book.moving.page import MovingFigure
+from prunekit.book.moving.plane import moving_plane
 from prunekit.book.moving.tangent import moving_tangent
+from prunekit.book.moving.twins import moving_twins
+from prunekit.criteria.similarity import spare
 
 READING = ".reading"
 
@@ -51,10 +56,45 @@ def run_of_turns() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     return table, pattern, filters
 
 
+def scores(filters: int = 40, seed: int = 0) -> pd.DataFrame:
+    """Two criteria's scores of three layers, one of them narrow and low; some scores are equal."""
+    random = np.random.default_rng(seed)
+    layers = np.repeat(["a", "b", "c"], [4, filters - 14, 10])
+    low = np.where(layers == "a", 0.1, 1.0)
+    columns = {
+        name: (low * random.random(filters)).round(2) for name in ("activation_l2", "taylor")
+    }
+    return pd.DataFrame({"layer": layers, "filter": np.arange(filters)} | columns)
+
+
+def ranking(seed: int = 0) -> pd.DataFrame:
+    """Nine scores in three layers, as in chapter 9, some of them equal."""
+    layers = list("aaaabbbcc")
+    values = np.random.default_rng(seed).integers(0, 12, 9) / 10
+    filters = [0, 1, 2, 3, 0, 1, 2, 0, 1]
+    return pd.DataFrame({"layer": layers, "filter": filters, "score": values})
+
+
+def twins(filters: int = 14, seed: int = 0) -> tuple[str, np.ndarray, pd.DataFrame]:
+    """A layer, the similarities of its filters, and their scores by similarity."""
+    vectors = np.random.default_rng(seed).normal(size=(filters, 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = vectors @ vectors.T
+    scores = spare(torch.from_numpy(similarity), torch.arange(1.0, filters + 1)).numpy()
+    return (
+        "conv",
+        similarity,
+        pd.DataFrame({"layer": "conv", "filter": range(filters), "score": scores}),
+    )
+
+
 FIGURES: dict[str, Callable[[], MovingFigure]] = {
     "knee": lambda: moving_knee(knee_networks()),
     "layers": lambda: moving_layers(*run_of_turns()),
+    "heap": lambda: moving_heap(ranking(), count=3),
+    "plane": lambda: moving_plane(scores(), "activation_l2", "taylor"),
     "tangent": lambda: moving_tangent(*tangents()),
+    "twins": lambda: moving_twins(*twins()),
 }
 
 

@@ -9,9 +9,10 @@ from moving import FIGURES, READING, as_page
 from prunekit.book.moving.page import MovingFigure
 
 PHONE = {"width": 390, "height": 844}
-STATE = (
-    """() => [...document.querySelectorAll(".picture, .reading")].map(e => e.outerHTML).join()"""
-)
+#: All that a slider may change but its own number.
+STATE = """slider => [...document.querySelectorAll(".picture, .reading, button, output")]
+    .filter((one) => one.htmlFor?.value !== slider).map((one) => one.outerHTML).join()"""
+NO_HANDLE = {"heap"}
 
 
 @pytest.fixture(params=FIGURES)
@@ -46,18 +47,18 @@ def grip(page, name: str) -> tuple[float, float]:
 def test_every_slider_is_moved_by_keys_and_says_where_it_stands(shown):
     for name in names(shown):
         slider = shown.locator(f"#{name}")
-        before, said = shown.evaluate(STATE), slider.get_attribute("aria-valuetext")
+        before, said = shown.evaluate(STATE, name), slider.get_attribute("aria-valuetext")
         slider.press("ArrowLeft" if slider.input_value() != slider.get_attribute("min") else "End")
-        assert shown.evaluate(STATE) != before
+        assert shown.evaluate(STATE, name) != before
         assert said != slider.get_attribute("aria-valuetext")
         assert shown.locator(f"output[for={name}]").text_content() == slider.get_attribute(
             "aria-valuetext"
         )
 
 
-def test_every_handle_is_dragged_by_mouse_and_then_moved_by_keys(shown):
+def test_every_handle_is_dragged_by_mouse_and_then_moved_by_keys(shown, figure):
     handles = shown.eval_on_selector_all(".handle", "all => all.map(one => one.dataset.control)")
-    assert handles
+    assert bool(handles) == (figure.name not in NO_HANDLE)
     for name in handles:
         slider = shown.locator(f"input[id$={name}]")
         before, (x, y) = slider.input_value(), grip(shown, name)
@@ -75,6 +76,8 @@ def test_every_handle_is_dragged_by_mouse_and_then_moved_by_keys(shown):
 
 
 def test_a_finger_drags_the_handle_too(browser, figure):
+    if figure.name in NO_HANDLE:
+        pytest.skip("nothing in this picture is dragged: its buttons are tapped")
     context = browser.new_context(has_touch=True, is_mobile=True, viewport=PHONE)
     page = context.new_page()
     page.set_content(as_page(figure))
@@ -101,8 +104,8 @@ def test_every_control_has_a_name_and_the_reading_is_spoken_when_the_hand_rests(
     assert shown.locator(".moving-figure").get_attribute("role") == "group"
     assert shown.locator(".picture").get_attribute("aria-label")
     shown.wait_for_selector(f"{READING}:not([aria-busy])")
-    slider = shown.locator("input[type=range]").first
-    slider.press("ArrowLeft" if slider.input_value() != slider.get_attribute("min") else "End")
+    slider = shown.locator("input[type=range]").last
+    slider.press("Home" if slider.input_value() != slider.get_attribute("min") else "End")
     assert reading.get_attribute("aria-busy") == "true"
     shown.wait_for_selector(f"{READING}:not([aria-busy])")
 
@@ -132,9 +135,10 @@ def test_the_dark_theme_turns_the_picture_and_not_the_words(page, figure):
 def test_two_on_a_page_move_apart(page, figure):
     page.set_content(as_page(figure, type(figure)(*given(figure))))
     assert page.locator(".moving-figure").count() == 2
-    first, second = page.locator("input[type=range]").all()[0], page.locator(READING).nth(1)
+    first = page.locator(".moving-figure").first.locator("input[type=range]").last
+    second = page.locator(READING).nth(1)
     before = second.text_content()
-    first.press("ArrowLeft" if first.input_value() != first.get_attribute("min") else "End")
+    first.press("Home" if first.input_value() != first.get_attribute("min") else "End")
     assert second.text_content() == before
     assert page.locator(READING).nth(0).text_content() != before
 
@@ -153,7 +157,7 @@ def test_without_scripts_a_sentence_leads_to_the_still_figure(browser, figure):
 
 
 def test_a_figure_is_a_few_kilobytes(figure):
-    assert len(MovingFigure(figure.name, {}, "").html) < 20_000
+    assert len(MovingFigure(figure.name, {}, "").html) < 24_000
 
 
 def test_no_text_in_the_data_ends_the_script():

@@ -53,11 +53,13 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
       }
       for (const value of y.ticks ?? ticks(y.from, y.to, height / 40)) {
         const at = this.up(value);
-        svg += `<line x1="${left}" x2="${left + width}" y1="${fixed(at)}" y2="${fixed(at)}" ${grid}/>
-          <text x="${left - 7}" y="${fixed(at + 4)}" text-anchor="end">${write(value, y.format)}</text>`;
+        const [level, named] = [fixed(at), write(value, y.format)];
+        svg += `<line x1="${left}" x2="${left + width}" y1="${level}" y2="${level}" ${grid}/>
+          <text x="${left - 7}" y="${fixed(at + 4)}" text-anchor="end">${named}</text>`;
       }
       svg += `<path d="M${left} ${top}V${bottom}H${left + width}" fill="none" stroke="#222"/>
-        <text x="${left + width / 2}" y="${bottom + 37}" text-anchor="middle">${escaped(x.label)}</text>
+        <text x="${left + width / 2}" y="${bottom + 37}"
+        text-anchor="middle">${escaped(x.label)}</text>
         <text transform="translate(${left - MARGIN.left + 13} ${top + height / 2}) rotate(-90)"
         text-anchor="middle">${escaped(y.label)}</text>`;
       this.picture.add(svg);
@@ -97,18 +99,17 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
 
   class Picture {
     constructor(width, height) {
-      Object.assign(this, { width, height, clips: 0, svg: [], handles: new Map(), entries: [] });
+      Object.assign(this, { width, height, label, clips: 0, svg: [], entries: [] });
+      this.handles = new Map();
     }
 
     number = (value) => String(Number(value.toPrecision(6))).replace("-", "\u2212");
     add = (svg) => this.svg.push(svg);
     plot = (given) => new Plot(this, given);
 
-    words(left, top, text, { anchor = "start", colour = "#222", bold = false, size = 12.5 } = {}) {
-      const weight = bold ? "bold" : "normal";
+    words(left, top, text, { anchor = "start", colour = "#222", size = 12.5 } = {}) {
       this.add(`<text x="${fixed(left)}" y="${fixed(top)}" text-anchor="${anchor}"
-        style="fill: ${colour}; font-weight: ${weight}; font-size: ${size}px; paint-order: stroke"
-        stroke="#fff" stroke-width="3" stroke-linejoin="round">${escaped(text)}</text>`);
+        style="fill: ${colour}; font-size: ${size}px">${escaped(text)}</text>`);
     }
 
     handle(control, left, top, value, colour = "#D55E00") {
@@ -130,13 +131,20 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
       <output for="${id}"></output>`,
     choice: ({ id, options, value = 0 }) => {
       const chosen = (place) => (place === value ? "selected" : "");
-      const all = options.map((one, i) => `<option value="${i}" ${chosen(i)}>${escaped(one)}</option>`);
+      const all = options.map(
+        (one, place) => `<option value="${place}" ${chosen(place)}>${escaped(one)}</option>`,
+      );
       return `<select class="wide" id="${id}">${all.join("")}</select>`;
     },
     text: ({ id, value }) =>
       `<input class="wide" type="text" id="${id}" value="${escaped(value)}" autocomplete="off">`,
   };
+  const named = controls.filter(({ kind }) => kind !== "buttons");
   const rows = controls.map((control) => {
+    if (control.kind === "buttons") {
+      const buttons = '<button type="button"></button>'.repeat(control.press.length);
+      return `<div class="buttons">${buttons}</div>`;
+    }
     control.id = `${root.id}-${control.name}`;
     const name = `<label for="${control.id}">${escaped(control.label)}</label>`;
     return name + KINDS[control.kind ?? "range"](control);
@@ -144,17 +152,19 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", label);
   root.innerHTML = `<div class="controls">${rows.join("")}</div><div class="legend"></div>
-    <svg class="picture" role="img" aria-label="${escaped(label)}"><g></g><g></g></svg>
+    <svg class="picture" role="img"><g></g><g></g></svg>
     <p class="reading" aria-live="polite"></p>`;
   const [svg, reading] = [".picture", ".reading"].map((one) => root.querySelector(one));
   const [drawn, grips] = svg.children;
+  const presses = controls.flatMap((control) => control.press ?? []);
+  const buttons = [...root.querySelectorAll("button")];
   const input = (name) => document.getElementById(`${root.id}-${name}`);
   let picture, held, quiet;
 
   // In order, since the end of one slider may depend on the values before it.
   function read() {
     const values = {};
-    for (const { name, kind = "range", max, text } of controls) {
+    for (const { name, kind = "range", max, text } of named) {
       const one = input(name);
       if (typeof max === "function") one.max = max(values);
       values[name] = kind === "text" ? one.value : Number(one.value);
@@ -162,7 +172,17 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
       one.nextElementSibling.textContent = text(values[name], values);
       one.setAttribute("aria-valuetext", one.nextElementSibling.textContent);
     }
+    presses.forEach(({ text }, place) => (buttons[place].textContent = text(values)));
     return values;
+  }
+
+  // A button sets other controls, one after the other: one may change how far the next may go.
+  function press({ change }) {
+    for (const [name, value] of Object.entries(change(read()))) {
+      input(name).value = value;
+      read();
+    }
+    show();
   }
 
   function show() {
@@ -172,6 +192,7 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
     const sentence = draw(picture, values);
     svg.setAttribute("viewBox", `0 0 ${width} ${picture.height}`);
     svg.style.height = `${picture.height}px`;
+    svg.setAttribute("aria-label", picture.label);
     drawn.innerHTML = picture.svg.join("");
     root.querySelector(".legend").innerHTML = picture.entries.join("");
     showHandles();
@@ -222,6 +243,7 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
       grips
         .querySelector(`[data-control="${target.id.replace(`${root.id}-`, "")}"]`)
         ?.classList.toggle("current", current));
+  buttons.forEach((one, place) => one.addEventListener("click", () => press(presses[place])));
   root.addEventListener("input", show);
   new ResizeObserver(show).observe(root);
   show();

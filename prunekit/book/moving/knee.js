@@ -11,7 +11,13 @@ function prunekitKnee(root, { curves }) {
     height: 330,
     controls: [
       { name: "curve", label: "criterion", kind: "choice", options: curves.map((c) => c.label) },
-      { name: "drop", label: "loss allowed, δ", max: 100, value: 10, text: (v) => points(v / 1000) },
+      {
+        name: "drop",
+        label: "loss allowed, δ",
+        max: 100,
+        value: 10,
+        text: (v) => points(v / 1000),
+      },
     ],
     draw(picture, { curve, drop }) {
       const { label, colour, ratio, val, test, seeds } = curves[curve];
