@@ -1,8 +1,9 @@
-"""The API page says of every argument what it takes."""
+"""The API pages say of every argument what it takes."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,18 +18,22 @@ EXTENSIONS = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory) -> str:
-    """The page by itself, as text, with the book's settings for docstrings."""
+    """The pages by themselves, as text, with the book's settings for docstrings."""
     source, built = (tmp_path_factory.mktemp(name) for name in ("source", "built"))
     config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
     about = ("autodoc_", "napoleon_", "maximum_signature")
     lines = [f"{name} = {value!r}\n" for name, value in config.items() if name.startswith(about)]
     lines += [f"extensions = {EXTENSIONS}\n", "bibtex_bibfiles = []\n"]
     (source / "conf.py").write_text("".join(lines))
-    (source / "index.md").write_bytes((ROOT / "book" / "api.md").read_bytes())
+    pages = sorted((ROOT / "book").glob("api*.md"))
+    for page in pages:
+        shutil.copy(page, source)
+    names = "\n".join(page.stem for page in pages)
+    (source / "index.md").write_text(f"# Reference\n\n```{{toctree}}\n{names}\n```\n")
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "text", source, built]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    return (built / "index.txt").read_text("utf-8")
+    return "\n".join((built / f"{page.stem}.txt").read_text("utf-8") for page in pages)
 
 
 def test_arguments_and_results_have_types(reference):

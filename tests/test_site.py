@@ -261,6 +261,11 @@ def test_every_local_link_leads_somewhere(site):
     assert not broken, "\n".join(broken)
 
 
+def test_no_page_is_heavy(site):
+    sizes = {path.relative_to(site).as_posix(): path.stat().st_size for path in html_files(site)}
+    assert {name: size for name, size in sizes.items() if size > 500_000} == {}
+
+
 def test_every_page_was_opened(site):
     known = {f"{name}.html" for name in [*PAGES, "index"]}  # index.html only redirects
     assert {path.relative_to(site).as_posix() for path in html_files(site)} == known
