@@ -10,7 +10,7 @@ import torch
 
 from prunekit.book.moving.heap import moving_heap
 from prunekit.book.moving.knee import moving_knee
-from prunekit.book.moving.layers import moving_layers
+from prunekit.book.moving.layers import moving_ratio, moving_turns
 from prunekit.book.moving.page import MovingFigure
 from prunekit.book.moving.plane import moving_plane
 from prunekit.book.moving.tangent import moving_tangent
@@ -42,18 +42,6 @@ def tangents() -> tuple[pd.DataFrame, pd.DataFrame]:
     t = np.round(np.arange(25) * 0.05, 2)
     curves = pd.DataFrame({"parabola": (t - 2) ** 2, "line": 1 - 0.5 * t}, index=t)
     return curves, pd.DataFrame({"parabola": 2 * (t - 2), "line": -0.5}, index=t)
-
-
-def run_of_turns() -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Twenty-four turns on four layers, one of which loses nothing and has no column."""
-    names = ["features.0", "features.3.squeeze", "features.3.expand1x1", "features.12.squeeze"]
-    filters = pd.Series([8, 6, 20, 40], index=names)
-    turns = np.arange(1, 25)
-    taken = {names[0]: turns % 4 == 0, names[2]: turns % 2 == 0, names[3]: turns > 0}
-    pattern = pd.DataFrame(taken, index=turns).astype(int)
-    after = np.linspace(0.9, 0.4, 25)
-    table = pd.DataFrame({"iteration": range(25), "accuracy_after": after})
-    return table, pattern, filters
 
 
 def scores(filters: int = 40, seed: int = 0) -> pd.DataFrame:
@@ -88,10 +76,31 @@ def twins(filters: int = 14, seed: int = 0) -> tuple[str, np.ndarray, pd.DataFra
     )
 
 
+def patterns() -> tuple[pd.DataFrame, pd.Series]:
+    """Filters removed in each of two iterations, and how many there were."""
+    filters = pd.Series({"features.0": 10, "features.3.squeeze": 20, "features.12.expand1x1": 70})
+    return pd.DataFrame([[1, 9, 40], [4, 6, 20]], index=[1, 2], columns=filters.index), filters
+
+
+def ratios() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
+    """The pattern at some ratios of two criteria and two seeds; one has fewer networks."""
+    pattern, filters = patterns()
+    rows = [("taylor", 0.0), ("taylor", 0.5), ("taylor", 0.8), ("random", 0.5), ("random", 0.9)]
+    runs = pd.DataFrame(
+        [(variant, seed, ratio) for variant, ratio in rows for seed in (0, 1)],
+        columns=["variant", "seed", "ratio"],
+    )
+    totals = {0.0: pattern.iloc[0] * 0, 0.5: pattern.iloc[0]}
+    counts = [totals.get(ratio, pattern.sum()) for ratio in runs["ratio"]]
+    removed = runs.join(pd.DataFrame([list(one) for one in counts], columns=filters.index))
+    return removed, filters, runs.assign(test_accuracy=0.9 - 0.02 * runs["ratio"])
+
+
 FIGURES: dict[str, Callable[[], MovingFigure]] = {
     "knee": lambda: moving_knee(knee_networks()),
-    "layers": lambda: moving_layers(*run_of_turns()),
     "heap": lambda: moving_heap(ranking(), count=3),
+    "layers": lambda: moving_turns(*patterns()),
+    "ratio": lambda: moving_ratio(*ratios()),
     "plane": lambda: moving_plane(scores(), "activation_l2", "taylor"),
     "tangent": lambda: moving_tangent(*tangents()),
     "twins": lambda: moving_twins(*twins()),

@@ -5,13 +5,12 @@ import math
 
 import pandas as pd
 import pytest
-from curves import ACCURACY, FILTERS, LAYERS, networks_table
+from curves import ACCURACY, LAYERS, networks_table
 
 from prunekit.book import BOOK, findings
 from prunekit.book.claims import VERDICTS, scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
 from prunekit.book.measures import MEASURES
-from prunekit.book.widgets.ratio import ratio_explorer
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
 
@@ -241,30 +240,6 @@ def test_a_claim_without_its_study_is_not_measured(read):
     assert set(card.loc[claims["variant"] == "activation_l2", "verdict"]) == {"not measured"}
     size = card[claims["measure"] == "size"].iloc[0]
     assert (size["thesis"], size["ours"], size["seeds"]) == ("2.9 MB", "0.00 MB", 2)
-
-
-def test_the_slider_shows_the_table(page, networks, pattern):
-    page.set_content(ratio_explorer(pattern, FILTERS, networks, start=0.5).data)
-    summary = page.locator(".summary")
-    assert summary.text_content() == (
-        "50 % of the filters removed by Taylor. Of those removed: 2.0 % in the initial layers "
-        "(0-2), 18.0 % in the middle layers (3-7), 80.0 % in the last layers (9-12). "
-        "Test accuracy 89.0 %, mean of 2 seeds."
-    )
-    page.locator("input").focus()
-    page.keyboard.press("ArrowRight")
-    assert summary.text_content().startswith("80 % of the filters removed by Taylor")
-    # Another criterion at the same ratio, though it was recorded at others.
-    page.locator("select").select_option("random")
-    assert summary.text_content().startswith("80 % of the filters removed by random")
-    assert page.locator("svg").get_attribute("aria-label") == summary.text_content()
-    heights = page.eval_on_selector_all("svg rect", "all => all.map((r) => +r.dataset.count)")
-    assert heights == [5, 5, 5, 15, 10, 60]
-
-
-def test_a_slider_over_nothing_is_refused(networks, pattern):
-    with pytest.raises(ValueError, match="nothing to show"):
-        ratio_explorer(pattern.iloc[:0], FILTERS, networks)
 
 
 def test_what_training_took_is_read_from_the_record_of_its_run(tmp_path):

@@ -12,7 +12,7 @@ PHONE = {"width": 390, "height": 844}
 #: All that a slider may change but its own number.
 STATE = """slider => [...document.querySelectorAll(".picture, .reading, button, output")]
     .filter((one) => one.htmlFor?.value !== slider).map((one) => one.outerHTML).join()"""
-NO_HANDLE = {"heap"}
+NO_HANDLE = {"heap", "layers"}
 
 
 @pytest.fixture(params=FIGURES)
@@ -77,7 +77,7 @@ def test_every_handle_is_dragged_by_mouse_and_then_moved_by_keys(shown, figure):
 
 def test_a_finger_drags_the_handle_too(browser, figure):
     if figure.name in NO_HANDLE:
-        pytest.skip("nothing in this picture is dragged: its buttons are tapped")
+        pytest.skip("nothing in this picture is dragged: its controls are tapped")
     context = browser.new_context(has_touch=True, is_mobile=True, viewport=PHONE)
     page = context.new_page()
     page.set_content(as_page(figure))

@@ -1,17 +1,13 @@
-"""The explorers: sliders over a window give what PyTorch gives, over ratios what was recorded."""
+"""The explorer of convolutions: sliders over a window give what PyTorch gives."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
-from prunekit.book.plots.criteria import colour_of, label_of
 from prunekit.book.widgets.convolution import convolution_explorer
-from prunekit.book.widgets.ratio import ratio_explorer
-from prunekit.criteria import CRITERIA
 
 CELLS = """() => {
     const all = [...document.querySelectorAll("svg text")].map((t) => t.textContent);
@@ -57,13 +53,3 @@ def test_two_explorers_on_a_page_do_not_disturb_each_other(page):
 def test_a_start_outside_its_slider_is_refused():
     with pytest.raises(ValueError, match="stride S must lie between 1 and 4, not 5"):
         convolution_explorer(stride=5)
-
-
-def test_the_ratio_explorer_knows_every_criterion_by_name_and_colour():
-    runs = pd.DataFrame({"variant": [*CRITERIA, "one_shot"], "seed": 0, "ratio": 0.5})
-    removed = runs.assign(**{"features.0": 3, "features.3.squeeze": 5})
-    filters = pd.Series({"features.0": 8, "features.3.squeeze": 8})
-    page = ratio_explorer(removed, filters, runs.assign(test_accuracy=0.9)).data
-    for name in CRITERIA:
-        assert f'"label": "{label_of(name)}", "colour": "{colour_of(name)}"' in page
-    assert '<option value="one_shot">one shot</option>' in page

@@ -83,7 +83,7 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
       const top = this.up(Math.max(y0, y1)), bottom = this.up(Math.min(y0, y1));
       this.picture.add(`<rect x="${fixed(this.across(x0))}" y="${fixed(top)}" fill="${colour}"
         width="${fixed(this.across(x1) - this.across(x0))}" height="${fixed(bottom - top)}"
-        opacity="${opacity}" clip-path="url(#${this.clip})"/>`);
+        opacity="${opacity}" data-height="${y1 - y0}" clip-path="url(#${this.clip})"/>`);
     }
 
     words(x, y, text, look) {

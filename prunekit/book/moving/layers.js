@@ -1,50 +1,48 @@
-// Accuracy turn by turn, and below it what is left of every layer at the turn the reader chooses.
-function prunekitLayers(root, { layers, blocks, turns }) {
-  const KEPT = "#0072B2", TURN = "#D55E00";
-  const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
-  const all = layers.reduce((sum, { filters }) => sum + filters, 0), last = turns.length - 1;
-  const most = Math.max(...layers.map(({ filters }) => filters));
-  const accuracies = turns.map(({ accuracy }) => accuracy);
+// Filters kept and removed in each layer, at the places of a run that was recorded.
+function prunekitLayers(root, { layers, filters, along, start, curves }) {
+  const REMOVED = "#d9d9d9";
+  const places = curves.flatMap(({ points }) => points.map(({ at }) => at));
+  const stops = [...new Set(places)].sort((a, b) => a - b);
+  // Where a curve has no network of its own, the nearest one stands in.
+  function here({ points }, stop) {
+    const distances = points.map(({ at }) => Math.abs(at - stops[stop]));
+    return points[distances.indexOf(Math.min(...distances))];
+  }
+  const closest = stops.map((at) => Math.abs(at - start));
+  const several = curves.length > 1;
+  const choice = { name: "curve", label: "criterion", kind: "choice" };
+  choice.options = curves.map(({ label }) => label);
 
   prunekitChart(root, {
-    label: "Accuracy after each turn, and the filters left in each layer",
-    height: 470,
+    label: "Filters kept and removed in each layer",
+    height: 300,
     controls: [
-      { name: "turn", label: "turn", max: last, value: Math.min(12, last), text: (v) => `${v} of ${last}` },
+      ...(several ? [choice] : []),
+      {
+        name: "stop",
+        label: along,
+        max: stops.length - 1,
+        value: closest.indexOf(Math.min(...closest)),
+        text: (v, { curve }) => here(curves[curve ?? 0], v).name,
+      },
     ],
-    draw(picture, { turn }) {
-      const { accuracy, kept } = turns[turn];
-      const line = picture.plot({
-        x: { from: 0, to: Math.max(last, 1), label: "turn" },
-        y: { from: 0, to: 1, label: "accuracy", format: percent },
-        box: { height: 200 },
+    draw(picture, { curve = 0, stop }) {
+      const { colour } = curves[curve], { removed, said } = here(curves[curve], stop);
+      const plot = picture.plot({
+        x: { from: 0, to: layers.length, ticks: [], label: "" },
+        y: { from: 0, to: Math.max(...filters), label: "filters" },
       });
-      line.line([[turn, 0], [turn, accuracy]], { colour: TURN, width: 1.2 });
-      line.line(accuracies.map((one, i) => [i, one]), { colour: KEPT });
-      line.handle("turn", turn, accuracy, (x) => Math.round(x), TURN);
-      const bars = picture.plot({
-        x: {
-          from: -0.6,
-          to: layers.length - 0.4,
-          label: "block (its squeeze, 1×1 and 3×3)",
-          ticks: blocks.map(({ place }) => place),
-          format: (place) => blocks.find((one) => one.place === place).name,
-        },
-        y: { from: 0, to: most, label: "filters" },
-        box: { top: 200, height: 270 },
+      layers.forEach((name, place) => {
+        const all = filters[place], kept = all - removed[place];
+        plot.bar(place + 0.12, place + 0.88, 0, kept, { colour });
+        plot.bar(place + 0.12, place + 0.88, kept, all, { colour: REMOVED });
+        const [x, y] = [plot.across(place + 0.5) + 4, plot.up(0) + 7];
+        picture.add(`<text transform="translate(${x} ${y}) rotate(-90)" text-anchor="end"
+          style="font-size: 11px">${name}</text>`);
       });
-      layers.forEach(({ filters }, i) => {
-        bars.bar(i - 0.4, i + 0.4, kept[i], filters, { colour: "#bbbbbb" });
-        bars.bar(i - 0.4, i + 0.4, 0, kept[i], { colour: KEPT });
-      });
-      picture.legend("kept", { colour: KEPT, dot: true });
-      picture.legend("removed", { colour: "#bbbbbb", dot: true });
-      const left = kept.reduce((sum, one) => sum + one, 0);
-      const gone = layers.map(({ filters }, i) => filters - kept[i]);
-      const worst = gone.indexOf(Math.max(...gone)), { name, filters } = layers[worst];
-      const where = gone[worst] ? ` ${name} has lost most: ${gone[worst]} of its ${filters}.` : "";
-      return `After turn ${turn}, ${all - left} of ${all} filters are gone ` +
-        `(${percent(1 - left / all)}), and ${percent(accuracy, 1)} of the validation images are right.${where}`;
+      picture.legend("kept", { colour, width: 8 });
+      picture.legend("removed", { colour: REMOVED, width: 8 });
+      return said;
     },
   });
 }
