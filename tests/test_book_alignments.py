@@ -6,8 +6,18 @@ import math
 
 import pandas as pd
 import pytest
+import torch
 
-from prunekit.book.alignments import at_equal_macs, judged
+from prunekit.adversarial import discriminator_loss
+from prunekit.book.alignments import (
+    CANNOT_TELL,
+    TELLS,
+    at_equal_macs,
+    compared,
+    judged,
+    told,
+    told_in_words,
+)
 
 
 def difference(mean: float, half: float, seeds: int = 3) -> pd.Series:
@@ -61,3 +71,46 @@ def test_where_nothing_is_shared_nothing_is_compared():
     assert share == 0.4 and found.empty
     share, found = at_equal_macs(candidates(RUNS), "absent", "missing")
     assert share == 0 and found.empty
+
+
+def test_a_verdict_says_how_it_came_about():
+    networks = pd.DataFrame(
+        {
+            "variant": ["both"] * 2 + ["mse"] * 2,
+            "seed": [0, 1] * 2,
+            "ratio": [0.3, 0.4, 0.5, 0.6],
+            "test_accuracy": [0.90, 0.91, 0.80, 0.81],
+            "macs_removed": [0.4, 0.5, 0.4, 0.5],
+        }
+    )
+    said = compared(networks, candidates(RUNS), "both", "mse")
+    assert said.startswith("**Better**: ahead in accuracy, and behind in nothing. Each by itself: ")
+    assert "accuracy **ahead** (+10.0 points, +10.0 to +10.0); MACs removed **tied**" in said
+    assert "lost 40% of the MACs, accuracy on validation images: **tied** (+20.0" in said
+    assert compared(networks, candidates(RUNS), "both", "absent") == ""
+    one_seed = networks[networks["seed"] == 0]
+    said = compared(one_seed, candidates(RUNS), "both", "mse")
+    assert said.startswith("One seed is no evidence yet.")
+
+
+def test_what_a_discriminator_can_reach_is_what_the_library_gives_at_best():
+    """Over all beliefs about alike outputs, and about the student's where all can be told."""
+    logits = torch.linspace(-6, 6, 2001, dtype=torch.double)
+    alike = [discriminator_loss(lambda outputs, at=at: at, logits, logits) for at in logits]
+    assert min(alike).item() == pytest.approx(CANNOT_TELL, abs=1e-5)
+    one = torch.ones(1, 1, dtype=torch.double)
+
+    def certain(outputs, at):
+        return 60 * one if (outputs > 0).all() else at * one
+
+    apart = [discriminator_loss(lambda x, at=at: certain(x, at), one, -one) for at in logits]
+    assert min(apart).item() == pytest.approx(TELLS, abs=1e-5)
+
+
+def test_how_much_was_told_is_read_at_the_last_epoch():
+    halfway = (CANNOT_TELL + TELLS) / 2
+    rows = {"variant": "both", "seed": [0, 0, 1, 1]}
+    found = pd.DataFrame(rows | {"discriminator_loss": [TELLS, halfway, 2, CANNOT_TELL]})
+    assert told_in_words(found, "both") == "0% to 50%"
+    assert told_in_words(found[found["seed"] == 0], "both") == "50%"
+    assert told(9) == 0 and told(0) == 1

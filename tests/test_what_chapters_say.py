@@ -1,12 +1,17 @@
-"""Sentences of chapters 17 and 18 that read a table: they must turn when the networks do."""
+"""Sentences of chapters 17 to 19 that read a table: they must turn when the networks do."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from prunekit import storage, trace
+from prunekit.adversarial import Discriminator, Fista, SoftMasks, discriminator_loss
 from prunekit.book import BOOK
+from prunekit.study import read_study
 from prunekit.widths import abnormal_richness, allocate, layer_entropies, mean_magnitudes
 
 X = torch.zeros(1, 3, 32, 32)
@@ -69,3 +74,64 @@ def test_what_becomes_of_it_matters_far_less_than_which_indicator_is_believed(ne
     }
     assert 10 * moved["left"] < min(moved["entropy alone"], moved["norm alone"])
     assert entropies.corr(magnitudes) < 0.3  # "the two hardly go together"
+
+
+def test_nothing_holds_the_masks_of_a_block(networks):
+    """A batch norm stands behind them: it divides out what they share, and their pulls add up."""
+    model, graph, _ = networks["resnet20"]
+    masks = SoftMasks(model, graph)
+    x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    try:
+        with masks.on(model):
+            before = model(x)
+            before.square().sum().backward()
+            with torch.no_grad():
+                masks.factors[: masks.units[0].width] *= 0.5
+                after = model(x)
+    finally:
+        model.load_state_dict(kept)
+        model.eval().zero_grad()
+    assert (after - before).abs().max() < 1e-3 * before.abs().max()
+    pulls = masks.factors.grad
+    start = 0
+    for unit in masks.units:
+        of_unit = pulls[start : start + unit.width]
+        assert of_unit.sum().abs() < 0.02 * of_unit.abs().sum(), unit.name
+        start += unit.width
+
+
+def unheld(penalty: float, steps: list[int], lr: float = 0.01) -> float:
+    mask = nn.Parameter(torch.ones((), dtype=torch.double))
+    fista = Fista([mask], lr, penalty)
+    for phase, count in enumerate(steps):
+        fista.param_groups[0]["lr"] = lr / 10**phase
+        for _ in range(count):
+            mask.grad = torch.zeros_like(mask)
+            fista.step()
+    return 1 - mask.item()
+
+
+def test_published_penalties_suffice_for_blocks_and_not_for_channels():
+    published = [30, 30, 30, 10]
+    assert unheld(0.001, published) < 0.01 and unheld(0.01, published) < 0.1
+    assert 0.9 < unheld(0.6, published) < 1 == unheld(0.8, published)
+    assert 2 * unheld(0.001, published) < 0.01  # as where the penalty counts twice
+
+
+def test_the_study_of_alignments_brings_an_unheld_mask_to_zero():
+    settings = read_study("alignment", BOOK / "studies").runs["both-seed0"]["align"]
+    steps = 352 * math.ceil(0.3 * settings["epochs"]) // settings["mask_every"]
+    assert unheld(settings["penalty"], [steps]) == 1
+
+
+def test_a_discriminator_does_not_notice_answers_to_other_images():
+    outputs = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+    judge = Discriminator(10)
+    for parameter in judge.parameters():
+        nn.init.normal_(parameter)
+    right, wrong = (
+        discriminator_loss(judge, outputs, one) for one in (outputs, outputs.roll(1, 0))
+    )
+    torch.testing.assert_close(right, wrong)

@@ -2,13 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from prunekit.adversarial import pareto_front
-from prunekit.book.differences import paired_differences, side
+from prunekit.book.differences import in_words, paired_differences, side
 from prunekit.book.findings import RUN, on_axis
+
+#: The least that a discriminator's loss can be where both networks' outputs are alike, and where
+#: they can be told apart with certainty.
+CANNOT_TELL, TELLS = 3 * math.log(3) - 2 * math.log(2), 2 * math.log(2)
+
+
+def told(loss: float) -> float:
+    """How far a discriminator's loss has come from ``CANNOT_TELL``, 0, to ``TELLS``, 1.
+
+    Examples
+    --------
+    >>> told(3.0), told(TELLS), round(told((CANNOT_TELL + TELLS) / 2), 2)
+    (0.0, 1.0, 0.5)
+    """
+    return min(1.0, max(0.0, (CANNOT_TELL - loss) / (CANNOT_TELL - TELLS)))
+
+
+def told_in_words(candidates: pd.DataFrame, variant: str) -> str:
+    """How far the discriminators of a variant had come at the last epoch, as text."""
+    here = candidates[candidates["variant"] == variant]
+    shares = here.groupby("seed")["discriminator_loss"].last().map(told)
+    low, high = f"{shares.min():.0%}", f"{shares.max():.0%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def compared(networks: pd.DataFrame, candidates: pd.DataFrame, one: str, other: str) -> str:
+    """Whether one variant of a study of alignments is better than another, as Markdown.
+
+    Parameters
+    ----------
+    networks
+        Those that are reported: ``variant``, ``seed``, ``test_accuracy`` and
+        ``macs_removed``.
+    candidates
+        As for :func:`at_equal_macs`.
+
+    Returns
+    -------
+    str
+        Empty where the two have no seed in common.
+    """
+    flat = networks.assign(ratio=0.0)  # shares of filters differ from run to run
+    columns = {"accuracy": "test_accuracy", "MACs removed": "macs_removed"}
+    found = {name: paired_differences(flat, one, other, column) for name, column in columns.items()}
+    if any(rows.empty for rows in found.values()):
+        return ""
+    aims = {name: rows.iloc[0] for name, rows in found.items()}
+    details = "; ".join(f"{name} {in_words(row)}" for name, row in aims.items())
+    share, equal = at_equal_macs(candidates, one, other)
+    before = in_words(equal.iloc[0]) if len(equal) else "not to be read"
+    return (
+        f"{judged(aims)} Each by itself: {details}. Before the last training, where both had "
+        f"lost {share:.0%} of the MACs, accuracy on validation images: {before}."
+    )
 
 
 def judged(differences: Mapping[str, pd.Series]) -> str:

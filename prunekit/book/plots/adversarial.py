@@ -72,6 +72,8 @@ def steps_to_rest(paths: Mapping[str, Sequence[float]], rest: Sequence[float]) -
 def mask_paths(paths: np.ndarray, units: Mapping[str, int]) -> None:
     """Every mask of a network against the step of the masks, and the share of them at zero.
 
+    Masks above 2 leave the figure.
+
     Parameters
     ----------
     paths
@@ -86,7 +88,7 @@ def mask_paths(paths: np.ndarray, units: Mapping[str, int]) -> None:
         lines[0].set_label(unit)
         zero = (paths[:, start:end] == 0).mean(1)
         right.plot(zero, color=PALETTE[number], label=unit)
-    left.set(xlabel="step of the masks", ylabel="mask", ylim=(0, None))
+    left.set(xlabel="step of the masks", ylabel="mask", ylim=(0, 2))
     right.set(xlabel="step of the masks", ylabel="masks at zero", ylim=(-0.02, 1.02))
     percent(right.yaxis)
     right.legend(loc="upper left")
@@ -100,8 +102,8 @@ def candidates_and_choices(table: pd.DataFrame, choices: Mapping[str, int], by: 
     ----------
     table
         ``pruned`` and ``accuracy``, and the column ``by``, each of whose
-        values has a marker. Far below the front and the choices, accuracies
-        stand as numbers at the bottom.
+        values has a marker. What lies far below the front and the choices
+        is marked at the bottom.
     choices
         The position in the table that each rule takes. Rules that take the
         same share a ring.
@@ -117,9 +119,10 @@ def candidates_and_choices(table: pd.DataFrame, choices: Mapping[str, int], by: 
             *(rows["pruned"], rows["accuracy"].where(rows["accuracy"] > floor)),
             **look | {"color": PALETTE[0], "markersize": 5, "label": f"{by} {value:g}"},
         )
-    below = table.loc[table["accuracy"] <= floor, ["pruned", "accuracy"]]
-    for pruned, accuracy in below.to_numpy():
-        ax.text(pruned, floor, f"↓ {accuracy:.0%}", ha="center", va="bottom", fontsize=8)
+    below = table.loc[table["accuracy"] <= floor, "pruned"]
+    if len(below):
+        look = {"marker": "v", "linestyle": "none", "color": NEUTRAL, "label": "further down"}
+        ax.plot(below, [floor] * len(below), clip_on=False, zorder=3, **look)
     rules: dict[int, list[str]] = {}
     for rule, place in choices.items():
         rules.setdefault(place, []).append(rule)
