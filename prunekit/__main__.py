@@ -6,7 +6,8 @@
 
 A network is ``torchvision:NAME``, ``timm:NAME`` or a file of prunekit.save;
 pictures lie in DIR/train/CLASS and DIR/test/CLASS. A network by name gets as many
-outputs as there are classes, and is trained before it is pruned.
+outputs as there are classes, and is trained before it is pruned. With --folder, a
+run that was stopped goes on from there when it is called again.
 """
 
 from __future__ import annotations
@@ -57,11 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m prunekit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    text = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m prunekit", None, __doc__, formatter_class=text)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     one = commands.add_parser("inspect", help="say what a network's layers cost, and which can go")
@@ -74,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--ratio", type=float, required=True, help="share to remove, as 0.5")
     two.add_argument("--out", type=Path, required=True, metavar="FILE", help="for prunekit.load")
     two.add_argument("--onnx", type=Path, metavar="FILE", help="also write this file")
+    two.add_argument("--folder", type=Path, metavar="DIR", help="keep the run here, and go on")
     two.add_argument(
         "--weights",
         default="pretrained",
@@ -167,7 +166,8 @@ def _prune(options: argparse.Namespace) -> None:
     new = stored is None and options.weights in ("pretrained", "none")
     epochs = options.training if options.training is not None else TRAINING * new
     if epochs:
-        fit(model, train, epochs=epochs, lr=options.lr)
+        file = options.folder and options.folder / "training.safetensors"
+        fit(model, train, epochs=epochs, lr=options.lr, checkpoint=file)
     history = prunekit.prune(
         model,
         train,
@@ -178,6 +178,7 @@ def _prune(options: argparse.Namespace) -> None:
         budget=options.budget,
         fine_tune={"epochs": options.epochs, "lr": options.lr} if options.epochs else None,
         seed=options.seed,
+        folder=options.folder,
     )
     small = history.model.cpu().eval()
     about = {"network": options.network, "classes": list(data.classes), "size": size}
@@ -200,9 +201,9 @@ def _look_over(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             checks.number(f"--{name}", getattr(options, name), least=0, below=float("inf"))
     checks.number("--lr", options.lr, above=0, below=float("inf"))
-    checks.file("--out", options.out)
+    for name, check in (("out", checks.file), ("onnx", checks.file), ("folder", checks.folder)):
+        checks.optional(check)(f"--{name}", getattr(options, name))
     if options.onnx is not None:
-        checks.file("--onnx", options.onnx)
         for module in ("onnxscript", "onnxruntime"):
             need(module, "deploy")
     try:

@@ -100,6 +100,42 @@ def test_the_same_seed_writes_the_same_network(pictures, tmp_path):
     assert any(not torch.equal(one[name], other[name]) for name in one if name in other)
 
 
+def test_a_run_that_was_stopped_goes_on_and_ends_as_an_unbroken_one(
+    pictures, tmp_path, monkeypatch, capsys
+):
+    made = []
+
+    def rebuild(*arguments):
+        made.append(arguments)
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        return prunekit.rebuild(*arguments)
+
+    def written(name: str, folder: Path, code: int) -> dict[str, torch.Tensor]:
+        given = ("--network", "torchvision:squeezenet1_1", "--weights", "none", "--size", 48)
+        given += ("--data", pictures, "--ratio", 0.2, "--steps", 2, "--training", 1, "--epochs", 1)
+        given += ("--device", "cpu", "--batch-size", 12, "--folder", folder)
+        assert command("prune", *given, "--out", tmp_path / name) == code
+        return prunekit.load(tmp_path / name).state_dict() if not code else {}
+
+    monkeypatch.setattr("prunekit.pruning.iterations.rebuild", rebuild)
+    stop = 2
+    written("broken", tmp_path / "run", 130)
+    assert not (tmp_path / "broken").exists()
+    made.clear()
+    stop = 0
+    resumed = written("resumed", tmp_path / "run", 0)
+    assert len(made) == 1  # the second of two iterations
+    unbroken = written("unbroken", tmp_path / "other", 0)
+    assert all(torch.equal(resumed[name], unbroken[name]) for name in unbroken)
+    capsys.readouterr()
+    assert command("prune", "--network", "torchvision:squeezenet1_1", "--weights", "none",
+                   "--size", 48, "--data", pictures, "--ratio", 0.3, "--training", 1,
+                   "--batch-size", 12, "--device", "cpu", "--folder", tmp_path / "run",
+                   "--out", tmp_path / "else") == 2  # fmt: skip
+    assert "of a pruning run with other settings: ratio" in capsys.readouterr().err
+
+
 def test_a_state_dict_of_ones_own_is_pruned_without_training(pictures, tmp_path, capsys):
     torch.manual_seed(0)
     model = models.squeezenet1_1(num_classes=2)
@@ -199,6 +235,7 @@ BAD = [
     ({"--device": "tpu7"}, "--device tpu7"),
     ({"--weights": "nothing.pt"}, "--weights: there is no file nothing.pt"),
     ({"--out": "."}, r"--out must be a file, and \. is a folder"),
+    ({"--folder": __file__}, "--folder must be a folder, and .* is a file"),
 ]
 
 

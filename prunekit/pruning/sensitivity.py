@@ -55,7 +55,8 @@ class Sensitivity:
     table : DataFrame
         A row for each unit, in order of execution, and share. ``unit`` is the
         first layer that makes its channels, ``layers`` names all that lose
-        filters with it, and ``share`` of its channels are gone. ``filters``,
+        filters with it. ``share`` of its channels were to go, and ``kept`` are
+        left. ``filters``,
         ``parameters`` and ``macs`` (of one example) are what is left of the
         whole network, ``accuracy`` is its fraction, and ``accuracy_lost`` how
         much lower that is than the unpruned network's.
@@ -180,6 +181,7 @@ def sensitivity(
     done = {(row["unit"], row["share"]) for row in rows}
     free = [unit for unit in found if unit.name not in fixed]
     missing = [one for one in product(free, shares) if (one[0].name, one[1]) not in done]
+    result = partial(_result, unpruned, rows, found, fixed)
     try:
         for unit, share in bar(missing, show=progress, desc="sensitivity", unit="network"):
             small = rebuild(model, graph, _lowest(ranking, unit, share))
@@ -190,15 +192,18 @@ def sensitivity(
                 write_tensors({}, file, {"prunekit-sensitivity": json.dumps(record)})
     except KeyboardInterrupt as error:
         message = f"the scan of sensitivity was interrupted after {len(rows)} networks"
-        raise Interrupted(message, _result(unpruned, rows, fixed)) from error
-    return _result(unpruned, rows, fixed)
+        raise Interrupted(message, result()) from error
+    return result()
 
 
 def _result(
-    unpruned: dict[str, Any], rows: list[dict[str, Any]], fixed: dict[str, str]
+    unpruned: dict[str, Any], rows: list[dict[str, Any]], found: list[Unit], fixed: dict[str, str]
 ) -> Sensitivity:
     table = pd.DataFrame(rows, columns=["unit", "layers", "share", *COLUMNS])
     table["layers"] = table["layers"].map(tuple)  # JSON knows lists only
+    widths = {unit.name: unit.width for unit in found}
+    pairs = zip(table["unit"].map(widths), table["share"], strict=True)
+    table.insert(3, "kept", [width - _going(width, share) for width, share in pairs])
     table["accuracy_lost"] = unpruned["accuracy"] - table["accuracy"]
     return Sensitivity(table, unpruned, fixed)
 
@@ -214,5 +219,9 @@ def _fixed(graph: ChannelGraph, found: list[Unit]) -> dict[str, str]:
 
 
 def _lowest(ranking: pd.DataFrame, unit: Unit, share: float) -> Selection:
-    count = min(max(1, round(share * unit.width)), unit.width - 1)
-    return select(ranking[ranking["group"].isin(unit.groups)], count, min_filters=1)
+    of_unit = ranking[ranking["group"].isin(unit.groups)]
+    return select(of_unit, _going(unit.width, share), min_filters=1)
+
+
+def _going(width: int, share: float) -> int:
+    return min(max(1, round(share * width)), width - 1)

@@ -1,6 +1,8 @@
-"""Widths chosen in one step, from what the weights of each layer say (Wei 2023).
+"""Widths chosen in one step, from what is known of each layer.
 
-Adaptive layer entropy and abnormal information richness give each unit of
+A knapsack takes the widths that lose the least, by a table of what each costs
+and loses (:func:`knapsack`). What the weights of each layer say is another way (Wei 2023):
+adaptive layer entropy and abnormal information richness give each unit of
 channels a value; an allocation turns values into widths that meet a budget:
 
 >>> import torch
@@ -16,6 +18,7 @@ channels a value; an allocation turns values into widths that meet a budget:
 from prunekit.channels.units import Unit, units
 from prunekit.widths.allocation import allocate, select_widths
 from prunekit.widths.entropy import entropy, layer_entropies
+from prunekit.widths.knapsack import knapsack, width_table
 from prunekit.widths.richness import (
     abnormal_richness,
     fences,
@@ -30,10 +33,12 @@ __all__ = [
     "allocate",
     "entropy",
     "fences",
+    "knapsack",
     "layer_entropies",
     "mean_magnitudes",
     "select_widths",
     "tamed",
     "to_unit_range",
     "units",
+    "width_table",
 ]

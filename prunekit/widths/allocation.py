@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Literal, get_args
@@ -115,7 +115,7 @@ def allocate(
     """
     graph = trace(model, example_inputs)
     wanted = by_unit("values", values)
-    chosen = _named(graph, wanted.index)
+    chosen = named_units(graph, wanted.index)
     shares = _relative(wanted.to_numpy(), relation).tolist()
     levels = [_levels(unit.width, least_rate, min_filters, round_to) for unit in chosen]
     steps = _steps(levels, shares, relation)
@@ -127,7 +127,7 @@ def allocate(
         return [of_unit[level] for of_unit, level in zip(levels, grown, strict=True)]
 
     def removed(taken: int) -> float:
-        return 1 - count(_narrowed(graph, chosen, widths(taken))) / whole_cost
+        return 1 - count(narrowed(graph, chosen, widths(taken))) / whole_cost
 
     if not reached(removed(0), ratio):
         raise ValueError(
@@ -183,7 +183,7 @@ def select_widths(
     if "group" not in ranking:
         raise ValueError("the ranking has no column group: pass one that rank gave")
     widths = by_unit("kept", kept)
-    chosen = _named(graph, widths.index)
+    chosen = named_units(graph, widths.index)
     scores = ranking.groupby("group")["score"].mean()
     ordered = []
     for unit, count in zip(chosen, widths, strict=True):
@@ -193,10 +193,10 @@ def select_widths(
             raise ValueError(f"{unit.name}: the ranking has no row for some of its filters")
         by_score = np.argsort(scores[unit.groups].to_numpy(), kind="stable")
         ordered.append(Unit(unit.name, unit.makers, unit.layers, unit.groups[by_score]))
-    return _narrowed(graph, ordered, [int(count) for count in widths])
+    return narrowed(graph, ordered, [int(count) for count in widths])
 
 
-def _named(graph: ChannelGraph, names: pd.Index) -> list[Unit]:
+def named_units(graph: ChannelGraph, names: Iterable[str]) -> list[Unit]:
     known = {unit.name: unit for unit in units(graph, "everywhere")}
     for name in names:
         if name not in known:
@@ -242,7 +242,7 @@ def _scale(rate: float, share: float, relation: Relation) -> float:
     return rate / share if share > 0 else math.inf
 
 
-def _narrowed(graph: ChannelGraph, chosen: list[Unit], widths: list[int]) -> Selection:
+def narrowed(graph: ChannelGraph, chosen: list[Unit], widths: list[int]) -> Selection:
     """Remove the first groups of each unit, so that as many as ``widths`` says stay."""
     leaving = [unit.groups[: unit.width - kept] for unit, kept in zip(chosen, widths, strict=True)]
     groups = np.concatenate(leaving)
