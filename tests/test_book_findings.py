@@ -128,7 +128,9 @@ def test_what_each_seed_began_with_is_read_from_its_record(tmp_path):
 
     def started(*starts):
         records = {
-            f"a-seed{seed}": {"settings": {"variant": "a", "seed": seed, "start": start}}
+            f"a-seed{seed}": {
+                "settings": {"variant": "a", "seed": seed, "start": start, "dataset": "digits"}
+            }
             for seed, start in enumerate(starts)
         }
         (tmp_path / "small").mkdir(exist_ok=True)
@@ -139,7 +141,7 @@ def test_what_each_seed_began_with_is_read_from_its_record(tmp_path):
     by_seed = started("base/base-seed1", "single/tuned")
     assert by_seed["val_accuracy"].to_dict() == {0: 0.6, 1: 0.7}
     assert by_seed["test_accuracy"].to_dict() == {0: 0.4, 1: 0.65}
-    with pytest.raises(FileNotFoundError, match="how accurate was the network at the start"):
+    with pytest.raises(FileNotFoundError, match="how good was the network at the start"):
         started("gone/gone-seed0")
 
 

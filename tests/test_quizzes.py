@@ -67,7 +67,7 @@ def test_every_question_can_be_answered_and_every_answer_is_explained(path):
 
 def test_a_quiz_is_shown_from_any_working_directory(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr("prunekit.book.chapter.display_quiz", shown.append)
+    monkeypatch.setattr("prunekit.book.chapter.display_quiz", lambda quiz, **_: shown.append(quiz))
     monkeypatch.chdir(tmp_path)
     Chapter("smoke").quiz(QUIZZES[0].stem)
     assert shown == [read(QUIZZES[0])]

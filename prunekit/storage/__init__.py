@@ -156,13 +156,14 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
         version = words["prunekit"]
         if version not in (1, VERSION):
             raise ValueError(f"it has format version {version}, this prunekit reads 1 to {VERSION}")
-        module = build(words, tensors)
+        loaded = build(words, tensors)
         signed = version > 1 or _DIGEST in header
         if signed and header.get(_DIGEST) != digest(header[_DESCRIPTION], tensors):
             raise ValueError("it is damaged, as its digest is that of other contents")
+    module: nn.Module = loaded
     if into is not None:
         with _one_error(f"{path} cannot be loaded into {type(into).__name__}"):
-            fill(into, words, module)
+            fill(into, words, loaded)
         module = into.eval()
     module.metadata = words["metadata"]
     return module

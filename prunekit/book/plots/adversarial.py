@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,7 +61,10 @@ def steps_to_rest(paths: Mapping[str, Sequence[float]], rest: Sequence[float]) -
     firsts = list(dict.fromkeys(name.split(",")[0] for name in paths))
     for name, path in paths.items():
         first, _, further = name.partition(",")
-        style = {"color": PALETTE[firsts.index(first)], "linestyle": "--" if further else "-"}
+        style: dict[str, Any] = {
+            "color": PALETTE[firsts.index(first)],
+            "linestyle": "--" if further else "-",
+        }
         ax.plot(range(len(path)), path, label=name, **style)
     for place in rest:
         ax.axhline(place, color="black", linestyle=":", linewidth=1)
@@ -114,15 +118,16 @@ def candidates_and_choices(table: pd.DataFrame, choices: Mapping[str, int], by: 
     floor = worth.min() - max(0.02, 0.3 * (worth.max() - worth.min()))
     ax.plot(front["pruned"], front["accuracy"], color=NEUTRAL, linewidth=1, label="front")
     for number, (value, rows) in enumerate(table.groupby(by)):
-        look = {"marker": MARKERS[number % len(MARKERS)], "linestyle": "none", "alpha": 0.6}
+        look: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "linestyle": "none"}
         ax.plot(
             *(rows["pruned"], rows["accuracy"].where(rows["accuracy"] > floor)),
-            **look | {"color": PALETTE[0], "markersize": 5, "label": f"{by} {value:g}"},
+            **look | {"color": PALETTE[0], "markersize": 5, "alpha": 0.6},
+            label=f"{by} {value:g}",
         )
     below = table.loc[table["accuracy"] <= floor, "pruned"]
     if len(below):
-        look = {"marker": "v", "linestyle": "none", "color": NEUTRAL, "label": "further down"}
-        ax.plot(below, [floor] * len(below), clip_on=False, zorder=3, **look)
+        look = {"marker": "v", "linestyle": "none", "color": NEUTRAL}
+        ax.plot(below, [floor] * len(below), clip_on=False, zorder=3, label="further down", **look)
     rules: dict[int, list[str]] = {}
     for rule, place in choices.items():
         rules.setdefault(place, []).append(rule)
@@ -148,7 +153,11 @@ def discriminator_losses(
     """
     _, ax = plt.subplots(figsize=(7.4, 3.4))
     for number, (name, values) in enumerate(losses.items()):
-        look = {"marker": MARKERS[number], "color": PALETTE[number], "markersize": 4}
+        look: dict[str, Any] = {
+            "marker": MARKERS[number],
+            "color": PALETTE[number],
+            "markersize": 4,
+        }
         ax.plot(range(1, len(values) + 1), values, label=name, **look)
     for level, text in ((cannot_tell, "cannot tell"), (tells, "tells with certainty")):
         ax.axhline(level, color="black", linestyle=":", linewidth=1)
