@@ -1,0 +1,98 @@
+"""The page for practitioners runs from top to bottom, and its commands are those there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+
+from prunekit import mask, profile
+from prunekit.__main__ import _parser
+
+PAGE = ROOT / "book" / "practitioners.md"
+
+
+def blocks(language: str) -> list[tuple[int, str]]:
+    """The code of a language, each with the line before it begins."""
+    text = PAGE.read_text("utf-8")
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text[: one.start(1)].count("\n"), one[1]) for one in found]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> dict[str, Any]:
+    """What its code leaves behind, run in order in one process."""
+    for module in ("sklearn", "onnxruntime", "onnxscript"):
+        pytest.importorskip(module, reason="pip install prunekit[deploy,digits]")
+    names: dict[str, Any] = {"__name__": "practitioners"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("practitioners"))
+        for line, code in blocks("python"):
+            exec(compile("\n" * line + code, PAGE, "exec"), names)
+    return names
+
+
+def test_a_unit_is_what_meets_in_a_sum(ran):
+    found = {unit.name: unit.layers for unit in ran["units"](ran["graph"], "everywhere")}
+    assert found["stem.0"] == ("stem.0", "conv2") and set(found) == {"stem.0", "conv1", "last"}
+
+
+def test_floors_and_caps_hold(ran):
+    lost = {layer: len(filters) for layer, filters in ran["by_hand"].items()}
+    assert lost.get("stem.0", 0) <= 6 and lost.get("last", 0) <= 20 and lost.get("conv1", 0) <= 16
+
+
+def test_half_the_operations_go_and_training_brings_back_what_was_lost(ran):
+    model, small, one = ran["model"], ran["small"], ran["one"]
+    assert profile(small, one).macs <= 0.5 * profile(model, one).macs
+    assert ran["accuracy"](model) > 0.93
+    assert ran["accuracy"](small) > max(0.9, ran["cut"])
+    masked = mask(model, one, ran["remove"])
+    cut = ran["prunekit"].rebuild(model, one, ran["remove"])
+    torch.testing.assert_close(cut(one), masked(one), rtol=1e-4, atol=1e-4)
+    assert ran["small_average"].module.conv1.weight.shape == small.conv1.weight.shape
+
+
+def test_the_loop_is_judged_by_the_worst_digit_and_says_what_it_kept(ran):
+    history = ran["history"]
+    assert history.stopped == "ratio" and len(history.table) == 3
+    assert history.table["worst_digit_after"].iloc[-1] > 0.7
+    same, one = ran["same_cut"], ran["one"]
+    assert profile(same, one).macs == profile(history.model, one).macs
+
+
+def test_a_budget_in_milliseconds_is_met(ran):
+    cost = ran["timed"].table["cost"]
+    assert ran["timed"].stopped == "ratio" and cost.iloc[-1] <= 0.7 * cost.iloc[0]
+
+
+def test_the_segmenter_still_tells_the_photographs_apart(ran):
+    table = ran["segmented"].table
+    assert table["filters"].iloc[-1] <= 0.5 * table["filters"].iloc[0]
+    assert table["mean_iou_after"].iloc[0] > 0.75
+    assert table["mean_iou_after"].iloc[-1] > 0.7
+
+
+def test_files_give_back_the_network(ran):
+    one, small = ran["one"], ran["small"]
+    assert type(ran["mine"]).__name__ == "Net" and ran["mine"] is not small
+    torch.testing.assert_close(ran["mine"](one), small(one))
+    torch.testing.assert_close(ran["anyones"](one), small(one))
+    assert ran["error"] < 1e-4
+
+
+def test_its_commands_are_understood():
+    lines = [line for _, code in blocks("bash") for line in code.splitlines()]
+    parsed = [_parser().parse_args(shlex.split(line)[3:]) for line in lines]
+    assert [vars(one)["do"].__name__ for one in parsed] == ["_inspect", "_prune"]
+    assert all(line.startswith("python -m prunekit ") for line in lines)
+
+
+def test_it_stands_in_the_contents():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))["parts"]
+    assert "book/practitioners" in [one["file"] for part in parts for one in part["chapters"]]
