@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from prunekit.book.moving.clipping import moving_clipping
 from prunekit.book.moving.heap import moving_heap
 from prunekit.book.moving.knee import moving_knee
 from prunekit.book.moving.layers import moving_ratio, moving_turns
@@ -15,7 +16,9 @@ from prunekit.book.moving.page import MovingFigure
 from prunekit.book.moving.plane import moving_plane
 from prunekit.book.moving.tangent import moving_tangent
 from prunekit.book.moving.twins import moving_twins
+from prunekit.book.moving.whisker import moving_whisker
 from prunekit.criteria.similarity import spare
+from prunekit.models import ResNet
 
 READING = ".reading"
 
@@ -96,7 +99,32 @@ def ratios() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
     return removed, filters, runs.assign(test_accuracy=0.9 - 0.02 * runs["ratio"])
 
 
+IMAGE = torch.zeros(1, 3, 32, 32)
+
+
+def indicators(seed: int = 0) -> tuple[ResNet, dict[str, pd.Series]]:
+    """A network of nine units and two numbers for each of them, one of either list far out."""
+    random = np.random.default_rng(seed)
+    names = [f"layer{stage}.{block}.conv1" for stage in (1, 2, 3) for block in range(3)]
+    first, second = random.normal(2, 0.2, 9), random.exponential(1, 9)
+    first[random.integers(9)] += 3
+    second[random.integers(9)] -= 4
+    lists = {"H": pd.Series(first, names), "N": pd.Series(second, names)}
+    return ResNet(blocks=3).eval(), lists
+
+
+def whisker(seed: int = 0) -> MovingFigure:
+    model, lists = indicators(seed)
+    return moving_whisker(model, IMAGE, lists)
+
+
+def maps(seed: int = 0, count: int = 400) -> np.ndarray:
+    """Numbers as after a ReLU: many zeros, and few far out."""
+    return np.maximum(0, np.random.default_rng(seed).laplace(size=count)).astype(np.float32)
+
+
 FIGURES: dict[str, Callable[[], MovingFigure]] = {
+    "clipping": lambda: moving_clipping(maps()),
     "knee": lambda: moving_knee(knee_networks()),
     "heap": lambda: moving_heap(ranking(), count=3),
     "layers": lambda: moving_turns(*patterns()),
@@ -104,6 +132,7 @@ FIGURES: dict[str, Callable[[], MovingFigure]] = {
     "plane": lambda: moving_plane(scores(), "activation_l2", "taylor"),
     "tangent": lambda: moving_tangent(*tangents()),
     "twins": lambda: moving_twins(*twins()),
+    "whisker": whisker,
 }
 
 

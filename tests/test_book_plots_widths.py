@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
-from figures import heights, legend_names, readable, words
-from matplotlib.colors import to_hex
+from figures import legend_names, readable, words
 
 from prunekit.book.plots import widths as plots
 from prunekit.widths import fences
@@ -56,16 +55,6 @@ def test_what_lies_beyond_the_whiskers_is_named(whisker):
 
 def test_box_plots_can_be_read():
     readable(plots.box_plots({"entropy": VALUES, "mean |w|": VALUES / 100}))
-
-
-def test_boxes_beside_the_rates_that_follow_from_them():
-    rates = VALUES.clip(upper=2) / 2
-    figure = readable(plots.boxes_and_rates({"H": VALUES, "N": 1 / VALUES}, rates, 1.5))
-    bars = figure.axes[-1].containers[0]
-    assert heights(bars) == rates.tolist()
-    colours = [to_hex(bar.get_facecolor()) for bar in bars]
-    assert colours[-1] != colours[0] and len(set(colours)) == 2  # 3.0 is abnormal
-    assert "channels kept, whisker factor 1.5" in words(figure)
 
 
 def test_dots_are_seeds_and_their_mean():

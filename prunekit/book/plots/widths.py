@@ -100,22 +100,6 @@ def box_plots(lists: Mapping[str, pd.Series], whisker: float = 1.5) -> None:
         ax.set_xlim(-0.5, 1.3)
 
 
-@figure
-def boxes_and_rates(lists: Mapping[str, pd.Series], rates: pd.Series, whisker: float) -> None:
-    """The boxes of lists, whose abnormal values are ringed, and what share each unit keeps."""
-    _, axs = plt.subplots(
-        1, len(lists) + 1, figsize=(8.6, 3.6), width_ratios=[*[1] * len(lists), 3.2]
-    )
-    abnormal: set[str] = set()
-    for ax, (name, values) in zip(axs, lists.items(), strict=False):
-        abnormal |= set(_box(ax, name, values, whisker).index)
-    colours = [PALETTE[1 if unit in abnormal else 0] for unit in rates.index]
-    axs[-1].bar(range(len(rates)), rates, color=colours)
-    names_along(axs[-1].xaxis, rates.index, rotation=90, fontsize=5)
-    axs[-1].set(title=f"channels kept, whisker factor {whisker:g}", ylim=(0, 1))
-    percent(axs[-1].yaxis)
-
-
 def _box(ax: Axes, name: str, values: pd.Series, whisker: float) -> pd.Series:
     """A box with a dot for each value, and those that are abnormal."""
     first, middle, third = np.quantile(values, [0.25, 0.5, 0.75])
