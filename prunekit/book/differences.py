@@ -69,6 +69,36 @@ def paired_differences(
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis(by or "over")
 
 
+def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) -> str:
+    """Whether ``a`` loses no more than a margin against ``b``, seed by seed, as Markdown.
+
+    One is not shown to be as good as another by no difference being found.
+    It holds where the 90 % interval of the difference ends above the margin
+    (Schuirmann 1987), and does not where it ends below.
+
+    Parameters
+    ----------
+    table, a, b, value
+        As for :func:`paired_differences`, with higher values better.
+    margin
+        What may be lost, a fraction.
+
+    Examples
+    --------
+    >>> rows = {"variant": ["a"] * 3 + ["b"] * 3, "seed": [0, 1, 2] * 2, "ratio": 0.0,
+    ...         "precision": [0.60, 0.61, 0.62, 0.60, 0.62, 0.62]}
+    >>> kept_within(pd.DataFrame(rows), "a", "b", "precision", 0.02)
+    'No more than 2 points are lost: **shown**.'
+    """
+    claim = f"No more than {100 * margin:g} points are lost"
+    found = paired_differences(table, a, b, value, level=0.9)
+    if not len(found) or found["seeds"].iloc[0] < 2:
+        return f"{claim}: one seed is no evidence yet."
+    low, high = found.iloc[0][["low", "high"]]
+    said = "shown" if low > -margin else "refuted" if high < -margin else "undecided"
+    return f"{claim}: **{said}**."
+
+
 def in_words(difference: pd.Series) -> str:
     """A row of :func:`paired_differences` of accuracies, as Markdown.
 

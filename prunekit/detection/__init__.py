@@ -8,7 +8,7 @@ from prunekit.detection.anchors import ssd_anchors
 from prunekit.detection.boxes import decode, encode
 from prunekit.detection.data import BoxSet, load_voc
 from prunekit.detection.drawn import draw_people
-from prunekit.detection.evaluation import DetectionEvaluation, evaluate_detector
+from prunekit.detection.evaluation import DetectionEvaluation, detect_all, evaluate_detector
 from prunekit.detection.loader import BoxLoader
 from prunekit.detection.loss import detection_distillation, detection_loss
 from prunekit.detection.matching import Matches, match
@@ -27,6 +27,7 @@ __all__ = [
     "SSDLite",
     "decode",
     "detect",
+    "detect_all",
     "detection_distillation",
     "detection_loss",
     "draw_people",

@@ -76,6 +76,50 @@ def evaluate_detector(
     TypeError
         The model's output is no pair of tensors, or a batch no pair of tensors.
     """
+    detections, y = detect_all(model, loader, anchors, progress=progress)
+    labels = y[..., 4][y[..., 4] > 0].unique().int().tolist()
+    curves = [precision_curve(detections, y, label=label, overlap=overlap) for label in labels]
+    curves = [curve for curve in curves if curve.objects]
+    if not curves:
+        raise ValueError("no picture of the loader shows an object: precision means nothing")
+
+    def mean(values: list[float]) -> float:
+        return float(np.mean(values))
+
+    return DetectionEvaluation(
+        mean([curve.average_precision() for curve in curves]),
+        mean([curve.average_precision(points=11) for curve in curves]),
+        mean([curve.log_average_miss_rate() for curve in curves]),
+        mean([curve.recall for curve in curves]),
+        len(y),
+        sum(curve.objects for curve in curves),
+    )
+
+
+@checked(model=module, loader=one_pass, progress=flag)
+def detect_all(
+    model: nn.Module, loader: Batches, anchors: Tensor, *, progress: bool = False
+) -> tuple[Detections, Tensor]:
+    """What a detector finds in all pictures of ``loader``, and the targets of all of them.
+
+    Every module is in the mode it had afterwards.
+
+    Parameters
+    ----------
+    loader, anchors
+        As for :func:`evaluate_detector`.
+
+    Returns
+    -------
+    Detections, numbered over the whole of the loader, and targets as for
+    :func:`prunekit.detection.match`, both on the CPU: what
+    :func:`prunekit.detection.precision_curve` takes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`evaluate_detector`, but for pictures that show no object.
+    """
     device, layout = device_of(model), None
     found, targets, pictures = [], [], 0
     with evaluation_mode(model), torch.inference_mode():
@@ -92,21 +136,4 @@ def evaluate_detector(
         raise no_batch("the loader", "evaluate on")
     most = max(y.shape[1] for y in targets)
     y = torch.cat([F.pad(y, (0, 0, 0, most - y.shape[1]), value=-1) for y in targets])
-    detections = Detections(*map(torch.cat, zip(*found, strict=True)))
-    labels = y[..., 4][y[..., 4] > 0].unique().int().tolist()
-    curves = [precision_curve(detections, y, label=label, overlap=overlap) for label in labels]
-    curves = [curve for curve in curves if curve.objects]
-    if not curves:
-        raise ValueError("no picture of the loader shows an object: precision means nothing")
-
-    def mean(values: list[float]) -> float:
-        return float(np.mean(values))
-
-    return DetectionEvaluation(
-        mean([curve.average_precision() for curve in curves]),
-        mean([curve.average_precision(points=11) for curve in curves]),
-        mean([curve.log_average_miss_rate() for curve in curves]),
-        mean([curve.recall for curve in curves]),
-        pictures,
-        sum(curve.objects for curve in curves),
-    )
+    return Detections(*map(torch.cat, zip(*found, strict=True))), y

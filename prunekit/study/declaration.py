@@ -205,10 +205,9 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _check(settings: Mapping[str, Any], path: Path) -> None:
     if settings["start"] is None:
         raise ValueError(f"{path}: start is missing: what network does the study begin with?")
-    if not any(settings[key] for key in (*SMALLER, "train", "graft")):
-        raise ValueError(
-            f"{path}: neither train, {', '.join(SMALLER)} nor graft: there is nothing to run"
-        )
+    work = (*SMALLER, "train", "finish", "graft")
+    if not any(settings[key] for key in work):
+        raise ValueError(f"{path}: none of {', '.join(work)}: there is nothing to run")
     for one_of in (SMALLER, ("finish", "graft")):
         if len(both := [key for key in one_of if settings[key]]) > 1:
             raise ValueError(f"{path}: {' and '.join(both)} stand in place of one another")

@@ -118,22 +118,27 @@ def _box(ax: Axes, name: str, values: pd.Series, whisker: float) -> pd.Series:
 
 @figure
 def variant_dots(
-    networks: pd.DataFrame, names: Mapping[str, str], before: float | None = None
+    networks: pd.DataFrame,
+    names: Mapping[str, str],
+    before: float | None = None,
+    value: str = "test_accuracy",
 ) -> None:
-    """Test accuracy of each variant of a study: rings for seeds, a diamond for their mean.
+    """How good each variant of a study is: rings for seeds, a diamond for their mean.
 
     Parameters
     ----------
     networks
-        Rows ``variant``, ``seed`` and ``test_accuracy``.
+        Rows ``variant``, ``seed`` and the value.
     names
         How each variant is called on the page, in the order in which it stands.
     before
-        Accuracy of the network that all began with, a dotted line.
+        The value of the network that all began with, a dotted line.
+    value
+        The column to draw.
     """
     _, ax = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(names)))
-    seed_dots(ax, networks, "test_accuracy", names, before)
-    ax.set_xlabel("test accuracy")
+    seed_dots(ax, networks, value, names, before)
+    ax.set_xlabel(value.replace("_", " "))
 
 
 def seed_dots(
