@@ -57,6 +57,8 @@ def compared(networks: pd.DataFrame, candidates: pd.DataFrame, one: str, other: 
     if any(rows.empty for rows in found.values()):
         return ""
     aims = {name: rows.iloc[0] for name, rows in found.items()}
+    if min(row["seeds"] for row in aims.values()) < 2:
+        return judged(aims)
     details = "; ".join(f"{name} {in_words(row)}" for name, row in aims.items())
     share, equal = at_equal_macs(candidates, one, other)
     before = in_words(equal.iloc[0]) if len(equal) else "not to be read"

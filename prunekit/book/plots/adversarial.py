@@ -95,7 +95,7 @@ def mask_paths(paths: np.ndarray, units: Mapping[str, int]) -> None:
     left.set(xlabel="step of the masks", ylabel="mask", ylim=(0, 2))
     right.set(xlabel="step of the masks", ylabel="masks at zero", ylim=(-0.02, 1.02))
     percent(right.yaxis)
-    right.legend(loc="upper left")
+    right.legend(loc="lower right")
 
 
 @figure
