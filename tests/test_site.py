@@ -178,6 +178,19 @@ def test_a_chart_keeps_its_letters_on_a_phone_and_code_its_ends(watched, server)
     assert page.eval_on_selector_all("div.cell_input pre", cut) == []
 
 
+def test_moving_figures_move_in_the_dark_and_stand_on_no_light_panel(watched, server):
+    page, wrong = watched
+    page.emulate_media(color_scheme="dark")
+    open_page(page, f"{server}/notebooks/11_accuracy_against_ratio.html")
+    figure = page.locator(".moving-figure")
+    panel = figure.locator("xpath=ancestor::div[contains(@class, 'text_html')]")
+    assert panel.evaluate("p => getComputedStyle(p).backgroundColor") == "rgba(0, 0, 0, 0)"
+    before = figure.locator(".reading").text_content()
+    figure.locator("input[type=range]").press("ArrowRight")
+    assert figure.locator(".reading").text_content() != before
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_opens_from_disk(watched, site, name):
     page, wrong = watched

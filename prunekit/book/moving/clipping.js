@@ -61,8 +61,9 @@ function prunekitClipping(root, { values, bits: start }) {
       picture.legend("beyond it: clipped", { colour: BEYOND });
       picture.legend("both", { colour: SUM, width: 2.5 });
       return `${bits} bits, range up to ${short(end)}: a step is ${short(now.scale)}. ` +
-        `Mean squared error: ${short(now.rounding)} by rounding, ${short(now.clipping)} by clipping. ` +
-        `Together they are least with ${percent(best)} of the range.`;
+        `Mean squared error: ${short(now.rounding)} by rounding, ` +
+        `${short(now.clipping)} by clipping. Together they are least with ` +
+        `${percent(best)} of the range.`;
     },
   });
 }
