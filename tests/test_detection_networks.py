@@ -15,6 +15,7 @@ from torch import nn
 
 import prunekit
 from prunekit.data import data_folder
+from prunekit.deploy.engines import scores, torch_engine
 from prunekit.detection import (
     BoxLoader,
     BoxSet,
@@ -25,6 +26,7 @@ from prunekit.detection import (
     load_voc,
     pedestrian_detector,
     ssdlite_mobilenet_v2,
+    tiny_ssdlite,
 )
 from prunekit.execution import autocast
 
@@ -95,31 +97,55 @@ def test_a_pruned_detector_keeps_its_anchors_and_comes_back_from_a_file(
     assert tuple(loaded.metadata["maps"]) == small.maps
 
 
-class InOne(nn.Module):
-    """Scores and offsets in one tensor, for programs that take one output."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return torch.cat(self.model(x), 2)
-
-
-def test_a_pruned_detector_is_exported(model, images, remove, tmp_path):
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_pruned_detector_is_exported_with_both_of_its_outputs(quantize, images, tmp_path):
     pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
-    from prunekit.deploy import export_onnx
+    pytest.importorskip("executorch")
+    from prunekit.deploy import export_executorch, export_onnx
+    from prunekit.deploy.engines import executorch_engine, onnx_engine, onnx_session
 
-    small = prunekit.rebuild(model, images, remove).float()
-    path, image = tmp_path / "small.onnx", images[:1].float()
-    assert export_onnx(InOne(small), image, path) < 1e-4
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (both,) = session.run(None, {"image": image.numpy()})
-    output = torch.from_numpy(both).split([2, 4], dim=2)
+    torch.manual_seed(0)
+    image, typical = images[:1].float(), torch.randn(8, 3, 64, 64)
+    whole = randomise(tiny_ssdlite(size=64)).eval()
+    remove = some_of_every_layer(prunekit.trace(whole, image), 0.4, seed=1)
+    small = prunekit.rebuild(whole, image, remove)
     with torch.inference_mode():
-        ours, theirs = (detect(each, small.anchors) for each in (small(image), output))
-    assert torch.allclose(ours.boxes, theirs.boxes, atol=1e-4)
+        expected = small(image)
+    for suffix, export, engine in (
+        ("onnx", export_onnx, onnx_engine),
+        ("pte", export_executorch, executorch_engine),
+    ):
+        path = tmp_path / f"small.{suffix}"
+        error = export(small, image, path, quantize, calibration=typical)
+        assert error < (0.25 if quantize else 1e-4)
+        found = [torch.from_numpy(output) for output in engine(path)(image.numpy())]
+        assert [output.shape for output in found] == [output.shape for output in expected]
+        assert max(differences(found, expected)) < (0.25 if quantize else 1e-4)
+        if not quantize:
+            ours, theirs = (detect(each, small.anchors) for each in (expected, found))
+            assert torch.allclose(ours.boxes, theirs.boxes, atol=1e-4)
+    outputs = onnx_session(tmp_path / "small.onnx").get_outputs()
+    assert [output.name for output in outputs] == ["output_0", "output_1"]
+
+
+def test_an_output_that_differs_is_found_whichever_it_is(model, images, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from prunekit.deploy import ExportError, export, export_onnx
+
+    small, image = tiny_ssdlite(size=64).eval(), images[:1].float()
+    for wrong in (0, 1):
+
+        def engine(path, wrong=wrong):
+            honest = torch_engine(small)
+            return lambda x: tuple(y * (1 + (n == wrong)) for n, y in enumerate(honest(x)))
+
+        monkeypatch.setattr(export, "onnx_engine", engine)
+        with pytest.raises(ExportError, match=r"differ from PyTorch's by 1 \(relative\)"):
+            export_onnx(small, image, tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx").exists()
+    with pytest.raises(ValueError, match=r"one tensor of scores, and .* gives 2"):
+        scores(torch_engine(small), image.numpy())
 
 
 def test_ranking_by_the_detection_loss_scores_each_picture_by_itself(model):

@@ -1,10 +1,10 @@
-"""The engines that can run a network here, behind one call: images in, scores out."""
+"""The engines that can run a network here, behind one call: images in, scores or outputs out."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from prunekit.checks.batches import Batches
 from prunekit.extras import need
 
-#: float32 images of shape (batch, 3, height, width) to float32 scores of shape (batch, classes)
-Engine = Callable[[np.ndarray], np.ndarray]
+#: float32 images of shape (batch, 3, height, width) to float32 scores of shape (batch, classes);
+#: of a network with several outputs, to all of them in order, as a tuple.
+Engine = Callable[[np.ndarray], Any]
 
 
 def torch_engine(model: nn.Module, *, compiled: bool = False) -> Engine:
@@ -28,16 +30,21 @@ def torch_engine(model: nn.Module, *, compiled: bool = False) -> Engine:
 
     def engine(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return run(torch.from_numpy(images)).numpy()
+            return _alone([leaf.numpy() for leaf in tree_leaves(run(torch.from_numpy(images)))])
 
     return engine
+
+
+def _alone(outputs: Sequence[np.ndarray]) -> Any:
+    """The only output, or all of them."""
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 def onnx_engine(path: str | Path, threads: int = 1) -> Engine:
     """ONNX Runtime on the CPU."""
     session = onnx_session(path, threads)
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    return lambda images: _alone(session.run(None, {name: images}))
 
 
 def onnx_session(path: str | Path, threads: int = 1, profile_prefix: str | None = None) -> Any:
@@ -75,9 +82,10 @@ class _Executable:
     program: Any
     content: bytes
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        # The result lies in memory that the next call writes to.
-        return self.method.execute((torch.from_numpy(images),))[0].numpy().copy()
+    def __call__(self, images: np.ndarray) -> Any:
+        # The results lie in memory that the next call writes to.
+        outputs = self.method.execute((torch.from_numpy(images),))
+        return _alone([output.numpy().copy() for output in outputs])
 
 
 def accuracy(engine: Engine, batches: Batches) -> float:
@@ -100,8 +108,20 @@ def accuracy(engine: Engine, batches: Batches) -> float:
 
 
 def scores(engine: Engine, images: np.ndarray) -> np.ndarray:
-    """Scores of shape (images, classes), one image at a time."""
-    return np.concatenate([engine(image[None]) for image in images]).astype(np.float32)
+    """Scores of shape (images, classes), one image at a time.
+
+    Raises
+    ------
+    ValueError
+        The network gives several outputs.
+    """
+    given = [engine(image[None]) for image in images]
+    if any(isinstance(output, tuple) for output in given):
+        raise ValueError(
+            f"a bundle needs one tensor of scores, and this network gives {len(given[0])}: export "
+            "it by itself"
+        )
+    return np.concatenate(given).astype(np.float32)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from prunekit.deploy.engines import Engine, executorch_engine, onnx_engine
+from prunekit.deploy.engines import Engine, executorch_engine, onnx_engine, torch_engine
+from prunekit.deploy.quantizing import INPUT, quantize_onnx, quantize_program
 from prunekit.errors import PrunekitError
 from prunekit.execution import evaluation_mode
 from prunekit.extras import need
 from prunekit.storage.files import replacing
 
 TOLERANCE = {None: 1e-4, "int8": 0.25}
-INPUT, OUTPUT = "image", "scores"
+OUTPUT = "scores"
 
 
 class ExportError(PrunekitError, RuntimeError):
@@ -42,6 +45,9 @@ def export_onnx(
 ) -> float:
     """Write ``model`` as one ONNX file with a fixed input shape.
 
+    Its output is called ``scores``. A network may also give several tensors,
+    as a detector does: they are ``output_0``, ``output_1``, ... in order.
+
     Parameters
     ----------
     example_inputs
@@ -54,13 +60,14 @@ def export_onnx(
         Training images of shape (images, channels, height, width), from
         which int8 takes the range of every activation.
     tolerance
-        Largest relative error allowed, in the L2 norm over all inputs
-        checked: by default 1e-4 in float32 and 0.25 in int8. The latter only
+        Largest relative error allowed of any output, in the L2 norm over all
+        inputs checked: by default 1e-4 in float32 and 0.25 in int8. The latter only
         catches a broken file: measure the accuracy on the validation set.
 
     Returns
     -------
-    The relative error found, against PyTorch in float32.
+    The relative error found, against PyTorch in float32: that of the worst
+    output.
 
     Raises
     ------
@@ -93,12 +100,12 @@ def export_onnx(
                 temporary,
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=_names(model, example_inputs),
                 external_data=False,
                 verbose=False,
             )
             if typical is not None:
-                _quantize_onnx(temporary, typical, len(example_inputs))
+                quantize_onnx(temporary, typical, len(example_inputs))
             engine = onnx_engine(temporary)
         return _check(model, engine, example_inputs, calibration, quantize, tolerance, path)
 
@@ -141,7 +148,7 @@ def export_executorch(
 
             program = torch.export.export(model, (example_inputs,))
             if typical is not None:
-                program = _quantize_program(program, typical, example_inputs)
+                program = quantize_program(program, typical, example_inputs)
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             executable = lowered.to_executorch()
             left = {
@@ -192,12 +199,15 @@ def _check(
         batches = [] if quantize else batches
         batches += calibration[:32].split(len(example_inputs))
     batches = [batch for batch in batches if len(batch) == len(example_inputs)]
-    with torch.no_grad():
-        wanted = torch.cat([model(batch) for batch in batches]).numpy()
-    found = np.concatenate([engine(batch.numpy()) for batch in batches])
-    if wanted.shape != found.shape:
-        raise ExportError(f"{path}: gives the shape {found.shape}, PyTorch {wanted.shape}")
-    error = float(np.linalg.norm(found - wanted)) / max(float(np.linalg.norm(wanted)), 1e-12)
+    wanted, found = (_outputs(run, batches) for run in (torch_engine(model), engine))
+    shapes = [[output.shape for output in outputs] for outputs in (found, wanted)]
+    if shapes[0] != shapes[1]:
+        raise ExportError(f"{path}: gives the shapes {shapes[0]}, PyTorch {shapes[1]}")
+    errors = [
+        float(np.linalg.norm(one - other)) / max(float(np.linalg.norm(other)), 1e-12)
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    error = math.nan if any(map(math.isnan, errors)) else max(errors)
     if not error <= limit:
         raise ExportError(
             f"{path}: its outputs differ from PyTorch's by {error:.2g} (relative), more than "
@@ -206,56 +216,16 @@ def _check(
     return error
 
 
-def _quantize_onnx(path: Path, calibration: Tensor, batch: int) -> None:
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(calibration.split(batch))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            images = next(self.batches, None)
-            return None if images is None or len(images) < batch else {INPUT: images.numpy()}
-
-    quant_pre_process(str(path), str(path), skip_symbolic_shape=True)
-    quantize_static(
-        str(path),
-        str(path),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        # x86 without VNNI adds two 8-bit products in 16 bits; with 7-bit weights that never
-        # saturates, so that the file computes the same on every processor.
-        reduce_range=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
+def _outputs(engine: Engine, batches: list[Tensor]) -> list[np.ndarray]:
+    """Each output of an engine over all batches."""
+    given = [tree_leaves(engine(batch.numpy())) for batch in batches]
+    return [np.concatenate(parts) for parts in zip(*given, strict=True)]
 
 
-def _quantize_program(
-    program: torch.export.ExportedProgram, calibration: Tensor, example_inputs: Tensor
-) -> torch.export.ExportedProgram:
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    quantizer = XNNPACKQuantizer().set_global(
-        get_symmetric_quantization_config(is_per_channel=True)
-    )
-    prepared = prepare_pt2e(program.module(), quantizer)
+def _names(model: nn.Module, example_inputs: Tensor) -> list[str]:
     with torch.no_grad():
-        for images in calibration.split(len(example_inputs)):
-            if len(images) == len(example_inputs):
-                prepared(images)
-    return torch.export.export(convert_pt2e(prepared), (example_inputs,))
+        outputs = tree_leaves(model(example_inputs))
+    return [OUTPUT] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
 
 
 @contextlib.contextmanager
