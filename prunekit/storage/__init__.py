@@ -160,12 +160,13 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
         signed = version > 1 or _DIGEST in header
         if signed and header.get(_DIGEST) != digest(header[_DESCRIPTION], tensors):
             raise ValueError("it is damaged, as its digest is that of other contents")
+        metadata = words["metadata"]
     module: nn.Module = loaded
     if into is not None:
         with _one_error(f"{path} cannot be loaded into {type(into).__name__}"):
             fill(into, words, loaded)
         module = into.eval()
-    module.metadata = words["metadata"]
+    module.metadata = metadata
     return module
 
 
