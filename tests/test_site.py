@@ -120,6 +120,7 @@ def open_page(page, url: str) -> None:
 def barriers(page) -> list[str]:
     """What keeps some readers out, by axe: what it calls serious or critical, in both colours."""
     found = []
+    page.add_style_tag(content="* { transition: none !important; }")  # a colour on its way is none
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")

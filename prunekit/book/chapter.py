@@ -36,7 +36,6 @@ QUIZ_COLORS = {
     "--jq-many-choice-bg": "#1f3a5f",
     "--jq-numeric-bg": "#1f3a5f",
     "--jq-numeric-input-bg": "#0e1c2f",
-    "--jq-numeric-input-label": "#fafafa",
     "--jq-correct-color": "#007a10",
 }
 
