@@ -111,9 +111,10 @@ def detect_all(
 
     Returns
     -------
-    Detections, numbered over the whole of the loader, and targets as for
-    :func:`prunekit.detection.match`, both on the CPU: what
-    :func:`prunekit.detection.precision_curve` takes.
+    Detections and targets
+        The former numbered over the whole of the loader, the latter as for
+        :func:`prunekit.detection.match`, both on the CPU: what
+        :func:`prunekit.detection.precision_curve` takes.
 
     Raises
     ------
