@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    text = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m prunekit", None, __doc__, formatter_class=text)
+    prog, text = "python -m prunekit", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=text)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     one = commands.add_parser("inspect", help="say what a network's layers cost, and which can go")

@@ -56,10 +56,9 @@ class Sensitivity:
         A row for each unit, in order of execution, and share. ``unit`` is the
         first layer that makes its channels, ``layers`` names all that lose
         filters with it. ``share`` of its channels were to go, and ``kept`` are
-        left. ``filters``,
-        ``parameters`` and ``macs`` (of one example) are what is left of the
-        whole network, ``accuracy`` is its fraction, and ``accuracy_lost`` how
-        much lower that is than the unpruned network's.
+        left. ``filters``, ``parameters`` and ``macs`` (of one example) are what
+        is left of the whole network, ``accuracy`` is its fraction, and
+        ``accuracy_lost`` how much lower that is than the unpruned network's.
     unpruned : dict
         ``filters``, ``parameters``, ``macs`` and ``accuracy`` of the whole network.
     fixed : dict

@@ -123,7 +123,7 @@ def _refuse_deaf(loss: Loss) -> None:
     except ValueError:  # a compiled function need not say what it takes
         return
     try:
-        signature.bind(*("output", "targets", "said"))
+        signature.bind("output", "targets", "said")
     except TypeError as error:
         raise ValueError(
             "with a teacher, loss is called as loss(output, y, said), and this one does not take "
