@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -76,6 +79,20 @@ def test_the_segmenter_still_tells_the_photographs_apart(ran):
     assert table["filters"].iloc[-1] <= 0.5 * table["filters"].iloc[0]
     assert table["mean_iou_after"].iloc[0] > 0.75
     assert table["mean_iou_after"].iloc[-1] > 0.7
+
+
+def test_the_tables_on_the_page_are_those_that_it_prints(ran):
+    """Counts to the number; accuracies as near as another processor's rounding lets them be."""
+    scan = ran["scan"].table[["unit", "share", "kept", "macs", "accuracy_lost"]]
+    columns = ["filters", "macs", "mean_iou_before", "mean_iou_after"]
+    for (_, text), now in zip(blocks("text"), (scan, ran["segmented"].table[columns]), strict=True):
+        printed = pd.read_csv(io.StringIO(text), sep=r"\s+")
+        assert list(printed) == list(now) and len(printed) == len(now)
+        for name in now:
+            if now[name].dtype.kind == "f":
+                np.testing.assert_allclose(printed[name], now[name], atol=0.15, err_msg=name)
+            else:
+                assert printed[name].tolist() == now[name].tolist()
 
 
 def test_files_give_back_the_network(ran):

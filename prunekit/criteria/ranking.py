@@ -68,7 +68,8 @@ def rank(
         A name in :data:`CRITERIA`, or an object such as ``WeightNorm(1)`` or
         one of a class of one's own (see :class:`prunekit.criteria.Criterion`).
     batches
-        How many batches to look at; all of them by default.
+        How many batches to look at; all of them by default. Of a loader that
+        does not shuffle, the first few may show a single class.
     loss
         Called as ``loss(output, y)`` where gradients are needed. It must be a
         sum over examples, or give one value each: then the gradient that
