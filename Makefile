@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-by-sphinx pdf test coverage arm bench zoo lab lab-networks study cards environment colab lock clean
+.PHONY: help book book-by-sphinx pdf test coverage arm bench zoo lab lab-networks study student cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,11 @@ LAB_START ?= base_96px/base_96px-seed0
 LAB_RATIOS ?= 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8
 lab-networks: $(STAMP)  ## cut and measure the networks of the page's lab (LAB_START, LAB_RATIOS)
 	$(BIN)/python book/lab.py $(LAB_START) $(LAB_RATIOS)
+
+STUDENT ?= _build/student
+student: $(STAMP)  ## write chapters and assignments for a class, with what is to be built taken out
+	$(BIN)/python -m prunekit.book.student notebooks "$(STUDENT)"
+	$(BIN)/python -m prunekit.book.student book/classroom/assignments "$(STUDENT)/assignments"
 
 cards: $(STAMP)  ## write the cards of the networks in book/results
 	$(BIN)/python book/model_cards.py
