@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-by-sphinx pdf test coverage arm bench zoo lab lab-networks study student cards environment colab lock clean
+.PHONY: help book book-by-sphinx pdf slides test coverage arm bench zoo lab lab-networks study student cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ book-by-sphinx: $(STAMP)  ## build the same site by Sphinx alone, from settings 
 
 pdf: book  ## print the site as one PDF (with Chromium, or CHROMIUM=path)
 	$(BIN)/python book/pdf.py "$(BUILD)/_build/html" "$(BUILD)/_build/pruning.pdf"
+
+slides: book  ## print the slides of the site as PDF, a file a deck (with Chromium, or CHROMIUM=path)
+	$(BIN)/python book/print_slides.py "$(BUILD)/_build/html" "$(BUILD)/_build/slides"
 
 # Two at a time, a file each: building the site takes as long as most other tests together. One thread
 # each, so that they do not wait for one another's.

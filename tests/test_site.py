@@ -23,6 +23,7 @@ import pdf  # noqa: E402
 
 CONTENT = pdf.contents()
 PAGES = [*CONTENT, "genindex", "search"]
+DECKS = sorted(path.stem for path in (ROOT / "book/classroom/slides").glob("*.md"))
 PHONE = {"width": 390, "height": 844}
 WIDE = {"width": 1400, "height": 900}
 SPHINX = {"definition-list": {"enabled": False}}  # it puts headings into those of the reference
@@ -261,6 +262,26 @@ def html_files(site: Path) -> list[Path]:
     return [p for p in site.rglob("*.html") if not p.relative_to(site).parts[0].startswith("_")]
 
 
+@pytest.mark.parametrize("name", DECKS)
+def test_slides_are_whole_with_the_network_cut(watched, server, name):
+    page, wrong = watched
+    page.goto(f"{server}/slides/{name}.html")
+    page.wait_for_function("window.Reveal?.isReady() && window.MathJax?.startup?.promise")
+    page.evaluate(
+        "Promise.all([MathJax.startup.promise, ...[...document.images].map((i) => i.decode())])"
+    )
+    measured = page.evaluate(
+        """() => Reveal.getSlides().map((slide, place) => {
+            Reveal.slide(place);
+            const { width, height } = Reveal.getConfig();
+            return [slide.innerText, slide.scrollHeight <= height && slide.scrollWidth <= width];
+        })"""
+    )
+    assert [text for text, fits in measured if not fits] == []
+    assert not RAW.search("\n".join(text for text, _ in measured))
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_local_link_leads_somewhere(site):
     pages = {path.resolve(): Links(path) for path in html_files(site)}
     broken = []
@@ -286,4 +307,5 @@ def test_no_page_is_heavy(site):
 
 def test_every_page_was_opened(site):
     known = {f"{name}.html" for name in [*PAGES, "index"]}  # index.html only redirects
+    known |= {f"slides/{name}.html" for name in DECKS}
     assert {path.relative_to(site).as_posix() for path in html_files(site)} == known

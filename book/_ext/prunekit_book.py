@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import slides
 import vendor
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -116,4 +117,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", copy_scripts)
     app.connect("source-read", inject_profile)
     app.connect("html-page-context", mend_body)
+    app.connect("build-finished", slides.write_decks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

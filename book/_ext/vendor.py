@@ -56,6 +56,21 @@ PACKAGES = (
         "mathjax",
     ),
     Package(
+        "reveal.js",
+        "5.2.1",
+        "r7//6mIM5p34hFiDMvYfXgyjXqGRta+/psd9YtytsgRlrpRzFv4RbH76TXd2qD+7ZPZEbpBDhdRhJaFgfQ7zNQ==",
+        "package/",
+        (
+            "dist/reset.css",
+            "dist/reveal.css",
+            "dist/reveal.js",
+            "plugin/markdown/markdown.js",
+            "plugin/math/math.js",
+            "plugin/notes/notes.js",
+        ),
+        "reveal.js",
+    ),
+    Package(
         "requirejs",
         "2.3.8",
         "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
