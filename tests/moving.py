@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import torch
+from networks import Shuffle
+from torch import nn
 
 from prunekit.book.moving.clipping import moving_clipping
+from prunekit.book.moving.convolution import moving_convolution
+from prunekit.book.moving.groups import moving_groups
 from prunekit.book.moving.heap import moving_heap
 from prunekit.book.moving.knee import moving_knee
 from prunekit.book.moving.layers import moving_ratio, moving_turns
 from prunekit.book.moving.page import MovingFigure
 from prunekit.book.moving.plane import moving_plane
+from prunekit.book.moving.receptive import moving_receptive_field
 from prunekit.book.moving.tangent import moving_tangent
 from prunekit.book.moving.twins import moving_twins
 from prunekit.book.moving.whisker import moving_whisker
 from prunekit.criteria.similarity import spare
-from prunekit.models import ResNet
+from prunekit.models import BasicBlock, Fire, InvertedResidual, ResNet
 
 READING = ".reading"
 
@@ -123,13 +129,33 @@ def maps(seed: int = 0, count: int = 400) -> np.ndarray:
     return np.maximum(0, np.random.default_rng(seed).laplace(size=count)).astype(np.float32)
 
 
+def small_networks() -> dict[str, nn.Module]:
+    """Of a few channels: joined, added, padded with constants, filtered one by one, shuffled."""
+
+    def network(stem: int, block: nn.Module, width: int) -> nn.Sequential:
+        parts = {"stem": nn.Conv2d(3, stem, 1, bias=False), "norm": nn.BatchNorm2d(stem)}
+        parts |= {"block": block, "pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        return nn.Sequential(OrderedDict(parts | {"head": nn.Linear(width, 2)})).eval()
+
+    return {
+        "concatenation": network(3, Fire(3, 2, 3), 6),
+        "sum": network(3, BasicBlock(3, 3), 3),
+        "widening sum": network(2, BasicBlock(2, 6), 6),
+        "depthwise": network(3, InvertedResidual(3, 3, 2, 2), 3),
+        "shuffle": network(6, Shuffle(6), 6),
+    }
+
+
 FIGURES: dict[str, Callable[[], MovingFigure]] = {
     "clipping": lambda: moving_clipping(maps()),
+    "convolution": moving_convolution,
+    "groups": lambda: moving_groups(small_networks(), IMAGE[..., :8, :8]),
     "knee": lambda: moving_knee(knee_networks()),
     "heap": lambda: moving_heap(ranking(), count=3),
     "layers": lambda: moving_turns(*patterns()),
     "ratio": lambda: moving_ratio(*ratios()),
     "plane": lambda: moving_plane(scores(), "activation_l2", "taylor"),
+    "receptive": lambda: moving_receptive_field("conv 3, pool 2, conv 3 padding 1"),
     "tangent": lambda: moving_tangent(*tangents()),
     "twins": lambda: moving_twins(*twins()),
     "whisker": whisker,

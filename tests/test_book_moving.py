@@ -12,7 +12,12 @@ PHONE = {"width": 390, "height": 844}
 #: All that a slider may change but its own number.
 STATE = """slider => [...document.querySelectorAll(".picture, .reading, button, output")]
     .filter((one) => one.htmlFor?.value !== slider).map((one) => one.outerHTML).join()"""
-NO_HANDLE = {"heap", "layers"}
+POINTED_AT = {"convolution", "groups", "receptive"}
+NO_HANDLE = {"heap", "layers"} | POINTED_AT
+#: What every control holds, and where each grid lies on the screen.
+HELD = "() => [...document.querySelectorAll('input, select')].map((one) => one.value).join()"
+CENTRES = """all => all.map((one) => one.getBoundingClientRect())
+    .map(({ left, top, width, height }) => [left + width / 2, top + height / 2])"""
 
 
 @pytest.fixture(params=FIGURES)
@@ -92,6 +97,38 @@ def test_a_finger_drags_the_handle_too(browser, figure):
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert slider.input_value() != before
+    context.close()
+
+
+def test_what_is_pointed_at_sets_a_slider_that_keys_then_move(shown, figure):
+    grids = shown.locator(".grid")
+    assert bool(grids.count()) == (figure.name in POINTED_AT)
+    values = set()
+    for x, y in shown.eval_on_selector_all(".grid", CENTRES):
+        shown.mouse.move(x, y)
+        values.add(shown.evaluate(HELD))
+    if not values:
+        return
+    assert len(values) > (figure.name == "groups")  # it has many grids, and each its own groups
+    shown.mouse.down()
+    shown.mouse.up()
+    before = shown.evaluate(HELD)
+    shown.keyboard.press("ArrowLeft")
+    assert shown.evaluate(HELD) != before
+
+
+def test_a_finger_taps_what_a_mouse_points_at(browser, figure):
+    if figure.name not in POINTED_AT:
+        pytest.skip("nothing in this picture is pointed at")
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport=PHONE)
+    page = context.new_page()
+    page.set_content(as_page(figure))
+    before = page.evaluate(HELD)
+    grid = page.locator(".grid").last
+    grid.scroll_into_view_if_needed()
+    box = grid.bounding_box()
+    grid.tap(position={"x": box["width"] - 4, "y": box["height"] - 4})
+    assert page.evaluate(HELD) != before
     context.close()
 
 

@@ -1,6 +1,6 @@
 // One chart for every figure that moves. A figure names its controls, and gives a function that
-// draws their values and returns a sentence about them. What is dragged in the picture moves a
-// control: mouse, finger, keyboard and screen reader all change one and the same thing.
+// draws their values and returns a sentence about them. What is dragged or pointed at in the
+// picture moves a control: mouse, finger, keyboard and screen reader all change the same thing.
 function prunekitChart(root, { label, controls, height = 300, draw }) {
   const HIT = 22; // pixels around a handle that a finger finds
   const MARGIN = { left: 58, right: 24, top: 12, bottom: 44 };
@@ -99,7 +99,7 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
 
   class Picture {
     constructor(width, height) {
-      Object.assign(this, { width, height, label, clips: 0, svg: [], entries: [] });
+      Object.assign(this, { width, height, label, clips: 0, svg: [], entries: [], grids: [] });
       this.handles = new Map();
     }
 
@@ -114,6 +114,13 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
 
     handle(control, left, top, value, colour = "#D55E00") {
       this.handles.set(control, { left, top, value, colour });
+    }
+
+    // Squares to point at. `value` turns a row and a column into a value of the control.
+    grid(control, { left, top, rows, columns, size }, value) {
+      this.add(`<rect class="grid" data-grid="${this.grids.length}" x="${left}" y="${top}"
+        width="${columns * size}" height="${rows * size}" fill="transparent"/>`);
+      this.grids.push({ control, left, top, rows, columns, size, value });
     }
 
     // What a line or a dot stands for.
@@ -227,15 +234,29 @@ function prunekitChart(root, { label, controls, height = 300, draw }) {
     one.value = picture.handles.get(held).value(event.clientX - left, event.clientY - top);
     show();
   }
+
+  // The control of the square that is pointed at, once it has the value of that square.
+  function point({ target, clientX, clientY }) {
+    if (!target.matches(".grid")) return undefined;
+    const { control, left, top, rows, columns, size, value } = picture.grids[target.dataset.grid];
+    const box = svg.getBoundingClientRect(), one = input(control), before = one.value;
+    const place = (at, count) => Math.max(0, Math.min(count - 1, Math.floor(at / size)));
+    const row = place(clientY - box.top - top, rows);
+    one.value = value(row, place(clientX - box.left - left, columns));
+    if (one.value !== before) show();
+    return one;
+  }
   svg.addEventListener("pointerdown", (event) => {
     const grip = event.target.closest(".handle");
-    if (!grip) return;
+    const one = grip ? input(grip.dataset.control) : point(event);
+    if (!one) return;
     event.preventDefault();
+    one.focus({ preventScroll: true });
+    if (!grip) return;
     held = grip.dataset.control;
     svg.setPointerCapture(event.pointerId);
-    input(held).focus({ preventScroll: true });
   });
-  svg.addEventListener("pointermove", (event) => held && drag(event));
+  svg.addEventListener("pointermove", (event) => (held ? drag : point)(event));
   for (const end of ["pointerup", "pointercancel"])
     svg.addEventListener(end, () => (held = undefined));
   for (const [event, current] of [["focusin", true], ["focusout", false]])

@@ -1,1 +1,0 @@
-"""Interactive widgets: one module a chapter."""
