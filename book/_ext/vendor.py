@@ -1,8 +1,8 @@
 """Scripts the pages need, fetched once so that the site loads nothing from elsewhere.
 
-Sphinx, MyST-NB and ipywidgets point at content delivery networks by default. The packages below
-come from the npm registry instead, are checked against the digests pinned here, and lie in the
-environment the book is built with. No Node.js is needed.
+Sphinx points at a content delivery network by default. The package below comes from the npm
+registry instead, is checked against the digest pinned here, and lies in the environment the book is
+built with. No Node.js is needed.
 """
 
 from __future__ import annotations
@@ -70,22 +70,6 @@ PACKAGES = (
         ),
         "reveal.js",
     ),
-    Package(
-        "requirejs",
-        "2.3.8",
-        "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-        "package/",
-        ("require.js",),
-        "requirejs",
-    ),
-    Package(
-        "@jupyter-widgets/html-manager",
-        "1.0.15",
-        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        "package/dist/",
-        ("embed-amd.js", "*.woff2"),
-        "@jupyter-widgets/html-manager/dist",
-    ),
 )
 
 
@@ -102,12 +86,7 @@ def ensure(folder: Path = FOLDER) -> Path:
 def copy(site_static: Path, folder: Path = FOLDER) -> None:
     """Copy what was fetched into the site's folder of static files."""
     for package in PACKAGES:
-        source = _place(package, folder)
-        shutil.copytree(source, site_static / package.folder, dirs_exist_ok=True)
-        if package.folder.startswith("@jupyter-widgets"):
-            # Its styles ask for the same icon fonts at the address of two modules.
-            for font in source.glob("*.woff2"):
-                shutil.copy(font, site_static / "@jupyter-widgets")
+        shutil.copytree(_place(package, folder), site_static / package.folder, dirs_exist_ok=True)
 
 
 def _place(package: Package, folder: Path) -> Path:

@@ -12,6 +12,7 @@ from prunekit.book.moving.page import MovingFigure
 from prunekit.book.plots.labels import group_colour
 from prunekit.book.plots.style import ink_on
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.units import is_depthwise
 
 #: As in the equations of the book.
 SYMBOLS = {"weight": "γ", "bias": "β", "running_mean": "μ", "running_var": "σ²"}
@@ -66,7 +67,7 @@ def _modules(graph: ChannelGraph, model: nn.Module) -> list[dict[str, Any]]:
             owner if known else path,
             {
                 "name": owner if known else path,
-                "kind": _kind(model.get_submodule(owner)) if known else "constant",
+                "kind": _kind(graph, owner) if known else "constant",
                 "part": "filter" if owner in graph.layers else "channel",
                 "tensors": [],
             },
@@ -87,11 +88,11 @@ def _modules(graph: ChannelGraph, model: nn.Module) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _kind(module: nn.Module) -> str:
+def _kind(graph: ChannelGraph, name: str) -> str:
+    module = graph.skeleton.get_submodule(name)
     if isinstance(module, nn.Linear):
         return "linear"
     size = getattr(module, "kernel_size", None)
     if size is None:
         return "batch norm" if isinstance(module, nn.BatchNorm2d) else type(module).__name__
-    alone = module.groups > 1 and module.groups == module.in_channels
-    return "×".join(map(str, size)) + (", depthwise" if alone else "")
+    return "×".join(map(str, size)) + (", depthwise" if is_depthwise(graph, name) else "")
