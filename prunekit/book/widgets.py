@@ -142,7 +142,7 @@ class _Bench:
         figure.savefig(image, format="png")
         kept = ", ".join(f"{name} {all_ - gone[name]} of {all_}" for name, all_ in filters.items())
         return (
-            f"<p>{title}</p>{table.to_html()}"
+            f"<p>{title}</p>{table.to_html(border=0)}"
             f'<img alt="Filters kept in each layer: {escape(kept)}." '
             f'src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">'
         )
