@@ -108,14 +108,10 @@ def watched(page):
 
 
 def open_page(page, url: str) -> None:
-    """Open ``url`` and wait until its equations and widgets stand."""
+    """Open ``url`` and wait until its equations stand."""
     page.set_default_timeout(120_000)  # a busy machine is no fault of the page
     page.goto(url, wait_until="load")
     page.evaluate("() => window.MathJax ? MathJax.startup.promise : null")
-    views = page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
-    page.wait_for_function(
-        "n => document.querySelectorAll('.widget-subarea').length >= n", arg=views
-    )
     page.wait_for_load_state("networkidle")
 
 

@@ -21,6 +21,7 @@ PROFILES = ("smoke", "quick", "full")
 INPUTS = (
     "prunekit/**/*.py",
     "prunekit/**/*.js",
+    "prunekit/**/*.css",
     "notebooks/quizzes/*.json",
     "book/results/**/*",
     "constraints.txt",

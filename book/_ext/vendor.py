@@ -1,8 +1,8 @@
 """Scripts the pages need, fetched once so that the site loads nothing from elsewhere.
 
-Sphinx points at a content delivery network by default. The package below comes from the npm
-registry instead, is checked against the digest pinned here, and lies in the environment the book is
-built with. No Node.js is needed.
+Sphinx points at a content delivery network by default. The packages below come from the npm
+registry instead, are checked against the digests pinned here, and lie in the environment the book
+is built with. No Node.js is needed.
 """
 
 from __future__ import annotations
