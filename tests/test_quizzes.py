@@ -65,6 +65,54 @@ def test_every_question_can_be_answered_and_every_answer_is_explained(path):
             assert question["type"] == "many_choice" and any(correct)
 
 
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda p: p.stem)
+def test_a_quiz_has_five_or_six_questions_of_both_kinds(path):
+    kinds = [question["type"] for question in read(path)]
+    assert 5 <= len(kinds) <= 6
+    assert {"numeric", "multiple_choice"} <= {*kinds}
+
+
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda p: p.stem)
+def test_every_choice_is_answered_with_a_reason(path):
+    for question in read(path):
+        if question["type"] == "numeric":
+            continue
+        for answer in question["answers"]:
+            assert len(answer["feedback"].split()) >= 4, f"{answer['answer']}: {answer['feedback']}"
+
+
+@pytest.mark.parametrize("path", QUIZZES, ids=lambda p: p.stem)
+def test_jupyterquiz_shows_what_is_written(path):
+    written = [
+        text
+        for question in read(path)
+        for part in (question, *question["answers"])
+        for text in part.values()
+        if isinstance(text, str)
+    ]
+    # It puts them into the page as HTML, and takes dollars for the borders of an equation.
+    assert not [text for text in written if {*text} & {*"<>&$"}]
+
+
+def test_no_question_is_asked_twice():
+    asked = [
+        " ".join(re.findall(r"\w+", question["question"].lower()))
+        for path in QUIZZES
+        for question in read(path)
+    ]
+    assert len(asked) == len({*asked})
+
+
+def test_the_right_answer_has_no_place_of_its_own():
+    places = [
+        [answer["correct"] for answer in question["answers"]].index(True)
+        for path in QUIZZES
+        for question in read(path)
+        if question["type"] == "multiple_choice"
+    ]
+    assert all(places.count(place) < len(places) / 2 for place in places)
+
+
 def test_a_quiz_is_shown_from_any_working_directory(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr("prunekit.book.chapter.display_quiz", lambda quiz, **_: shown.append(quiz))
