@@ -89,3 +89,18 @@ def test_every_chapter_is_in_the_table_of_contents():
     parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
     listed = [c["file"] for part in parts for c in part["chapters"]]
     assert [f"notebooks/{n.stem}" for n in NOTEBOOKS] == [f for f in listed if "notebooks" in f]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_minutes_to_read_are_counted(notebook):
+    """At 150 words of text a minute and 12 lines of code, in steps of five."""
+    words = lines = 0
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            words += len(cell.source.split())
+        elif not is_tagged(cell, "remove-cell"):
+            lines += len(cell.source.splitlines())
+    said = re.search(r"\*\*Time:\*\* (\d+) minutes to read", notebook.read_text("utf-8"))[1]
+    assert abs(int(said) - (words / 150 + lines / 12)) <= 3, f"{words} words, {lines} lines"
+    guide = (ROOT / "book/classroom/guide.md").read_text("utf-8")
+    assert f"\n| {int(notebook.stem[:2])} | {said} |" in guide
