@@ -11,8 +11,10 @@ import pytest
 
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
+from prunekit.book.claims import scorecard
 from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_pruned
 from prunekit.book.measures import MEASURES
+from prunekit.book.printed import pattern_claims
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
@@ -223,3 +225,10 @@ def test_a_frozen_start_leaves_room_that_pays_for_cuts_as_chapter_11_says():
         beginning = networks[(networks["variant"] == criterion) & (networks["ratio"] <= 0.5)]
         lifted = beginning["test_accuracy"] - beginning["seed"].map(started["test_accuracy"])
         assert (lifted > 0.05).all()  # "stays level"
+
+
+@pytest.mark.parametrize("study", ["thesis_88px", "ratios"])
+def test_the_pattern_of_the_thesis_comes_again_as_chapter_12_says(study):
+    printed = pd.read_csv(BOOK / "thesis_pattern.csv")
+    card = scorecard(pattern_claims(printed, study=study), Chapter("smoke").study)
+    assert len(card) == 9 and (card["verdict"] == "same").all()
