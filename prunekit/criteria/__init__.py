@@ -17,6 +17,7 @@ from prunekit.criteria.similarity import FilterSimilarity, MapSimilarity
 from prunekit.criteria.lamp import LAMP
 from prunekit.criteria.taylor_weight import TaylorWeight
 from prunekit.criteria.output import OutputL2
+from prunekit.criteria.fisher import Fisher
 from prunekit.criteria.ranking import rank, rank_all
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CombinedRanks",
     "Criterion",
     "FilterSimilarity",
+    "Fisher",
     "HRank",
     "MapSimilarity",
     "Observation",
