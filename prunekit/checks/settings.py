@@ -106,6 +106,7 @@ TUNING: Checks = {
     "average": partial(number, least=0, below=1),
     "label_smoothing": partial(number, least=0, below=1),
     "clip_norm": partial(number, above=0),
+    "penalty": optional(function),
     "teacher": optional(_teachers),
     "teacher_weight": partial(number, least=0, most=1),
     "temperature": partial(number, above=0, below=math.inf),

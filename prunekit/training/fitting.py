@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from prunekit.checks import checked, run
@@ -32,7 +32,7 @@ from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
 from prunekit.training.checkpoint import TrainingState
 from prunekit.training.evaluation import Judge, validated
 from prunekit.training.interrupted import Interrupted
-from prunekit.training.objective import Objective, objective_of
+from prunekit.training.objective import Objective, Penalty, objective_of, penalty_of
 from prunekit.training.optimisation import averaged, scheduler_of, sgd, take_average
 
 #: Of a classifier's training.
@@ -66,6 +66,7 @@ def fit(
     average: float = 0.0,
     label_smoothing: float = 0.0,
     clip_norm: float = 5.0,
+    penalty: Penalty | None = None,
     teacher: nn.Module | Sequence[nn.Module] | None = None,
     teacher_weight: float = 0.9,
     temperature: float = 4.0,
@@ -114,6 +115,10 @@ def fit(
         0 for none.
     clip_norm
         Largest norm of the whole gradient.
+    penalty
+        Called as ``penalty(model, done)`` in each step, with the share of the
+        steps that are done, from 0 to 1. What it gives is added to the loss
+        that is made small, not to the one that is told: a :class:`GroupLasso`.
     teacher, teacher_weight, temperature
         Distillation (Hinton, Vinyals and Dean 2015): ``teacher_weight`` of
         the loss is the divergence from the teacher's probabilities, both
@@ -182,6 +187,7 @@ def fit(
             "average": average,
             "label_smoothing": label_smoothing,
             "clip_norm": clip_norm,
+            "penalty": describe(penalty, "penalty"),
             "teacher": describe(teacher, "teacher"),
             "teacher_weight": teacher_weight,
             "temperature": temperature,
@@ -191,6 +197,12 @@ def fit(
         }
         if checkpoint.is_file():
             state.read(checkpoint, settings)
+
+    def penalized() -> Tensor | float:
+        if penalty is None:
+            return 0.0
+        return penalty_of(penalty, model, scheduler.last_epoch / total_steps)
+
     rows = state.rows
     done, was_training = sum(row["steps"] for row in rows), model.training
     shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
@@ -205,7 +217,7 @@ def fit(
                 start = time.perf_counter()
                 model.train()
                 steps = islice(batches, steps_left)
-                row = _epoch(state, steps, layout, objective, clip_norm, shown)
+                row = _epoch(state, steps, layout, objective, clip_norm, penalized, shown)
                 row |= validated(judged, val_loader, evaluate)
                 row["seconds"] = time.perf_counter() - start
                 rows.append({"epoch": len(rows) + 1} | row)
@@ -247,6 +259,7 @@ def _epoch(
     layout: torch.memory_format,
     objective: Objective,
     clip_norm: float,
+    penalized: Callable[[], Tensor | float],
     shown: tqdm,
 ) -> dict[str, Any]:
     model, optimizer, scheduler = state.model, state.optimizer, state.scheduler
@@ -259,7 +272,7 @@ def _epoch(
             output = run(model, given, where)
         loss, counts = objective(output, given, y, answers, first=not steps)
         optimizer.zero_grad()
-        loss.backward()
+        (loss + penalized()).backward()
         norm = nn.utils.clip_grad_norm_(state.trained, clip_norm)
         # In one transfer, and before the step: what is not finite must not reach the weights.
         value, slope, *counted = torch.stack([loss.detach(), norm, *counts.values()]).tolist()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from prunekit.checks import shown
 from prunekit.checks.batches import Loss, class_scores, refuse_mean, total
 from prunekit.checks.structures import device_in, examples_of, in_float32, moved
 from prunekit.losses import training_loss
@@ -87,6 +88,8 @@ class OwnLoss:
 
 
 Objective = Classification | OwnLoss
+#: What a training adds to its loss: of the model, and the share of the training that is done.
+Penalty = Callable[[nn.Module, float], Tensor]
 
 
 def objective_of(
@@ -103,6 +106,17 @@ def objective_of(
         refuse_beside(loss, teacher, label_smoothing)
         return OwnLoss(loss, teachers)
     return Classification(teachers, label_smoothing, teacher_weight, temperature)
+
+
+def penalty_of(penalty: Penalty, model: nn.Module, done: float) -> Tensor:
+    """What a penalty adds to the loss, if it is one number with a gradient."""
+    added = penalty(model, done)
+    if not isinstance(added, Tensor) or added.numel() != 1 or not added.requires_grad:
+        raise TypeError(
+            "penalty must give a tensor of one number that depends on the weights, not "
+            f"{shown(added)}"
+        )
+    return added.squeeze()
 
 
 def refuse_beside(loss: Loss | None, teacher: object, label_smoothing: float) -> None:
