@@ -69,6 +69,16 @@ def test_the_loop_is_judged_by_the_worst_digit_and_says_what_it_kept(ran):
     assert profile(same, one).macs == profile(history.model, one).macs
 
 
+def test_the_widths_of_a_knapsack_are_reached_by_steps(ran):
+    history, floors = ran["to_widths"], ran["floors"]
+    assert history.stopped == "ratio" and len(history.table) == 3
+    table = history.table
+    assert table["macs"].iloc[-1] <= 0.5 * table["macs"].iloc[0]
+    assert sum(floors.values()) < table["filters"].iloc[0]
+    spare = {layer: len(history.kept[layer]) - least for layer, least in floors.items()}
+    assert min(spare.values()) >= 0 and sum(spare.values()) <= 4  # the fewest that meet the budget
+
+
 def test_a_budget_in_milliseconds_is_met(ran):
     cost = ran["timed"].table["cost"]
     assert ran["timed"].stopped == "ratio" and cost.iloc[-1] <= 0.7 * cost.iloc[0]

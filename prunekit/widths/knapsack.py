@@ -145,7 +145,15 @@ def knapsack(
     one of 64, only a table knows. Neither can know more than ``lost`` says,
     and that scores of filters add up is a guess: it takes too much from
     layers whose scores are all low. Accuracies that
-    :func:`prunekit.sensitivity` measured show where a layer breaks.
+    :func:`prunekit.sensitivity` measured show where a layer breaks: make the
+    table of them if you can (``benchmarks/widths.py`` compares the two).
+
+    :func:`prunekit.prune` goes to these widths by steps, with training in
+    between, if they are its ``min_filters``, by layer::
+
+        gone = select_widths(ranking, widths["kept"], graph)
+        floors = {name: layer.filters - len(gone.get(name, ()))
+                  for name, layer in graph.prunable.items()}
 
     Parameters
     ----------
