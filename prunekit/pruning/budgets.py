@@ -121,6 +121,9 @@ def per_saving(
     unit saved first is the greedy rule for a knapsack (Dantzig 1957). Value
     adds up, so here a group of two filters is worth twice their mean score.
 
+    That it adds up is a guess, and a dear group is taken though all of a
+    layer's filters are dear alike: few layers then pay for all the others.
+
     Parameters
     ----------
     ranking
