@@ -37,7 +37,7 @@ class Setting:
     batch: int = 128
     batches: int = 4  # of the training set, to rank and repair on
     scan_batches: int = 2  # of these, to scan on
-    val_batches: int = 8
+    val_batches: int = 16
 
 
 SETTINGS = {
@@ -62,11 +62,14 @@ def case(name: str) -> list[dict[str, Any]]:
     data = load_dataset("cifar10", stand_in=False)
     model = ({"squeezenet": squeezenet} | CIFAR_MODELS)[name](len(data.classes))
     load(BOOK / "results" / setting.start / "model.safetensors", into=model).float()
-    loader = Loader(data.train, setting.batch, size=setting.pixels, shuffle=True)
-    seen = list(islice(loader, setting.batches))
-    val = list(islice(Loader(data.val, setting.batch, size=setting.pixels), setting.val_batches))
+    # Shuffled, validation too: pictures lie in folders, a class after the other.
+    train, val = (
+        Loader(part, setting.batch, size=setting.pixels, shuffle=True)
+        for part in (data.train, data.val)
+    )
+    seen, judged = list(islice(train, setting.batches)), list(islice(val, setting.val_batches))
     x = seen[0][0][:2]
-    before = evaluate(model, val).accuracy
+    before = evaluate(model, judged).accuracy
     ranking = rank(model, seen, setting.criterion, progress=False)
     graph = trace(model, x)
 
@@ -110,8 +113,8 @@ def case(name: str) -> list[dict[str, Any]]:
                     "macs_left": cost.macs / whole.macs,
                     "parameters_left": cost.parameters / whole.parameters,
                     "accuracy_before": before,
-                    "accuracy": evaluate(small.model, val).accuracy,
-                    "accuracy_repaired": evaluate(repaired, val).accuracy,
+                    "accuracy": evaluate(small.model, judged).accuracy,
+                    "accuracy_repaired": evaluate(repaired, judged).accuracy,
                 }
             )
     return rows
