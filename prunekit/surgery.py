@@ -256,4 +256,7 @@ def _cut(model: nn.Module, graph: ChannelGraph, kept: Kept, gone: np.ndarray) ->
     for name, groups in graph.norms.items():
         channels = int((~gone[groups]).sum())
         restate_sizes(small.get_submodule(name), channels, channels)
+    for path, groups in graph.heads.items():
+        module, _, size = path.rpartition(".")
+        vars(small.get_submodule(module))[size] = int((~gone[groups]).sum())
     return small

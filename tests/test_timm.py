@@ -20,6 +20,7 @@ NETWORKS = {
     "mobilevit_xxs": 64,
     "fasternet_t0": 64,
     "efficientvit_b0": 64,
+    "test_vit": 160,
 }
 
 
@@ -35,6 +36,21 @@ def made(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rebuild_equals_mask(name):
     check_the_law(made(name), NETWORKS[name])
+
+
+def test_heads_of_attention_go_as_wholes():
+    model, x = made("test_vit3"), torch.randn(1, 3, 160, 160, dtype=torch.double)
+    graph = prunekit.trace(model, x)
+    heads = {name: groups for name, groups in graph.heads.items() if name.endswith("num_heads")}
+    assert len(heads) == len(model.blocks) + 1  # and where tokens are pooled
+    name, groups = next(iter(heads.items()))
+    qkv = name.replace("num_heads", "qkv")
+    assert len(graph.members(groups[0])[qkv]) == 3 * model.blocks[0].attn.head_dim
+    small, masked = (do(model, graph, {qkv: [0]}) for do in (prunekit.rebuild, prunekit.mask))
+    assert small.blocks[0].attn.num_heads == model.blocks[0].attn.num_heads - 1
+    with torch.inference_mode():
+        assert relative_difference(small(x), masked(x)) < 1e-9
+        assert relative_difference(small(x), model(x)) > 1e-6
 
 
 def test_a_file_holds_a_network_that_branches_on_sizes(tmp_path):

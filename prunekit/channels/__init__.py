@@ -22,7 +22,7 @@ from prunekit.channels.capture import (
 )
 from prunekit.channels.counts import watched_sizes
 from prunekit.channels.interpreter import LabelInterpreter
-from prunekit.channels.kinds import kind_of, rule
+from prunekit.channels.kinds import kind_of, rule, stated_sizes
 from prunekit.channels.labels import LabelBook
 from prunekit.channels.refusals import Leaves, leaf
 
@@ -65,6 +65,10 @@ class ChannelGraph:
     norms : dict
         For each batch, instance or group norm and each PReLU, by name: the
         dependency group of each of its channels.
+    heads : dict
+        For each attribute in which a module that is no layer states how many heads of
+        attention it has, or how wide they are together, as in ``"attn.num_heads"``:
+        the dependency group of each head, or channel.
     maps : dict
         For each graph node whose output is the activation map of a layer as
         its consumer sees it (after the batch norm and activation that
@@ -86,6 +90,7 @@ class ChannelGraph:
     layers: dict[str, LayerChannels]
     slices: dict[str, dict[int, np.ndarray]]
     norms: dict[str, np.ndarray]
+    heads: dict[str, np.ndarray]
     maps: dict[str, str]
     count: int
     skeleton: nn.Module = field(repr=False)
@@ -185,6 +190,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         values, and dictionaries, lists and dataclasses of them. Of tensors only shapes matter.
         Where the forward pass branches on sizes of its inputs, what is found is right for
         inputs that branch as these do. On a number of channels it may branch, too: they stay.
+        Heads of attention go as wholes where tensors are laid out by a number that the module
+        keeps, such as ``num_heads``; those of nn.MultiheadAttention stay.
     leaves
         Classes of modules not to look into, such as one that branches on
         values. The channels that enter or leave them stay. To mark a class
@@ -217,7 +224,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     copy = meta_copy(model, leaves).eval()
     device = next((parameter.device for parameter in model.parameters()), None)
     book, modules = LabelBook(), dict(copy.named_modules())
-    sizes = [(name, m, size) for name, m in modules.items() for size in kind_of(m).sizes]
+    sizes = [(name, m, size) for name, m in modules.items() for size in stated_sizes(m)]
     with watched_sizes(sizes, book):
         graph = capture(copy, inputs, device)
     evaluation = LabelInterpreter(copy, graph, book)
@@ -228,8 +235,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
             training_graph = capture(copy.train(), inputs, device)
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run()
-    for name in book.held_layers:
-        book.freeze(*(labels[name] for labels in (book.inputs, book.outputs) if name in labels))
+    book.freeze_held()
     _unite_tied_weights(copy, book)
     groups = book.groups()
     layers = {
@@ -249,6 +255,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         layers,
         slices,
         norms,
+        {path: groups[labels.reshape(-1).numpy()] for path, labels in book.counted.items()},
         _activation_maps(evaluation),
         int(groups.max()) + 1,
         copy,

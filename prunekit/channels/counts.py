@@ -149,14 +149,34 @@ def shape(x: Tensor, book: LabelBook) -> tuple[int, ...]:
     )
 
 
+class Unread(_Watched, int):
+    """A size that a module states at ``path``, of channels that no tensor has shown yet."""
+
+    path: str
+    book: LabelBook
+
+    def __new__(cls, value: int, path: str, book: LabelBook) -> Unread:
+        size = super().__new__(cls, value)
+        size.value, size.path, size.book = value, path, book
+        return size
+
+    def hold(self) -> None:
+        self.book.hold_size(self.path)
+
+    def measures(self, labels: Tensor) -> None:
+        """Whatever it is first the size of, it counts: each of these rows goes as a whole."""
+        self.book.unite(labels, labels[:, :1])
+        self.book.counted[self.path] = labels[:, :1]
+
+
 class Stated(_Watched):
-    """A size that a layer states about itself; handed on it is read again, at ``path``."""
+    """A size that a module states about itself; handed on it is read again, at ``path``."""
 
     def __init__(self, value: int, path: str, book: LabelBook) -> None:
         self.value, self.path, self.book = value, path, book
 
     def hold(self) -> None:
-        self.book.held_layers.add(self.path.rpartition(".")[0])
+        self.book.hold_size(self.path)
 
     def __fx_create_arg__(self, tracer: fx.Tracer) -> fx.Node:
         return tracer.create_node("get_attr", self.path, (), {})
@@ -167,9 +187,9 @@ class Stated(_Watched):
 
 @contextmanager
 def watched_sizes(stated: Iterable[tuple[str, nn.Module, str]], book: LabelBook) -> Iterator[None]:
-    """While it lasts, a forward pass that computes with a size which a layer states is noticed.
+    """While it lasts, a forward pass that computes with a size which a module states is noticed.
 
-    ``stated`` holds the name of each layer, the layer, and the attribute.
+    ``stated`` holds the name of each module, the module, and the attribute.
 
     A removal changes the attribute, and what the code made of it is a constant of the graph.
     """

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from prunekit.channels import functional, mixing, moves, rules
-from prunekit.channels.counts import Count, Stated, hold, shape
+from prunekit.channels.counts import Count, Stated, Unread, hold, shape
 from prunekit.channels.functional import Own
 from prunekit.channels.kinds import kind_of
 from prunekit.channels.labels import LabelBook, fixed, map_tensors, tensors_in
@@ -27,6 +27,7 @@ from prunekit.channels.refusals import TraceError
 from prunekit.channels.shapes import RunsOnData
 from prunekit.channels.tracer import place
 
+_TRANSPOSED = {"T", "mT"}
 _OF_OWN = {"shape", *rules.ATTRIBUTES}
 _REMEDY = (
     "Write that part with operations prunekit knows, say with prunekit.channels.rule what its "
@@ -91,6 +92,10 @@ class LabelInterpreter:
         kind = kind_of(self.modules[layer])
         if not isinstance(value, Tensor):
             made = kind.filters and kind.sizes[name] == OUT
+            if not kind.classes:
+                if path not in self.book.counted:
+                    return Unread(value, path, self.book)
+                return Count(value, self.book, self.book.counted[path])
             labels = (self.book.outputs if made else self.book.inputs).get(layer)
             if labels is None or callable(kind.sizes[name]):
                 return Stated(value, path, self.book)
@@ -148,6 +153,8 @@ class LabelInterpreter:
         args, kwargs = hold((args, kwargs))
         if target in rules.SIZES:
             return value
+        if target is getattr and args[1] in _TRANSPOSED:
+            return getattr(x, args[1])
         if target is getattr and (args[1] in rules.ATTRIBUTES or not isinstance(x, Tensor)):
             return value if isinstance(x, Tensor) else _part(x, args[1])
         if target in rules.ELEMENTWISE_FUNCTIONS:

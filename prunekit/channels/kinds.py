@@ -98,6 +98,14 @@ def rule(layer: type[nn.Module], like: type[nn.Module], **says: Any) -> type[nn.
     return layer
 
 
+def stated_sizes(module: nn.Module) -> list[str]:
+    """The attributes in which a module states how many channels or heads of attention it has."""
+    kind = kind_of(module)
+    if kind.classes:
+        return [size for size in kind.sizes if size in vars(module)]
+    return [size for size in HEAD_SIZES if type(vars(module).get(size)) is int]
+
+
 def restate_sizes(layer: nn.Module, inputs: int, outputs: int) -> None:
     """Make the attributes in which a layer states its sizes agree with its cut tensors."""
     counts = {IN: inputs, OUT: outputs}
@@ -198,6 +206,7 @@ ACTIVATION = Kind(
     keep,
     refines=True,
 )
+# Each of its projections must be as wide as what it reads: without a head it would not run.
 ATTENTION = Kind(
     (nn.MultiheadAttention,),
     mix,
@@ -205,6 +214,12 @@ ATTENTION = Kind(
         "bias": lambda attention: attention.in_proj_bias is not None,
         "add_bias_kv": lambda attention: attention.bias_k is not None,
     },
+)
+# Where modules of other classes state how many heads of attention they have, and how wide these
+# are together: which channels that are, the forward pass shows when it lays out a tensor by them.
+HEAD_SIZES = (
+    *("num_heads", "n_heads", "n_head", "nhead", "heads", "num_attention_heads"),
+    *("attn_dim", "inner_dim", "all_head_size"),
 )
 # Gates lie one behind another in its tensors: all channels at its border stay.
 GRU = Kind(

@@ -29,7 +29,8 @@ class LabelBook:
         self.inputs: dict[str, Tensor] = {}
         self.slices: dict[str, dict[int, Tensor]] = {}
         self._groups: tuple[tuple[int, int], np.ndarray] = ((0, 0), np.empty(0, dtype=np.int64))
-        self.held_layers: set[str] = set()  # the forward pass reads the sizes that they state
+        self.counted: dict[str, Tensor] = {}  # what modules that are no layers state the number of
+        self.held: set[str] = set()  # modules of whose stated sizes the forward pass uses the value
 
     def issue(self, count: int) -> Tensor:
         """``count`` labels never used before."""
@@ -52,6 +53,18 @@ class LabelBook:
     def freeze(self, *tensors: Tensor) -> None:
         for labels in tensors:
             self.unite(labels, torch.tensor(MUST_STAY))
+
+    def hold_size(self, path: str) -> None:
+        """The forward pass computes with a size, of which a removal would change the value."""
+        self.held.add(path.rpartition(".")[0])
+
+    def freeze_held(self) -> None:
+        """What modules state the number of stays, where the forward pass computes with it."""
+        for labels in (self.inputs, self.outputs):
+            self.freeze(*(labels[name] for name in self.held & labels.keys()))
+        self.freeze(
+            *(x for path, x in self.counted.items() if path.rpartition(".")[0] in self.held)
+        )
 
     def groups(self) -> np.ndarray:
         """Group number of every label: 0 for those that must stay, then 1, 2, ... as issued."""

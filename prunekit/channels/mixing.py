@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunekit.channels.labels import LabelBook, fixed, map_tensors, tensors_in, varies
@@ -60,6 +61,41 @@ def along(book: LabelBook, value: Any, x: Tensor, *args: Any, dim: Any = None, *
         return map_tensors(value, x.expand_as)
     book.freeze(x)
     return map_tensors(value, fixed)
+
+
+def product(book: LabelBook, value: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Matrices of one head or picture each: rows of the first, columns of the second.
+
+    What is summed over stays: a channel whose filter is zero need not be zero itself.
+    """
+    first, second = ({dim - x.dim() for dim in book.varying(x)} for x in (a, b))
+    summed = -1 in first or -2 in second
+    if min(a.dim(), b.dim()) < 2 or summed or (-2 in first and -1 in second):
+        book.freeze(a, b)
+        return fixed(value)
+    return book.combine([a.narrow(-1, 0, 1), b.narrow(-2, 0, 1)], value.shape)
+
+
+def attend(
+    book: LabelBook,
+    value: Tensor,
+    query: Tensor,
+    key: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    *_: Any,
+    enable_gqa: bool = False,
+    **__: Any,
+) -> Tensor:
+    """Heads apart from one another; within one, all depends on all but which channels are read."""
+    if enable_gqa:  # a head of keys serves several of queries
+        book.freeze(query, key, v, *tensors_in(attn_mask))
+        return fixed(value)
+    heads = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    scores = torch.empty(*heads, query.shape[-2], key.shape[-2], device="meta")
+    weights = product(book, scores, query, key.transpose(-2, -1))
+    weights = book.combine([weights, *tensors_in(attn_mask)], scores.shape)
+    return product(book, value, along(book, scores, weights, dim=-1), v)
 
 
 def normalize(book: LabelBook, value: Any, x: Tensor, p: float = 2, dim: int = 1, **_: Any) -> Any:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prunekit.channels import mixing
-from prunekit.channels.counts import Count, hold, number, shape
+from prunekit.channels.counts import Count, Unread, hold, number, shape
 from prunekit.channels.labels import (
     LabelBook,
     collapse,
@@ -171,16 +171,17 @@ def reshape(
     # What merely repeats itself is held once: what comes next is quick.
     where = (slice(None) if d in varying else slice(0, 1) for d in range(result.dim()))
     result = result[tuple(where)].expand(value.shape)
-    counted = {d: length for d in varying if isinstance(length := named[d], Count)}
+    counted = {d: length for d in varying if isinstance(length := named[d], (Count, Unread))}
     hold([length for d, length in enumerate(named) if d not in varying])
     shrinking = counted or [d for d in varying if named[d] == -1]
     if varying and not shrinking:
         book.freeze(x)
     for d in set(varying) - set(shrinking):
         book.unite(result, result.narrow(d, 0, 1))
+        result = result.narrow(d, 0, 1)
     for d, length in counted.items():
         length.measures(rows(result, d))
-    return result
+    return result.expand(value.shape)
 
 
 def reshape_as(book: LabelBook, value: Tensor, x: Tensor, other: Tensor) -> Tensor:
@@ -241,6 +242,10 @@ MOVES: dict[Any, Callable] = {
     **dict.fromkeys((torch.roll, "roll"), mixing.roll),
     **dict.fromkeys((torch.norm, "norm"), mixing.norm),
     **dict.fromkeys((torch.repeat_interleave, "repeat_interleave"), mixing.repeat_each),
+    **dict.fromkeys(
+        (torch.matmul, torch.bmm, torch.mm, operator.matmul, "matmul", "bmm", "mm"), mixing.product
+    ),
+    F.scaled_dot_product_attention: mixing.attend,
     **dict.fromkeys((torch.tile, "tile", "repeat"), repeat),
     **dict.fromkeys((torch.index_select, "index_select"), mixing.pick),
     **dict.fromkeys(("to", "type_as"), same),

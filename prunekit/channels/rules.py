@@ -84,9 +84,8 @@ WRAPPED = (
 MIXING_FUNCTIONS = {
     *(F.local_response_norm, F.cosine_similarity, F.bilinear, F.embedding, F.one_hot),
     *(torch.cdist, torch.outer, torch.addmm, torch.baddbmm),
-    *("matmul", "bmm", "mm", torch.mm, "outer", "dot", torch.dot),
+    *("outer", "dot", torch.dot),
     *(torch.gather, "gather", torch.einsum, torch.cov, torch.triu, torch.tril, "triu", "tril"),
-    *(torch.matmul, torch.bmm, operator.matmul, F.scaled_dot_product_attention, torch.einsum),
     *WRAPPED,
 }
 SIZES = {"size", "dim", "numel"}
