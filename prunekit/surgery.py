@@ -88,8 +88,10 @@ def mask(
     Slices are zeroed on both sides: in the layer that makes a channel and in
     the layers that read it, so that nothing passes even where an activation
     does not map zero to zero. Parameters outside layers keep their values: the
-    forward pass may divide by them. Arguments and errors are those of
-    :func:`rebuild`.
+    forward pass may divide by them. Where it divides a channel by the channel's
+    own length or deviation and adds no epsilon, a masked one becomes 0 / 0, and
+    the output NaN; what :func:`rebuild` gives is right there, too. Arguments and
+    errors are those of :func:`rebuild`.
     """
     graph = _graph_of(model, example_inputs)
     gone = graph.groups_of(remove)

@@ -1,5 +1,7 @@
 """Which channels belong together, by hand and against torch-pruning."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -134,6 +136,31 @@ def test_attention_keeps_queries_keys_and_values():
             return self.attention(self.query(x), self.key(x), self.key(x))[0]
 
     assert prunekit.trace(Cross(), torch.zeros(1, 5, 4)).prunable == {}
+
+
+def layers(*widths):
+    return nn.Sequential(*(nn.Conv2d(i, o, 3) for i, o in itertools.pairwise(widths)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [((3, 8, 4), (3, 8, 4, 2)), ((3, 8, 4, 2), (3, 8, 4)), ((3, 8, 4), (3, 8, 5))],
+)
+def test_a_graph_of_another_network_is_refused(one, other):
+    graph = prunekit.trace(layers(*one), IMAGE)
+    graph.refuse_another(layers(*one))
+    for operation in (prunekit.rebuild, prunekit.mask):
+        with pytest.raises(ValueError, match="the graph is of another network than the model"):
+            operation(layers(*other), graph, {"0": [1]})
+
+
+def test_what_a_leaf_holds_does_not_make_it_another_network():
+    model = nn.Sequential(layers(3, 8, 4), nn.Sequential(nn.Conv2d(4, 4, 1)))
+    model[1].__class__ = type("Closed", (nn.Sequential,), {})
+    graph = prunekit.trace(model, IMAGE, leaves=(type(model[1]),))
+    assert prunekit.rebuild(model, graph, {"0.0": [1]})[0][0].out_channels == 7
+    with pytest.raises(ValueError, match="another network"):
+        graph.refuse_another(nn.Sequential(*model, nn.Conv2d(4, 4, 1)))
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -264,6 +264,17 @@ def test_a_tensor_made_in_the_forward_pass_keeps_the_channels_it_meets():
     assert set(prunekit.rank(model, [batch], "taylor")["layer"]) == {"second"}
 
 
+def test_a_channel_divided_by_its_own_length_is_nan_in_the_masked_network_only():
+    model = Between(lambda x: x / x.norm(dim=(2, 3), keepdim=True)).eval()
+    model.first.bias = None
+    x, remove = torch.randn(2, 3, 8, 8), {"first": [1]}
+    small = prunekit.rebuild(model, x, remove)
+    assert prunekit.mask(model, x, remove)(x).isnan().all()
+    with torch.no_grad():  # as if the channel were nothing, and not 0 / 0
+        model.second.weight[:, 1] = 0
+    torch.testing.assert_close(small(x), model(x))
+
+
 def test_tied_weights_stay_tied():
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1))
     model = nn.Sequential(nn.Conv2d(3, 4, 1), *model)

@@ -16,7 +16,7 @@ from prunekit.channels.capture import (
     attribute,
     bind,
     capture,
-    has_attribute,
+    has_shapes_of,
     meta_copy,
     without_data,
 )
@@ -111,11 +111,7 @@ class ChannelGraph:
 
     def refuse_another(self, model: nn.Module) -> None:
         """Raise a ValueError if this graph is of another network, or of an earlier state of it."""
-        if any(
-            not has_attribute(model, name)
-            or attribute(model, name).shape != attribute(self.skeleton, name).shape
-            for name in self.slices
-        ):
+        if not has_shapes_of(model, self.skeleton, self.slices):
             raise ValueError(
                 "the graph is of another network than the model, or from before filters were "
                 "removed: trace the model again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,6 +111,22 @@ def capture(
             "values of tensors has no fixed graph: move that part out of the model, or put it into "
             "a module of its own and register its class with prunekit.channels.leaf"
         ) from error
+
+
+def has_shapes_of(model: nn.Module, skeleton: nn.Module, tensors: Iterable[str]) -> bool:
+    """Whether a model has the parameters of a copy without data, and these tensors, as large."""
+    leaves = [name for name, m in skeleton.named_modules() if isinstance(m, RunsOnData)]
+    outside = {
+        name: tensor.shape
+        for name, tensor in model.named_parameters(remove_duplicate=False)
+        if not any(name.startswith(f"{leaf}.") for leaf in leaves)  # the copy does not show those
+    }
+    expected = skeleton.named_parameters(remove_duplicate=False)
+    return outside == {name: tensor.shape for name, tensor in expected} and all(
+        has_attribute(model, name)
+        and attribute(model, name).shape == attribute(skeleton, name).shape
+        for name in tensors
+    )
 
 
 def without_data(example_inputs: Any) -> tuple:
