@@ -21,6 +21,7 @@ NETWORKS = {
     "fasternet_t0": 64,
     "efficientvit_b0": 64,
     "test_vit": 160,
+    "test_nfnet": 64,
 }
 
 

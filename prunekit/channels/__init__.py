@@ -231,6 +231,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
             training_graph = capture(copy.train(), inputs, device)
         copy.eval()
         LabelInterpreter(copy, training_graph, book).run()
+    book.inputs = book.unread | book.inputs
     book.freeze_held()
     _unite_tied_weights(copy, book)
     groups = book.groups()

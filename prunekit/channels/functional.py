@@ -55,16 +55,24 @@ def arguments(function: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
     return dict(zip(names, args, strict=False)) | kwargs
 
 
-def layer_called(function: Any, given: dict[str, Any], modules: dict[str, nn.Module]) -> str:
-    """The name of the layer whose tensors and sizes a function is given; empty if there is none."""
+def layer_called(
+    function: Any, given: dict[str, Any], modules: dict[str, nn.Module], source: str
+) -> str:
+    """The name of the layer whose tensors and sizes a function is given; empty if there is none.
+
+    ``source`` names the layer of whose weight the one given was computed, if that is so.
+    """
     _, classes = FUNCTIONS[function]
     own = {name: value for name, value in given.items() if isinstance(value, Own)}
-    names = {value.layer for value in own.values()}
+    names = {value.layer for value in own.values()} | ({source} if source else set())
     if len(names) != 1 or any(value.name != name for name, value in own.items()):
         return ""
     (layer,) = names
     module = modules[layer]
-    others = [value for name, value in given.items() if name != "input" and name not in own]
+    if source and given["weight"].shape != module.weight.shape:
+        return ""
+    ours = {"input", *own, *(["weight"] if source else [])}
+    others = [value for name, value in given.items() if name not in ours]
     stated = {n: getattr(module, n) for n in ("groups", "num_groups") if hasattr(module, n)}
     same = all(number(given.get(name, 1)) == size for name, size in stated.items())
     return layer if isinstance(module, classes) and same and not tensors_in(others) else ""

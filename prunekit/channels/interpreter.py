@@ -15,6 +15,7 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import functional, mixing, moves, rules
@@ -22,7 +23,7 @@ from prunekit.channels.counts import Count, Stated, Unread, hold, shape
 from prunekit.channels.functional import Own
 from prunekit.channels.kinds import kind_of
 from prunekit.channels.labels import LabelBook, fixed, map_tensors, tensors_in
-from prunekit.channels.layers import OUT, Call, mix
+from prunekit.channels.layers import IN, OUT, Call, mix
 from prunekit.channels.refusals import TraceError
 from prunekit.channels.shapes import RunsOnData
 from prunekit.channels.tracer import place
@@ -107,11 +108,25 @@ class LabelInterpreter:
     def _taken(self, user: fx.Node, node: fx.Node) -> Any:
         """The labels of a node for one that uses it."""
         found = self.labels[node]
+        if isinstance(found, Stated) and node.op == "get_attr":
+            return self._read(str(node.target), node.meta["value"])  # meanwhile known, perhaps
         if isinstance(found, Own) and user.target not in functional.FUNCTIONS:
             if user.target == "size" or (user.target is getattr and user.args[1] in _OF_OWN):
                 return found
-            found = self.labels[node] = self.book.parameter(found.path, found.tensor)
+            found = self.labels[node] = self._computed_with(found)
         return found
+
+    def _computed_with(self, own: Own) -> Tensor:
+        """A layer's tensor as any other: its filters may go, but what each of them reads stays."""
+        kind = kind_of(self.modules[own.layer])
+        if not kind.filters or kind.cut[own.name] != (OUT, IN):
+            return self.book.parameter(own.path, own.tensor)
+        filters, inputs, *kernel = own.tensor.shape
+        labels = self.book.make(own.layer, filters)
+        stay = torch.zeros(inputs * getattr(self.modules[own.layer], "groups", 1), dtype=torch.long)
+        self.book.unread[own.layer] = stay
+        self.book.carry(own.path, {0: labels, 1: stay[:inputs]})
+        return labels.view(-1, 1, *[1] * len(kernel)).expand(own.tensor.shape)
 
     def _size_of_own(self, node: fx.Node, own: Own, value: Any) -> Any:
         if node.target is getattr and node.args[1] != "shape":
@@ -125,14 +140,32 @@ class LabelInterpreter:
 
     def _layer_function(self, node: fx.Node, args: tuple, kwargs: dict, value: Any) -> Any:
         given = functional.arguments(node.target, args, kwargs)
-        layer = functional.layer_called(node.target, given, self.modules)
+        weight: Any = functional.arguments(node.target, node.args, node.kwargs).get("weight")
+        source = self._source(weight) if isinstance(given.get("weight"), Tensor) else ""
+        layer = functional.layer_called(node.target, given, self.modules, source)
         if layer:
+            if source:
+                rows = self.book.per_channel(given["weight"], 0)
+                self.book.unite(rows, self.book.outputs[layer])
             return self._module(node, layer, [given["input"]], value)
         given = {
-            name: self.book.parameter(one.path, one.tensor) if isinstance(one, Own) else one
+            name: self._computed_with(one) if isinstance(one, Own) else one
             for name, one in given.items()
         }
         return functional.without_layer(self.book, node.target, given, value)
+
+    def _source(self, weight: fx.Node) -> str:
+        """The layer of whose weight another was computed, as where it is standardised."""
+        pending, seen, found = [weight], set(), set()
+        while pending:
+            node = pending.pop()
+            if node not in seen:
+                seen.add(node)
+                pending += node.all_input_nodes
+                layer, _, name = str(node.target).rpartition(".")
+                if node.op == "get_attr" and name == "weight" and layer in self.book.unread:
+                    found.add(layer)
+        return found.pop() if len(found) == 1 else ""
 
     def _module(self, node: fx.Node, name: str, inputs: list[Tensor], value: Any) -> Any:
         module = self.modules[name]

@@ -27,6 +27,7 @@ class LabelBook:
         self.edges: list[np.ndarray] = []
         self.outputs: dict[str, Tensor] = {}
         self.inputs: dict[str, Tensor] = {}
+        self.unread: dict[str, Tensor] = {}  # what a layer reads if only its tensors are in use
         self.slices: dict[str, dict[int, Tensor]] = {}
         self._groups: tuple[tuple[int, int], np.ndarray] = ((0, 0), np.empty(0, dtype=np.int64))
         self.counted: dict[str, Tensor] = {}  # what modules that are no layers state the number of
