@@ -79,6 +79,9 @@ def write_for_students(notebooks: Path, folder: Path) -> list[Path]:
         There is no notebook.
     FileExistsError
         One of them is in ``folder`` already: it may hold a student's work.
+    ValueError
+        One of them is no notebook, or a solution is no plain Python, as with
+        magics. Nothing is written then.
     """
     chapters = sorted(notebooks.glob("*.ipynb"))
     if not chapters:
@@ -86,10 +89,18 @@ def write_for_students(notebooks: Path, folder: Path) -> list[Path]:
     written = [folder / chapter.name for chapter in chapters]
     if there := [path for path in written if path.exists()]:
         raise FileExistsError(f"{there[0]} exists, with work in it perhaps: choose another folder")
-    for chapter, path in zip(chapters, written, strict=True):
+    copies = [_read_for_students(chapter) for chapter in chapters]
+    for copy, path in zip(copies, written, strict=True):
         with replacing(path) as temporary:
-            nbformat.write(for_students(nbformat.read(chapter, as_version=4)), temporary)
+            nbformat.write(copy, temporary)
     return written
+
+
+def _read_for_students(chapter: Path) -> NotebookNode:
+    try:
+        return for_students(nbformat.read(chapter, as_version=4))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{chapter} cannot be given out: {error}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         written = write_for_students(options.notebooks, options.folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"prunekit.book.student: {error}")
     print(f"{len(written)} notebooks in {options.folder}")
 
