@@ -218,3 +218,14 @@ def test_a_width_that_the_code_takes_from_what_it_reads_holds_the_heads():
     model.blocks[0].qkv, model.blocks[0].num_heads = nn.Linear(WIDTH, 3 * WIDTH), 2
     model.blocks[0].proj = nn.Linear(WIDTH, WIDTH)
     check(model, X, {})
+
+
+def test_a_file_says_how_many_heads_are_left(tmp_path):
+    model, graph = transformer()
+    small = prunekit.rebuild(model, graph, {"blocks.0.qkv": [0], "blocks.1.q": [0, 3]})
+    prunekit.save(small, tmp_path / "small.safetensors", example_inputs=X)
+    again = Transformer(Packed(), Apart(), Pooled()).double()
+    prunekit.load(tmp_path / "small.safetensors", into=again)
+    assert [again.blocks[0].num_heads, again.blocks[1].heads] == [3, 2]
+    for loaded in (again, prunekit.load(tmp_path / "small.safetensors")):
+        torch.testing.assert_close(loaded(X), small(X), rtol=0, atol=0)

@@ -147,6 +147,13 @@ WRITTEN = {
         ),
         {},
     ),
+    "groups that the code counts": (
+        Written(
+            lambda m, x: F.conv2d(x, m.inner.weight, m.inner.bias, groups=8),
+            inner=nn.Conv2d(8, 8, 3, groups=8),
+        ),
+        {},
+    ),
     "prelu": (Written(lambda m, x: F.prelu(x, m.inner.weight), inner=nn.PReLU(8)), {"first": 8}),
     "weights read beside": (
         Written(lambda m, x: m.inner(x) * m.inner.weight.abs().mean(), inner=nn.Conv2d(8, 8, 1)),

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunekit.channels.counts import hold, number
+from prunekit.channels.counts import Stated, hold, number
 from prunekit.channels.labels import LabelBook, fixed, map_tensors, tensors_in
 
 _CONVOLVE = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -74,7 +74,11 @@ def layer_called(
     ours = {"input", *own, *(["weight"] if source else [])}
     others = [value for name, value in given.items() if name not in ours]
     stated = {n: getattr(module, n) for n in ("groups", "num_groups") if hasattr(module, n)}
-    same = all(number(given.get(name, 1)) == size for name, size in stated.items())
+    # A number of groups that the code writes does not follow a removal.
+    same = all(
+        number(given.get(name, 1)) == size and (size == 1 or isinstance(given[name], Stated))
+        for name, size in stated.items()
+    )
     return layer if isinstance(module, classes) and same and not tensors_in(others) else ""
 
 

@@ -28,6 +28,7 @@ from prunekit.storage.files import write_tensors
 from prunekit.storage.graph import build, describe
 from prunekit.storage.into import fill
 from prunekit.storage.values import DEPTH
+from prunekit.storage.written import call_layers
 
 # Version 1 had neither the digest nor tied tensors.
 VERSION = 2
@@ -161,6 +162,8 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
         if signed and header.get(_DIGEST) != digest(header[_DESCRIPTION], tensors):
             raise ValueError("it is damaged, as its digest is that of other contents")
         metadata = words["metadata"]
+        if into is None:
+            call_layers(loaded)
     module: nn.Module = loaded
     if into is not None:
         with _one_error(f"{path} cannot be loaded into {type(into).__name__}"):

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from prunekit.channels.capture import attribute, has_attribute
-from prunekit.storage.into import stated_sizes
+from prunekit.storage.into import sizes_to_tell
 from prunekit.storage.known import ATTRIBUTES, FUNCTION_NAMES, FUNCTIONS, METHODS
 from prunekit.storage.layers import build_layer, check_tensors, describe_layer
 from prunekit.storage.values import check_name, check_path, check_variable, decode, encode
@@ -54,7 +54,7 @@ def describe(
     description = {
         "class": type(model).__name__,
         "modules": layers,
-        "sizes": stated_sizes(model, [name for name in loose if has_attribute(model, name)]),
+        "sizes": sizes_to_tell(model, [name for name in loose if has_attribute(model, name)]),
         "parameters": [name for name, t in loose.items() if isinstance(t, nn.Parameter)],
         "tied": {name: first[id(t)] for name, t in named.items() if first[id(t)] != name},
         "nodes": [_describe_node(node) for node in graph.nodes],

@@ -8,25 +8,26 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from prunekit.channels.capture import meta_copy
-from prunekit.channels.kinds import kind_of
+from prunekit.channels.kinds import kind_of, stated_sizes
 from prunekit.storage.layers import describe_layer
 
 # The forward pass makes tensors of such names anew each time.
 _MADE = "_tensor_constant"
 
 
-def stated_sizes(model: nn.Module, tensors: list[str]) -> dict[str, dict[str, int]]:
-    """The sizes that the owners of these tensors state, where they are layers of a known kind.
+def sizes_to_tell(model: nn.Module, tensors: list[str]) -> dict[str, dict[str, int]]:
+    """The sizes that the owners of these tensors state, and how many heads of attention modules.
 
     The description of a layer that is called as a module states them by itself. One whose
     forward pass hands its tensors to a function leaves no trace in the graph.
     """
-    found = {}
-    for owner in dict.fromkeys(name.rpartition(".")[0] for name in tensors):
-        layer = model.get_submodule(owner)
-        if sizes := {size: vars(layer)[size] for size in _sizes_of(layer)}:
-            found[owner] = sizes
-    return found
+    owners = {name.rpartition(".")[0] for name in tensors}
+    told = {
+        name: {size: vars(module)[size] for size in stated_sizes(module)}
+        for name, module in model.named_modules(remove_duplicate=False)
+        if name in owners or not kind_of(module).classes
+    }
+    return {name: sizes for name, sizes in told.items() if sizes}
 
 
 def fill(into: nn.Module, described: Mapping[str, Any], loaded: fx.GraphModule) -> None:
@@ -57,11 +58,11 @@ def _put_all(into: nn.Module, described: Mapping[str, Any], loaded: fx.GraphModu
     stated = described.get("sizes", {})
     for name in described["modules"]:
         original = loaded.get_submodule(name)
-        sizes = {size: vars(original)[size] for size in _sizes_of(original)}
+        sizes = {size: vars(original)[size] for size in stated_sizes(original)}
         vars(_layer(into, name)).update(sizes)
     for name, sizes in stated.items():
         layer = _layer(into, name)
-        if sizes.keys() != set(_sizes_of(layer)) or not all(map(_is_size, sizes.values())):
+        if sizes.keys() != set(stated_sizes(layer)) or not all(map(_is_size, sizes.values())):
             raise ValueError(f"{name!r}, a {type(layer).__name__}, has no sizes {sizes!r:.80}")
         vars(layer).update(sizes)
 
@@ -116,7 +117,9 @@ def _refuse_other_layers(
         )
     for node in loaded.graph.nodes:
         owner = node.target.rpartition(".")[0] if node.op == "get_attr" else ""
-        if owner not in described.get("sizes", {}) and _sizes_of(trial.get_submodule(owner)):
+        layer = trial.get_submodule(owner)
+        told = owner in described.get("sizes", {})
+        if not told and kind_of(layer).classes and stated_sizes(layer):
             raise ValueError(
                 f"the file does not say the sizes of {owner!r}, as an earlier version wrote it: "
                 "load it without into"
@@ -128,11 +131,6 @@ def _layer(network: nn.Module, name: str) -> nn.Module:
         return network.get_submodule(name)
     except AttributeError:
         raise ValueError(f"the file has a layer {name!r}, and the object has none") from None
-
-
-def _sizes_of(layer: nn.Module) -> list[str]:
-    """The attributes in which a layer states sizes that a removal changes."""
-    return [size for size in kind_of(layer).sizes if size in vars(layer)]
 
 
 def _is_size(value: Any) -> bool:
