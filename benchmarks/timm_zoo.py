@@ -90,7 +90,8 @@ def case(name: str) -> dict[str, Any]:
     row["parameters_left"] = counts[0] / counts[1]
     if row["effect"] < 10 * LAW:
         row["reason"] = "the removal does not show in the scores: the law is not tested"
-    wrong = not same or max(row["difference"], row["other_difference"]) > LAW
+    held = all(row[one] <= LAW for one in ("difference", "other_difference"))  # NaN is not
+    wrong = not (same and held)
     return row | {"outcome": "wrong" if wrong else "pruned"}
 
 
