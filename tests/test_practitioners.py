@@ -91,6 +91,18 @@ def test_the_segmenter_still_tells_the_photographs_apart(ran):
     assert table["mean_iou_after"].iloc[-1] > 0.7
 
 
+def test_a_detector_runs_on_a_smaller_backbone_with_the_heads_it_had(ran):
+    detector, whole, pictures = ran["detector"], ran["backbone"], ran["pictures"]
+    before, after = (profile(one, pictures) for one in (whole, detector.backbone))
+    assert after.parameters < 0.7 * before.parameters
+    hidden = mask(whole, pictures, ran["quarter"]).eval()
+    small = detector.backbone.eval()
+    with torch.inference_mode():
+        for name, maps in hidden(pictures).items():
+            torch.testing.assert_close(small(pictures)[name], maps, rtol=1e-4, atol=1e-4)
+        assert {*detector.eval()([pictures[0]])[0]} == {"boxes", "labels", "scores"}
+
+
 def test_the_tables_on_the_page_are_those_that_it_prints(ran):
     """Counts to the number; accuracies as near as another processor's rounding lets them be."""
     scan = ran["scan"].table[["unit", "share", "kept", "macs", "accuracy_lost"]]
