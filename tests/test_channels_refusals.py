@@ -128,6 +128,13 @@ def test_what_is_no_module_is_refused():
         prunekit.trace(lambda x: x, X)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(6, 4, 1), nn.Linear(8, 4)])
+def test_a_single_layer_is_refused_with_what_to_do(layer):
+    with pytest.raises(prunekit.TraceError, match=r"single \w+, .* into nn\.Sequential"):
+        prunekit.trace(layer, X)
+    assert not prunekit.trace(nn.Sequential(nn.Conv2d(3, 4, 1)), X).prunable
+
+
 @pytest.mark.filterwarnings("ignore:Complex modules")
 def test_complex_numbers_are_pruned_like_others():
     model = plain().to(torch.complex64).eval()

@@ -217,6 +217,11 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         raise TypeError(
             f"leaves must be a tuple of classes, as in (Branching,), not {checks.shown(leaves)}"
         )
+    if kind_of(model).filters:
+        raise TraceError(
+            f"the model is a single {type(model).__name__}, and its filters are the output: put it "
+            "into nn.Sequential, with the layers around it"
+        )
     copy = meta_copy(model, leaves).eval()
     device = next((parameter.device for parameter in model.parameters()), None)
     book, modules = LabelBook(), dict(copy.named_modules())
