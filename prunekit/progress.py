@@ -19,7 +19,8 @@ def bar(items: Iterable | None = None, *, show: bool = True, **options: Any) -> 
 
 def is_watched() -> bool:
     """Whether standard error is a terminal, or this process is the kernel of a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    kernels = sys.modules.get("ipykernel.kernelapp")  # some libraries import it anywhere
+    return sys.stderr.isatty() or (kernels is not None and kernels.IPKernelApp.initialized())
 
 
 def say(line: str, show: bool = True) -> None:

@@ -10,6 +10,7 @@ import pytest
 from loops import network, quickly
 
 from prunekit import rank
+from prunekit.progress import is_watched
 from prunekit.training import evaluate, fit
 
 
@@ -30,7 +31,7 @@ def written(monkeypatch):
     """Standard error that is a terminal, and standard output, where lines above bars go."""
 
     def to(stream):
-        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+        monkeypatch.delitem(sys.modules, "ipykernel.kernelapp", raising=False)
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(sys, "stdout", stream)
         return stream
@@ -49,6 +50,14 @@ def test_nothing_is_written_where_nobody_watches(noise, written):
     file = written(io.StringIO())
     work(noise, progress=True)
     assert file.getvalue() == ""
+
+
+def test_a_kernel_is_watched_and_who_merely_imports_one_is_not(monkeypatch):
+    kernelapp = pytest.importorskip("ipykernel.kernelapp")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not is_watched()
+    monkeypatch.setattr(kernelapp.IPKernelApp, "initialized", lambda: True)
+    assert is_watched()
 
 
 def test_a_terminal_shows_bars_and_lines(noise, written):

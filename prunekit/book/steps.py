@@ -69,7 +69,7 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
         found = interpreter.labels.get(node)
         if not tensors_in(found):  # a size, not channels
             continue
-        labels = _channels(found)
+        labels = _channels(found, example_inputs.dim())
         incoming = steps[sources[0]].labels if len(sources) == 1 else None
         if labels is None or (incoming is not None and np.array_equal(labels, incoming)):
             carried[node] = sources
@@ -83,9 +83,12 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
     return steps
 
 
-def _channels(labels: object) -> np.ndarray | None:
-    """One label a channel of a tensor of shape (batch, channels, ...), if channels lie so."""
-    if not isinstance(labels, Tensor) or labels.dim() < 2:
+def _channels(labels: object, dims: int) -> np.ndarray | None:
+    """One label a channel of a tensor of shape (batch, channels, ...), if channels lie so.
+
+    In maps, of as many dimensions as the input, and in vectors they do; not halfway in a shuffle.
+    """
+    if not isinstance(labels, Tensor) or labels.dim() not in (2, dims):
         return None
     first = labels[(slice(0, 1), slice(None), *(slice(0, 1),) * (labels.dim() - 2))]
     return first.flatten().numpy() if bool((labels == first).all()) else None

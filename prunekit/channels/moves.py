@@ -176,12 +176,18 @@ def reshape(
     shrinking = counted or [d for d in varying if named[d] == -1]
     if varying and not shrinking:
         book.freeze(x)
+    first = result
     for d in set(varying) - set(shrinking):
         book.unite(result, result.narrow(d, 0, 1))
-        result = result.narrow(d, 0, 1)
+        first = first.narrow(d, 0, 1)
+    heads = any(
+        isinstance(length, Unread) or any(length.labels is one for one in book.counted.values())
+        for length in counted.values()
+    )
     for d, length in counted.items():
-        length.measures(rows(result, d))
-    return result.expand(value.shape)
+        length.measures(rows(first, d))
+    # A head goes as a whole: one of its channels stands for all of them.
+    return first.expand(value.shape) if heads else result
 
 
 def reshape_as(book: LabelBook, value: Tensor, x: Tensor, other: Tensor) -> Tensor:
