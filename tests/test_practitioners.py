@@ -117,6 +117,21 @@ def test_the_tables_on_the_page_are_those_that_it_prints(ran):
                 assert printed[name].tolist() == now[name].tolist()
 
 
+def test_the_table_of_widths_is_that_of_the_benchmark():
+    rows = pd.read_csv(ROOT / "benchmarks/results/widths.csv").query("ratio == 0.3")
+    lines = re.findall(r"^\| (SqueezeNet|MobileNetV2) \|(.*)\|$", PAGE.read_text("utf-8"), re.M)
+    assert len(lines) == 2
+    for name, cells in lines:
+        model = {"SqueezeNet": "squeezenet", "MobileNetV2": "mobilenet_v2"}[name]
+        of_it = rows[rows["model"] == model].set_index("widths")
+        kinds = ["scores", "cost_aware", "knapsack over scores", "knapsack over sensitivity"]
+        said = [f"{of_it['accuracy_before'].iloc[0]:.0%}".replace("%", " %")]
+        for kind in kinds:
+            raw, repaired = (100 * of_it.loc[kind, c] for c in ("accuracy", "accuracy_repaired"))
+            said.append(f"{raw:.0f} % ({repaired:.0f})")
+        assert [cell.strip() for cell in cells.split("|")] == said
+
+
 def test_files_give_back_the_network(ran):
     one, small = ran["one"], ran["small"]
     assert type(ran["mine"]).__name__ == "Net" and ran["mine"] is not small

@@ -180,14 +180,11 @@ def reshape(
     for d in set(varying) - set(shrinking):
         book.unite(result, result.narrow(d, 0, 1))
         first = first.narrow(d, 0, 1)
-    heads = any(
-        isinstance(length, Unread) or any(length.labels is one for one in book.counted.values())
-        for length in counted.values()
-    )
+    rows_go_whole = all(isinstance(one, Unread) or one.is_a_size for one in counted.values())
     for d, length in counted.items():
         length.measures(rows(first, d))
-    # A head goes as a whole: one of its channels stands for all of them.
-    return first.expand(value.shape) if heads else result
+    # Where a count is of whole rows, such as heads, one channel of a row stands for all of it.
+    return first.expand(value.shape) if counted and rows_go_whole else result
 
 
 def reshape_as(book: LabelBook, value: Tensor, x: Tensor, other: Tensor) -> Tensor:

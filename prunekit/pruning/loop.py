@@ -118,10 +118,8 @@ def prune(
     cost_aware
         Select by score for each parameter or MAC that the removal of a group
         saves, not by score alone (see :func:`prunekit.pruning.budgets.per_saving`).
-        It may cost much: at half the MACs, fine-tuned, ResNet-20 and 56 kept
-        up to 5 points more accuracy by it, MobileNetV2 3 less and SqueezeNet
-        8 to 35 less (``benchmarks/results/accuracy.csv``, study
-        ``mobilenet_v2_pruned``).
+        It may cost much: it served the book's ResNets, and harmed MobileNetV2
+        and SqueezeNet (``benchmarks/accuracy.py``, ``benchmarks/widths.py``).
         The widths of a knapsack over a scan of sensitivity, as ``min_filters``,
         know where a layer breaks (see :func:`prunekit.widths.knapsack`).
     min_filters, exclude, round_to, per_layer

@@ -145,11 +145,8 @@ def knapsack(
     one of 64, only a table knows. Neither can know more than ``lost`` says,
     and that scores of filters add up is a guess: it takes too much from
     layers whose scores are all low. Accuracies that
-    :func:`prunekit.sensitivity` measured show where a layer breaks. With
-    30 % of its MACs gone and nothing trained, MobileNetV2 was right on 84 % of
-    CIFAR-10 by a table of these, on 60 % by scores alone, and on 8 % by a table
-    of scores or ``cost_aware``; SqueezeNet on 70, 66, 18 and 19 %
-    (``benchmarks/widths.py``).
+    :func:`prunekit.sensitivity` measured show where a layer breaks
+    (``benchmarks/widths.py`` compares the two).
 
     :func:`prunekit.prune` goes to these widths by steps, with training in
     between, if they are its ``min_filters``, by layer::
