@@ -42,7 +42,7 @@ def test_a_profile_or_part_that_does_not_exist_is_named(chapter):
 
 def test_without_cifar10_the_page_says_that_it_shows_digits(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    monkeypatch.setattr("prunekit.data.datasets.CIFAR10.__init__", _offline)
+    monkeypatch.setattr("prunekit.data.named.CIFAR10.__init__", _offline)
     chapter = Chapter("quick")
     assert chapter.dataset.is_stand_in
     assert chapter.input_size == 32

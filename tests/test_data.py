@@ -1,17 +1,15 @@
 """Image sets, their splits, their cache, and batch-wise augmentation."""
 
 import os
-import pickle
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from prunekit import data
-from prunekit.data import datasets, folders
+from prunekit.data import folders
 
 
 @pytest.fixture
@@ -84,41 +82,6 @@ def test_classes_that_differ_between_train_and_test_are_named(image_folder):
     (image_folder / "test" / "dog").rename(image_folder / "test" / "fox")
     with pytest.raises(ValueError, match="lacks: fox"):
         data.load_dataset(image_folder, size=8)
-
-
-def test_a_damaged_download_of_cifar10_is_named(tmp_path, monkeypatch):
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"half")
-    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"cifar-10-batches-py is damaged .*: delete it"):
-        data.load_dataset("cifar10")
-
-
-def test_cifar10_is_read_in_torchvisions_layout(tmp_path, monkeypatch):
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
-        pixels = generator.integers(0, 256, (20, 3072), dtype=np.uint8)
-        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": [*range(10)] * 2}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [*"abcdefghij"]}))
-    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    cifar = data.load_dataset("cifar10", download=False, stand_in=False)
-    assert (len(cifar.train), len(cifar.val), len(cifar.test)) == (90, 10, 20)
-    assert cifar.test.images.shape == (20, 3, 32, 32)
-    assert cifar.classes == tuple("abcdefghij")
-
-
-def test_without_cifar10_the_digits_take_its_place_and_say_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    digits = data.load_dataset("cifar10", download=False)
-    assert digits.name == "digits"
-    assert digits.is_stand_in
-    assert "handwritten digits" in digits.notice
-    with pytest.raises(FileNotFoundError, match="PRUNEKIT_DATA"):
-        data.load_dataset("cifar10", download=False, stand_in=False)
 
 
 def test_every_image_is_handed_out_once_and_the_seed_fixes_the_order():
@@ -247,20 +210,3 @@ def test_a_loader_that_must_not_flip_only_crops():
     torch.manual_seed(0)
     assert not right_edges(flip=False).any()
     assert 10 < right_edges().sum() < 54
-
-
-@pytest.mark.parametrize("stand_in", [True, False])
-def test_a_download_that_fails_is_made_good_or_told(tmp_path, monkeypatch, stand_in):
-    def offline(root, download=False):
-        raise RuntimeError("no route to host")
-
-    offline.base_folder = "cifar-10-batches-py"
-    monkeypatch.setattr(datasets, "CIFAR10", offline)
-    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
-    if stand_in:
-        assert data.load_dataset("cifar10").is_stand_in
-    else:
-        with pytest.raises(
-            FileNotFoundError, match=r"could not be downloaded \(no route to host\)"
-        ):
-            data.load_dataset("cifar10", stand_in=False)

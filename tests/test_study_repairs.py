@@ -10,7 +10,7 @@ import torch
 from loops import SMALL_STUDY
 from torch import nn
 
-from prunekit.data import Loader, load_dataset
+from prunekit.data import Dataset, ImageSet, Loader, load_dataset
 from prunekit.models import remove_final_relu, squeezenet
 from prunekit.repair import insert_batch_norm
 from prunekit.storage import load
@@ -132,6 +132,20 @@ def test_a_recorded_teacher_sees_the_views_at_its_own_size(folder):
     expected = answers(teacher, task.views(2, 32), progress=False)
     assert torch.equal(views.answers, expected.float().to(views.answers.dtype))
     assert next(iter(views))[0].shape == (50, 3, 64, 64)
+
+
+@pytest.mark.parametrize(("name", "mirrored"), [("digits", False), ("svhn", False), ("any", True)])
+def test_digits_are_never_mirrored(name, mirrored):
+    """A bright left edge, which no crop by an eighth can bring to the right."""
+    pixels = torch.zeros(64, 3, 32, 32, dtype=torch.uint8)
+    pixels[..., :8] = 255
+    images = ImageSet(pixels, torch.zeros(64, dtype=torch.int64))
+    dataset = Dataset(name, ("one",), images, images, images, "here")
+    settings = {"input_size": 32, "batch_size": 64, "seed": 0}
+    task = Classification(dataset, settings, squeezenet())
+    ((trained, _),) = task.train
+    for x in (trained, task.views(1, 32).view(0, torch.arange(64))):
+        assert (x[:, 0, :, 16:] > 0).any().item() is mirrored
 
 
 def test_a_setting_of_batch_norm_or_views_without_meaning_is_refused(tmp_path):

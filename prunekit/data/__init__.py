@@ -5,7 +5,7 @@ An image classification set small enough to teach with fits in memory as one
 (crops, flips, resizing, normalisation) runs on a batch at a time.
 """
 
-from prunekit.data.datasets import Dataset, data_folder, load_dataset, split
+from prunekit.data.datasets import load_dataset
 from prunekit.data.images import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -15,6 +15,8 @@ from prunekit.data.images import (
     random_flip,
 )
 from prunekit.data.loader import Loader
+from prunekit.data.named import data_folder
+from prunekit.data.splits import Dataset, split
 from prunekit.data.views import Views
 
 __all__ = [

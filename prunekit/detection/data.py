@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from prunekit.checks import checked, names, whole
-from prunekit.data.datasets import data_folder
 from prunekit.data.decoding import read_rgb
+from prunekit.data.named import data_folder
 from prunekit.detection.matching import COLUMNS, refuse_other_targets
 
 

@@ -101,7 +101,7 @@ class Classification(Task):
 
     def __init__(self, dataset: Dataset, settings: Mapping[str, Any], model: nn.Module) -> None:
         super().__init__(dataset, settings, model)
-        self.flip = dataset.name != "digits"
+        self.flip = dataset.name not in ("digits", "svhn")
         parts = (dataset.train, dataset.val, dataset.test)
         train, val, test = (part.to(device_of(model)) for part in parts)
         self.images = train
