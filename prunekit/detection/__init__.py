@@ -14,7 +14,12 @@ from prunekit.detection.loss import detection_distillation, detection_loss
 from prunekit.detection.matching import Matches, match
 from prunekit.detection.precision import PrecisionCurve, precision_curve
 from prunekit.detection.pretrained import pedestrian_detector
-from prunekit.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2, tiny_ssdlite
+from prunekit.detection.ssdlite import (
+    SSDLite,
+    ssdlite_mobilenet_v2,
+    ssdlite_squeezenet,
+    tiny_ssdlite,
+)
 from prunekit.detection.suppression import Detections, detect
 
 __all__ = [
@@ -39,5 +44,6 @@ __all__ = [
     "precision_curve",
     "ssd_anchors",
     "ssdlite_mobilenet_v2",
+    "ssdlite_squeezenet",
     "tiny_ssdlite",
 ]

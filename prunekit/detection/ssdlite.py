@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 from torchvision.ops import Conv2dNormActivation
 
-from prunekit.checks import checked, whole
+from prunekit.checks import checked, flag, whole
+from prunekit.data.images import IMAGENET_MEAN, IMAGENET_STD
 from prunekit.detection.anchors import shapes, ssd_anchors
+from prunekit.models import squeezenet
 
 EXTRAS = (512, 256, 256, 128)  # channels of the maps behind the backbone's
 
@@ -132,6 +134,56 @@ def ssdlite_mobilenet_v2(classes: int = 2, *, size: int = 300) -> SSDLite:
     ]
     channels = (expand[0].out_channels, *widths)
     return SSDLite(stages, channels, list(_padded_as_tensorflow(stages, size)), classes)
+
+
+@checked(classes=partial(whole, least=2), size=partial(whole, least=32), pretrained=flag)
+def ssdlite_squeezenet(classes: int = 2, *, size: int = 300, pretrained: bool = False) -> SSDLite:
+    """SSDLite on SqueezeNet 1.1: at 300 pixels 1.3 M parameters, and 6,765 anchors on six maps.
+
+    Heads read the backbone's maps of stride 8, where small objects are found,
+    and 16, its last, and four maps behind it, each at every second place of
+    the one before. Images have values from -1 to 1, as for
+    :func:`ssdlite_mobilenet_v2`.
+
+    Parameters
+    ----------
+    classes
+        With the background.
+    size
+        Side of the images in pixels.
+    pretrained
+        Start the backbone from torchvision's ImageNet weights, as
+        :func:`prunekit.models.squeezenet` finds them. They were trained on
+        images normalised otherwise, for which the first convolution makes up.
+
+    Examples
+    --------
+    >>> model = ssdlite_squeezenet(size=64)
+    >>> scores, offsets = model.eval()(torch.zeros(1, 3, 64, 64))
+    >>> scores.shape, offsets.shape, model.maps
+    (torch.Size([1, 261, 2]), torch.Size([1, 261, 4]), (7, 3, 2, 1, 1, 1))
+    """
+    backbone = squeezenet(pretrained=pretrained).features
+    if pretrained:
+        _take_values_around_zero(backbone[0])
+    widths = (512, *EXTRAS)
+    stages = [backbone[:8], backbone[8:], *(_extra(*pair) for pair in pairwise(widths))]
+    sides = [(size - 1) // 8, (size - 1) // 16]  # its convolution drops the edge, its pooling none
+    while len(sides) < len(stages):
+        sides.append(-(-sides[-1] // 2))
+    return SSDLite(stages, (256, *widths), sides, classes)
+
+
+def _take_values_around_zero(convolution: nn.Conv2d) -> None:
+    """From images normalised as for ImageNet to the same images from -1 to 1, in place.
+
+    Exact, since the convolution pads nothing.
+    """
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        weight, bias = convolution.weight, convolution.get_parameter("bias")
+        bias += (weight * (0.5 - mean) / std).sum((1, 2, 3))
+        weight *= 0.5 / std
 
 
 @checked(classes=partial(whole, least=2), size=partial(whole, least=32))

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from prunekit.detection import pedestrian_detector, tiny_ssdlite
+from prunekit.detection import pedestrian_detector, ssdlite_squeezenet, tiny_ssdlite
 from prunekit.models import (
     CIFAR_MODELS,
     TinySqueezeNet,
@@ -40,6 +40,7 @@ FRESH: dict[str, Callable[[int], nn.Module]] = {
     "tiny": TinySqueezeNet,
     **CIFAR_MODELS,
     "pedestrian": lambda classes: pedestrian_detector(),
+    "ssdlite_squeezenet": lambda classes: ssdlite_squeezenet(classes + 1, pretrained=True),
     "tiny_ssdlite": lambda classes: tiny_ssdlite(classes + 1),  # the background is one
 }
 
