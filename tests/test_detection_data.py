@@ -9,10 +9,12 @@ import torch
 from pictures import solid
 from PIL import Image
 from streets import annotation, box, listed
+from torchvision.datasets import VOCDetection
 
 from prunekit.detection import BoxLoader, BoxSet, draw_people, load_voc, tiny_ssdlite
 
 SIZE = (40, 20)  # width and height
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def annotated(folder: Path, number: str, *boxes: str, size: tuple[int, int] = SIZE) -> Path:
@@ -58,6 +60,39 @@ def test_a_bare_name_is_looked_for_in_the_data_folder(people, monkeypatch):
 
 def test_no_object_of_the_classes_in_any_picture(people):
     assert load_voc(people, "train", classes="cat", size=8).targets.shape == (2, 0, 6)
+
+
+# One of PASCAL VOC 2007 in full: a person is in parts, each with a box of its own.
+VOC_2007 = """<annotation><folder>VOC2007</folder><filename>000017.jpg</filename>
+<source><database>The VOC2007 Database</database><annotation>PASCAL VOC2007</annotation>
+<image>flickr</image><flickrid>228217974</flickrid></source>
+<owner><flickrid>x</flickrid><name>person</name></owner>
+<size><width>40</width><height>20</height><depth>3</depth></size><segmented>0</segmented>
+<object><name>person</name><pose>Left</pose><truncated>0</truncated><difficult>0</difficult>
+<bndbox><xmin>11</xmin><ymin>3</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>
+<part><name>head</name><bndbox><xmin>14</xmin><ymin>3</ymin><xmax>17</xmax><ymax>8</ymax></bndbox>
+</part></object>
+<object><name>horse</name><pose>Left</pose><truncated>1</truncated><difficult>1</difficult>
+<bndbox><xmin>1</xmin><ymin>5</ymin><xmax>40</xmax><ymax>20</ymax></bndbox></object>
+</annotation>"""
+
+
+@pytest.mark.parametrize("part", ["trainval", "test"])
+def test_voc_2007_is_read_where_torchvision_lays_it_out(tmp_path, part):
+    """torchvision reads the same folder, and finds the same classes and boxes."""
+    picture = annotated(tmp_path, "000017")
+    (picture.parents[1] / "Annotations" / "000017.xml").write_text(VOC_2007)
+    listed(tmp_path, part, "000017")
+    ((_, theirs),) = VOCDetection(tmp_path, year="2007", image_set=part)
+    found = theirs["annotation"]["object"]
+    assert [each["name"] for each in found] == ["person", "horse"]
+    corners = [[int(each["bndbox"][key]) for key in CORNERS] for each in found]
+    ours = load_voc(tmp_path, part, classes=[each["name"] for each in found], size=8).targets[0]
+    in_pixels = ours[:, :4] * torch.tensor([40, 20, 40, 20]) + torch.tensor([1, 1, 0, 0])
+    assert in_pixels.round().tolist() == corners
+    assert ours[:, 4:].tolist() == [[1, 0], [2, 1]]
+    (horse,) = load_voc(tmp_path, part, classes="horse", size=8).targets
+    assert horse[:, 4:].tolist() == [[1, 1]]
 
 
 BROKEN = {
