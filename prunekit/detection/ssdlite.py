@@ -161,7 +161,7 @@ def ssdlite_squeezenet(classes: int = 2, *, size: int = 300, pretrained: bool = 
     >>> model = ssdlite_squeezenet(size=64)
     >>> scores, offsets = model.eval()(torch.zeros(1, 3, 64, 64))
     >>> scores.shape, offsets.shape, model.maps
-    (torch.Size([1, 261, 2]), torch.Size([1, 261, 4]), (7, 3, 2, 1, 1, 1))
+    (torch.Size([1, 243, 2]), torch.Size([1, 243, 4]), (7, 3, 2, 1, 1, 1))
     """
     backbone = squeezenet(pretrained=pretrained).features
     if pretrained:
@@ -180,10 +180,9 @@ def _take_values_around_zero(convolution: nn.Conv2d) -> None:
     Exact, since the convolution pads nothing.
     """
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    with torch.no_grad():
-        weight, bias = convolution.weight, convolution.get_parameter("bias")
-        bias += (weight * (0.5 - mean) / std).sum((1, 2, 3))
-        weight *= 0.5 / std
+    weight, bias = convolution.weight.detach(), convolution.get_parameter("bias").detach()
+    bias.add_((weight * (0.5 - mean) / std).sum((1, 2, 3)))
+    weight.mul_(0.5 / std)
 
 
 @checked(classes=partial(whole, least=2), size=partial(whole, least=32))
