@@ -104,6 +104,13 @@ def test_a_damaged_download_is_named(folder, name, place, files):
         load_dataset(name)
 
 
+def test_one_file_of_svhn_is_not_all_of_it(folder):
+    """A download that stopped between its two files goes on; nothing is damaged."""
+    (folder / "svhn").mkdir()
+    (folder / "svhn" / "train_32x32.mat").write_bytes(b"whole")
+    assert load_dataset("svhn", download=False).is_stand_in
+
+
 @pytest.mark.parametrize(("name", "title"), [("cifar10", "CIFAR-10"), ("svhn", "SVHN")])
 def test_the_digits_take_the_place_of_what_is_not_there_and_say_so(name, title):
     digits = load_dataset(name, download=False)
