@@ -7,6 +7,7 @@ checks that the answer stays. Sizes that are only handed on stay in the graph.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -64,8 +65,21 @@ class Tracer(fx.Tracer):
             self.innermost = self.innermost or f"module {self.path_of_module(m)!r}"
             raise
 
+    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+        tensors = itertools.chain(root.named_parameters(), root.named_buffers())
+        self.names = {id(tensor): name for name, tensor in tensors}
+        return super().trace(root, concrete_args)
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
-        return attr_val if self.running else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self.running:
+            return attr_val
+        name = self.names.get(id(attr_val))
+        if name is None:
+            return super().getattr(attr, attr_val, parameter_proxy_cache)
+        # fx would look through all parameters for each that is read: their number squared.
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
         root, proxies = super().create_args_for_root(*args, **kwargs)
