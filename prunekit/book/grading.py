@@ -92,10 +92,13 @@ def _said(reply: dict[str, Any] | None) -> str:
     return f"{reply.get('ename', reply['status'])}: {reply.get('evalue', '')}"
 
 
-def _with_checks_of(reference: NotebookNode, handed_in: NotebookNode) -> NotebookNode:
-    """What was handed in, with each check, and what is hidden behind it, from the reference.
+def questions(reference: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """For each check of a reference, by its id, the check and what is hidden behind it.
 
-    No other cell has a tag, so that nobody's own cells pass for checks.
+    Raises
+    ------
+    ValueError
+        There is no check, or one is hidden before the first.
     """
     checks: dict[str, list[NotebookNode]] = {}
     for cell in nbformat.from_dict(reference).cells:
@@ -104,10 +107,21 @@ def _with_checks_of(reference: NotebookNode, handed_in: NotebookNode) -> Noteboo
         if is_tagged(cell, CHECK) or is_tagged(cell, HIDDEN):
             if not checks:
                 raise ValueError(f"the reference hides cell {cell.id} before its first check")
-            cell.metadata["question"] = len(checks)
             checks[next(reversed(checks))].append(cell)
     if not checks:
         raise ValueError("the reference has no cell tagged check")
+    return checks
+
+
+def _with_checks_of(reference: NotebookNode, handed_in: NotebookNode) -> NotebookNode:
+    """What was handed in, with each check, and what is hidden behind it, from the reference.
+
+    No other cell has a tag, so that nobody's own cells pass for checks.
+    """
+    checks = questions(reference)
+    for number, parts in enumerate(checks.values(), 1):
+        for cell in parts:
+            cell.metadata["question"] = number
     marked = nbformat.from_dict(handed_in)
     cells = []
     for cell in marked.cells:
