@@ -41,7 +41,7 @@ def case_{number}(env):
 """
 
 
-def tests_for_otter(reference: NotebookNode, *, hidden: bool) -> dict[str, str]:
+def checks_for_otter(reference: NotebookNode, *, hidden: bool) -> dict[str, str]:
     """The test files of an assignment, by the names of its questions: ``q1``, ``q2`` and so on.
 
     Parameters
@@ -116,11 +116,11 @@ def write_for_otter(assignments: Path, folder: Path) -> list[Path]:
 
 def _write_one(reference: NotebookNode, folder: Path) -> None:
     student = folder / "student"
-    _write_tests(tests_for_otter(reference, hidden=False), student / "tests")
+    _write_tests(checks_for_otter(reference, hidden=False), student / "tests")
     nbformat.write(notebook_for_otter(reference), student / f"{folder.name}.ipynb")
     with tempfile.TemporaryDirectory() as temporary:
         tests, needed = Path(temporary) / "tests", Path(temporary) / "requirements.txt"
-        _write_tests(tests_for_otter(reference, hidden=True), tests)
+        _write_tests(checks_for_otter(reference, hidden=True), tests)
         needed.write_text(f"prunekit[book]=={prunekit.__version__}\n", "utf-8")
         need("otter.generate", "otter").main(
             tests_dir=str(tests),

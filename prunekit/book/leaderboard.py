@@ -1,0 +1,117 @@
+"""The leaderboard of a class: its members' entries, ranked in one table.
+
+    python -m prunekit.book.leaderboard handed_in leaderboard.csv
+
+An entry is a JSON file such as ``{"name": "Ann", "bytes": 55000, "accuracy":
+0.91}``; assignment 5 writes one. What stands there is believed: points come
+from :mod:`prunekit.book.grading`, which runs the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunekit.checks import number, whole
+from prunekit.storage.files import write_table
+
+COLUMNS = ["name", "bytes", "accuracy"]
+
+
+def ranked(entries: list[dict[str, Any]]) -> pd.DataFrame:
+    """Entries by falling accuracy, and of equal accuracy the smaller first.
+
+    Returns
+    -------
+    DataFrame with the columns ``rank``, ``name``, ``bytes`` and ``accuracy``.
+    A name has one row, its best. Who has the same accuracy and the same bytes
+    has the same rank.
+
+    Examples
+    --------
+    >>> ann, bob = {"name": "Ann", "bytes": 9, "accuracy": 0.8}, {"name": "Bob", "bytes": 9}
+    >>> print(ranked([ann, bob | {"accuracy": 0.9}]).to_string(index=False))
+     rank name  bytes  accuracy
+        1  Bob      9       0.9
+        2  Ann      9       0.8
+    """
+    table = pd.DataFrame(entries, columns=COLUMNS)
+    table = table.sort_values(
+        ["accuracy", "bytes", "name"], ascending=[False, True, True], ignore_index=True
+    ).drop_duplicates("name", ignore_index=True)
+    first = ~table.duplicated(["accuracy", "bytes"])
+    table.insert(0, "rank", pd.Series(table.index + 1).where(first).ffill().astype(int))
+    return table
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """One entry from a JSON file.
+
+    Raises
+    ------
+    ValueError
+        It is no entry; the message names the file and what is wrong in it.
+    """
+    try:
+        entry = json.loads(path.read_text("utf-8"))
+        if not isinstance(entry, dict) or entry.keys() != set(COLUMNS):
+            raise ValueError(f"an entry has {', '.join(COLUMNS)}, and nothing else")
+        if not isinstance(entry["name"], str) or not entry["name"].strip():
+            raise ValueError(f"name must be some text, not {entry['name']!r}")
+        return {
+            "name": entry["name"].strip(),
+            "bytes": whole("bytes", entry["bytes"], least=1),
+            "accuracy": number("accuracy", entry["accuracy"], least=0, most=1),
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def leaderboard(folder: Path) -> pd.DataFrame:
+    """The ranked entries of all JSON files in a folder and in the folders within.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        Some are no entries: all of them are named, with what is wrong.
+    """
+    paths = sorted(folder.rglob("*.json"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no JSON file")
+    entries, wrong = [], []
+    for path in paths:
+        try:
+            entries.append(read_entry(path))
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("mend or remove these, then try again:\n" + "\n".join(wrong))
+    return ranked(entries)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m prunekit.book.leaderboard",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("table", type=Path, help="the CSV file to write")
+    options = parser.parse_args(arguments)
+    try:
+        table = leaderboard(options.folder)
+        write_table(table, options.table)
+    except (OSError, ValueError) as error:
+        sys.exit(f"prunekit.book.leaderboard: {error}")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

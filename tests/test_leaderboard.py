@@ -1,0 +1,99 @@
+"""The leaderboard of a class: the best first, and no table from what is no entry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunekit.book.leaderboard import leaderboard, main, ranked
+from prunekit.storage.files import write_json
+
+ANN = {"name": "Ann", "bytes": 55_000, "accuracy": 0.91}
+FIFTH = Path(__file__).resolve().parents[1] / "book/classroom/assignments/5_bytes.ipynb"
+
+some_entries = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": st.sampled_from("ABCDE"),
+            "bytes": st.integers(1, 3),
+            "accuracy": st.sampled_from([0, 0.5, 1]),
+        }
+    ),
+    min_size=1,
+)
+
+
+@given(some_entries)
+def test_each_name_stands_once_with_its_best_and_its_rank_counts_who_is_better(entries):
+    best = {}
+    for entry in entries:
+        key = (-entry["accuracy"], entry["bytes"])
+        best[entry["name"]] = min(key, best.get(entry["name"], key))
+    table = ranked(entries)
+    assert dict(zip(table["name"], table["rank"], strict=True)) == {
+        name: 1 + sum(other < key for other in best.values()) for name, key in best.items()
+    }
+    found = list(zip(-table["accuracy"], table["bytes"], strict=True))
+    assert found == sorted(best.values())
+
+
+def test_entries_of_folders_within_become_one_table(tmp_path, capsys):
+    write_json(ANN, tmp_path / "in/ann/entry.json")
+    write_json({"name": " Zoë, B. ", "bytes": 9, "accuracy": 1}, tmp_path / "in/zoe.json")
+    main([str(tmp_path / "in"), str(tmp_path / "board.csv")])
+    rows = [[1, "Zoë, B.", 9, 1.0], [2, "Ann", 55_000, 0.91]]
+    assert pd.read_csv(tmp_path / "board.csv").to_numpy().tolist() == rows
+    assert capsys.readouterr().out.split()[:4] == ["rank", "name", "bytes", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    {
+        "no JSON": ("{", "Expecting property name"),
+        "not in UTF-8": (b"\xff", "decode"),
+        "a list": ([ANN], "an entry has name, bytes, accuracy"),
+        "nothing of accuracy": ({"name": "Ann", "bytes": 1}, "an entry has"),
+        "more than asked": (ANN | {"rank": 1}, "and nothing else"),
+        "no name": (ANN | {"name": " "}, "name must be some text"),
+        "a number for a name": (ANN | {"name": 3}, "name must be some text, not 3"),
+        "no bytes": (ANN | {"bytes": 0}, "bytes must be at least 1, not 0"),
+        "bytes as text": (ANN | {"bytes": "55"}, "bytes must be a whole number"),
+        "half a byte": (ANN | {"bytes": 1.5}, "bytes must be a whole number"),
+        "per cent": (ANN | {"accuracy": 91}, "at least 0 and at most 1, not 91"),
+        "no number": (ANN | {"accuracy": float("nan")}, "at most 1, not nan"),
+        "true": (ANN | {"accuracy": True}, "accuracy must be a number"),
+    }.values(),
+)
+def test_what_is_no_entry_is_named_and_the_table_stays(entry, said, tmp_path):
+    write_json(ANN, tmp_path / "in/ann.json")
+    text = entry if isinstance(entry, (str, bytes)) else json.dumps(entry)
+    for name in ("bob", "eve"):
+        (tmp_path / f"in/{name}.json").write_bytes(text.encode() if isinstance(text, str) else text)
+    board = tmp_path / "board.csv"
+    board.write_text("as it was")
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path / "in"), str(board)])
+    first, *wrong = str(caught.value).splitlines()
+    assert first.endswith("mend or remove these, then try again:")
+    for name, line in zip(("bob", "eve"), wrong, strict=True):
+        assert f"{name}.json: " in line and said in line
+    assert board.read_text() == "as it was"
+
+
+def test_a_folder_without_entries_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no JSON file"):
+        leaderboard(tmp_path)
+
+
+def test_what_assignment_5_writes_is_an_entry(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    *_, last = nbformat.read(FIFTH, as_version=4).cells
+    given_there = {"pd": pd, "write_json": write_json, "size": 9, "accuracy": 0.9}
+    exec(last.source.rpartition("\n")[0], given_there | {"enter": lambda *entry: None})
+    assert leaderboard(tmp_path)["bytes"].tolist() == [9]
