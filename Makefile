@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-by-sphinx pdf slides test coverage arm bench zoo lab lab-networks study student cards environment colab lock clean
+.PHONY: help book book-by-sphinx pdf slides test coverage arm bench zoo lab lab-networks study student otter cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -94,6 +94,12 @@ STUDENT ?= _build/student
 student: $(STAMP)  ## write chapters and assignments for a class, with what is to be built taken out
 	$(BIN)/python -m prunekit.book.student notebooks "$(STUDENT)"
 	$(BIN)/python -m prunekit.book.student book/classroom/assignments "$(STUDENT)/assignments"
+
+OTTER ?= _build/otter
+otter: $(STAMP)  ## write the assignments for otter-grader: for students, and to grade by
+	$(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints.txt \
+		--editable '.[otter]'
+	$(BIN)/python -m prunekit.book.otter book/classroom/assignments "$(OTTER)"
 
 cards: $(STAMP)  ## write the cards of the networks in book/results
 	$(BIN)/python book/model_cards.py

@@ -98,6 +98,35 @@ def test_site_is_built_with_the_data_that_its_chapters_are_about():
     assert download < commands.index("make book")
 
 
+def made(steps: list[dict[str, Any]]) -> list[str]:
+    """What the steps of a job ask of make, without settings such as PROFILE=smoke."""
+    lines = [line for step in steps for line in step.get("run", "").splitlines()]
+    asked = [line.partition(" #")[0].split()[1:] for line in lines if line.startswith("make ")]
+    return [word for words in asked for word in words if "=" not in word]
+
+
+@by_name
+def test_what_is_made_is_in_the_makefile(workflow):
+    targets = re.findall(r"^([\w-]+|\$\(STAMP\)):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    known = {target.replace("$(STAMP)", ".venv/installed") for target in targets}
+    for name, job in parsed(workflow)["jobs"].items():
+        assert set(made(job["steps"])) <= known, name
+
+
+def test_what_a_class_needs_is_made_and_graded():
+    steps = parsed(GITHUB / "workflows" / "test.yml")["jobs"]["classroom"]["steps"]
+    assert {"slides", "pdf", "student", "otter"} <= set(made(steps))
+    (graders,) = (step["run"] for step in steps if "pytest" in step.get("run", ""))
+    for name in re.findall(r"tests/\w+\.py", graders):
+        assert (ROOT / name).is_file()
+    assert "tests/test_assignments.py" in graders and "tests/test_otter.py" in graders
+    kept = steps[-1]["with"]
+    assert kept["if-no-files-found"] == "error"
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for path in kept["path"].split():
+        assert path.rstrip("/") in makefile.replace("$(BUILD)/", ""), f"{path} is not made"
+
+
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
 def test_issue_form_is_whole(form):
     content = parsed(form)
