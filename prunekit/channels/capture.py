@@ -20,6 +20,7 @@ from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
+_WAYS_OF_ITS_OWN = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 _CONTAINERS = {OrderedDict, dict, set}
 _NOTES = {dict, list, set}
 _VALUES = {type(None), bool, int, float, str}
@@ -47,11 +48,12 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """What ``copy.deepcopy(model, memo)`` gives, in a fraction of its time.
 
     Every module has some thirty attributes, most of them numbers and empty
-    dictionaries, and deepcopy looks at each with care. The modules of torch
-    and torchvision have no ways of their own to be copied.
+    dictionaries, and deepcopy looks at each with care. A module whose class
+    has a way of its own to be copied is left to it; those of torch and
+    torchvision only add what files of old versions lack.
     """
     for module in reversed(list(model.modules())):  # parts before what is made of them
-        if id(module) in memo or not type(module).__module__.startswith(_PLAINLY_COPIED):
+        if id(module) in memo or not _is_copied_plainly(type(module)):
             continue
         memo[id(module)] = twin = type(module).__new__(type(module))
         for name, value in vars(module).items():
@@ -61,6 +63,13 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
                 value = copy.deepcopy(value, memo)
             vars(twin)[name] = value
     return copy.deepcopy(model, memo)
+
+
+def _is_copied_plainly(kind: type[nn.Module]) -> bool:
+    return kind.__module__.startswith(_PLAINLY_COPIED) or (
+        all(getattr(kind, way, None) is getattr(nn.Module, way, None) for way in _WAYS_OF_ITS_OWN)
+        and not any("__slots__" in vars(base) for base in kind.__mro__)
+    )
 
 
 def _is_plain(value: Any) -> bool:
