@@ -29,8 +29,8 @@ def pattern(networks):
 
 @pytest.fixture
 def read(tmp_path, networks, pattern):
-    """A reader of one recorded study, ``ratios``."""
-    folder = tmp_path / "ratios"
+    """A reader of one recorded study, ``thesis_88px``."""
+    folder = tmp_path / "thesis_88px"
     folder.mkdir()
     networks.to_csv(folder / "networks.csv", index=False)
     pattern.to_csv(folder / "networks_pattern.csv", index=False)
@@ -46,7 +46,7 @@ def read(tmp_path, networks, pattern):
     (folder / "provenance.json").write_text(json.dumps({"runs": records}))
 
     def reader(name):
-        if name != "ratios":
+        if name != "thesis_88px":
             raise FileNotFoundError(name)
         return Recorded(folder, Study(name, "", runs))
 
@@ -176,11 +176,11 @@ def test_epochs_of_all_fine_tuning():
 )
 def test_measures_by_hand(read, measure, claim, expected):
     claim = {"variant": "taylor", "measure": measure} | claim
-    assert MEASURES[measure](read("ratios"), claim).tolist() == pytest.approx(expected)
+    assert MEASURES[measure](read("thesis_88px"), claim).tolist() == pytest.approx(expected)
 
 
 def test_times_are_not_measured_until_they_are_recorded(read, networks):
-    ratios = read("ratios")
+    ratios = read("thesis_88px")
 
     def measured(measure: str) -> list[float]:
         return MEASURES[measure](ratios, {"variant": "taylor", "measure": measure}).tolist()
@@ -205,7 +205,7 @@ def test_instructions_are_those_of_the_core_that_a_claim_names(read, tmp_path):
     pd.DataFrame(counts).to_csv(tmp_path / "deployment" / "instructions.csv", index=False)
     for core, fewer in (("cortex-a53", 2), ("cortex-a72", 4)):
         claim = {"variant": "cut-67", "other": core}
-        assert MEASURES["fewer_instructions"](read("ratios"), claim).tolist() == [fewer]
+        assert MEASURES["fewer_instructions"](read("thesis_88px"), claim).tolist() == [fewer]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_claim_without_its_study_is_not_measured(read):
     card = scorecard(claims, read)
     assert len(card) == len(claims)
     assert set(card["verdict"]) <= set(VERDICTS)
-    elsewhere = claims["study"] != "ratios"
+    elsewhere = claims["study"] != "thesis_88px"
     assert set(card.loc[elsewhere, "verdict"]) == {"not measured"}
     assert (card.loc[elsewhere, "ours"] == "").all()
     # This study has no run of the criterion activation_l2 either.

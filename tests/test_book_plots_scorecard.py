@@ -27,7 +27,7 @@ def test_every_claim_is_a_row_with_its_verdict(card):
     for claim in card["claim"]:
         assert claim.split("<")[0] in page
     assert "seeds" not in page and "python -m prunekit.study" in page
-    assert "<code>run ratios</code>" in page
+    assert "<code>run thesis_88px</code>" in page
 
 
 def test_every_verdict_has_a_sign_of_its_own(card):

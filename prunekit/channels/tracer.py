@@ -65,7 +65,7 @@ class Tracer(fx.Tracer):
             self.innermost = self.innermost or f"module {self.path_of_module(m)!r}"
             raise
 
-    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = itertools.chain(root.named_parameters(), root.named_buffers())
         self.names = {id(tensor): name for name, tensor in tensors}
         return super().trace(root, concrete_args)
