@@ -26,7 +26,6 @@ RANDOM = {"random", *FRESH} - {*IMAGENET, PEDESTRIAN}
 #: What a network of each data set is judged by on its test images.
 JUDGED = {
     "cifar10": ("Test accuracy", "test_accuracy"),
-    "svhn": ("Test accuracy", "test_accuracy"),
     "streets": ("Average precision on the test pictures", "test_average_precision"),
 }
 #: Settings that a card names elsewhere.

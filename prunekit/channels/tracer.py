@@ -67,16 +67,17 @@ class Tracer(fx.Tracer):
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         tensors = itertools.chain(root.named_parameters(), root.named_buffers())
-        self.names = {id(tensor): name for name, tensor in tensors}
+        # Held, since another object may take the identity of a tensor that the code replaces.
+        self.held = {id(tensor): (name, tensor) for name, tensor in tensors}
         return super().trace(root, concrete_args)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         if self.running:
             return attr_val
-        name = self.names.get(id(attr_val))
-        if name is None:
+        if id(attr_val) not in self.held:
             return super().getattr(attr, attr_val, parameter_proxy_cache)
         # fx would look through all parameters for each that is read: their number squared.
+        name, _ = self.held[id(attr_val)]
         if name not in parameter_proxy_cache:
             parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
         return parameter_proxy_cache[name]

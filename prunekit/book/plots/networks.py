@@ -105,7 +105,7 @@ def against_boards(needs: pd.DataFrame, boards: pd.DataFrame) -> None:
     boards
         Index: board names. The same columns, bytes; missing values are not drawn.
     """
-    titles = {"storage": "To store: weights", "memory": "To hold while running: feature maps"}
+    titles = {"storage": "To store: weights", "memory": "To hold while running: activation maps"}
     colours = dict(zip(boards.index, cycle(PALETTE[2:]), strict=False))
     lines = {}
     fig, axs = plt.subplots(1, 2, figsize=(9, 1.7 + 0.36 * len(needs)), sharey=True)
