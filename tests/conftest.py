@@ -40,9 +40,9 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Sums over several threads may differ in the last bits from run to run."""
+    """Until the module ends. Sums over several threads may differ in the last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

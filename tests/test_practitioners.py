@@ -28,7 +28,7 @@ def blocks(language: str) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> dict[str, Any]:
+def ran(one_thread, tmp_path_factory) -> dict[str, Any]:
     """What its code leaves behind, run in order in one process."""
     for module in ("sklearn", "onnxruntime", "onnxscript"):
         pytest.importorskip(module, reason="pip install prunekit[deploy,digits]")
@@ -104,7 +104,7 @@ def test_a_detector_runs_on_a_smaller_backbone_with_the_heads_it_had(ran):
 
 
 def test_the_tables_on_the_page_are_those_that_it_prints(ran):
-    """Counts to the number; accuracies as near as another processor's rounding lets them be."""
+    """As near as another processor's rounding lets them be."""
     scan = ran["scan"].table[["unit", "share", "kept", "macs", "accuracy_lost"]]
     columns = ["filters", "macs", "mean_iou_before", "mean_iou_after"]
     for (_, text), now in zip(blocks("text"), (scan, ran["segmented"].table[columns]), strict=True):
@@ -113,6 +113,8 @@ def test_the_tables_on_the_page_are_those_that_it_prints(ran):
         for name in now:
             if now[name].dtype.kind == "f":
                 np.testing.assert_allclose(printed[name], now[name], atol=0.15, err_msg=name)
+            elif name == "macs":  # which filters go hangs on what training made of them
+                np.testing.assert_allclose(printed[name], now[name], rtol=0.05, err_msg=name)
             else:
                 assert printed[name].tolist() == now[name].tolist()
 

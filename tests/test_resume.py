@@ -29,12 +29,8 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def unbroken(digits):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    history = on_digits(digits)
-    torch.set_num_threads(threads)
-    return history
+def unbroken(one_thread, digits):
+    return on_digits(digits)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(unbroken, digits):
