@@ -9,6 +9,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 from torchvision import models
 
 BOOK = Path(__file__).resolve().parent
@@ -17,6 +18,8 @@ OF_TIMM = RECORDED.with_name("timm_zoo.csv")
 SMALL = 30e6  # parameters: below this, planning is to take less than two seconds
 NEGLIGIBLE = 1e-3  # of the scores: a removal that changes them by less tests nothing
 LARGE = 23.5e6  # parameters of ResNet-50: from here on it is to take half of torch-pruning's time
+
+SIZES = (0, 2, 5, 10, 23.5, 40)  # millions of parameters
 
 # The least and the most layers of three families.
 GROWTH = (
@@ -36,7 +39,6 @@ def measured(row: Row) -> Row:
     line = {"Network": row["model"]}
     if row.get("error"):
         return line | {"Largest difference": f"failed: {row['error']}"}
-    peer = f"{float(row['torch_pruning_s']):.2f}" if row.get("torch_pruning_s") else ""
     return line | {
         "Parameters (M)": f"{float(row['parameters']) / 1e6:.1f}",
         "Prunable filters": row["prunable_filters"].removesuffix(".0"),
@@ -44,10 +46,16 @@ def measured(row: Row) -> Row:
         "Trace (s)": f"{float(row['trace_s']):.2f}",
         "Rebuild (s)": f"{float(row['rebuild_30_s']):.2f}",
         "Largest difference": f"{float(row['difference']):.0e}",
-        "torch-pruning (s)": peer
-        or ("over 60" if "longer" in row["torch_pruning_error"] else "fails"),
-        "Same result": row.get("torch_pruning_agrees", ""),
+        **by_torch_pruning(row),
     }
+
+
+def by_torch_pruning(row: Row) -> Row:
+    """What became of the same removal there."""
+    taken = "over 60" if "longer" in row.get("torch_pruning_error", "") else "fails"
+    if row["torch_pruning_s"]:
+        taken = f"{float(row['torch_pruning_s']):.2f}"
+    return {"torch-pruning (s)": taken, "Same result": row["torch_pruning_agrees"]}
 
 
 def growth(rows: list[Row]) -> list[Row]:
@@ -108,9 +116,9 @@ def about(done: list[Row], recorded: dict, known: list[str]) -> list[Row]:
 
 
 def _outcome(row: Row) -> str:
-    if row["outcome"] == "pruned" and row["reason"]:
+    if row["outcome"] == "pruned" and row.get("reason"):
         return "pruned, law not tested"
-    return ": ".join(filter(None, (row["outcome"], row["reason"])))
+    return ": ".join(filter(None, (row["outcome"], row.get("reason"))))
 
 
 def of_timm(rows: list[Row]) -> list[Row]:
@@ -123,10 +131,30 @@ def of_timm(rows: list[Row]) -> list[Row]:
             "Pixels": row["pixels"].removesuffix(".0"),
             "Trace (s)": f"{float(row['trace_s']):.2f}" if row["trace_s"] else "",
             "Can go": f"{float(row['prunable']):.0%}" if row["prunable"] else "",
+            "Rebuild (s)": f"{float(row['rebuild_s']):.2f}" if row["rebuild_s"] else "",
             "Largest difference": f"{float(row['difference']):.0e}" if row["difference"] else "",
             "Outcome": _outcome(row),
         }
+        | (by_torch_pruning(row) if row["outcome"] == "pruned" else {})
         for row in rows
+    ]
+
+
+def times_by_size(rows: list[Row]) -> list[Row]:
+    """How the time of a rebuild compares with torch-pruning's, over networks of like size."""
+    both = pd.DataFrame([row for row in rows if row.get("torch_pruning_s")])
+    both = both[["parameters", "rebuild_s", "torch_pruning_s"]].astype(float)
+    ratio = both["rebuild_s"] / both["torch_pruning_s"]
+    found = ratio.groupby(pd.cut(both["parameters"] / 1e6, SIZES)).describe()
+    return [
+        {
+            "Parameters (M)": f"{size.left:g} to {size.right:g}",
+            "Networks that both can do": f"{row['count']:.0f}",
+            "Median of our time / theirs": f"{row['50%']:.2f}",
+            "Least": f"{row['min']:.2f}",
+            "Most": f"{row['max']:.2f}",
+        }
+        for size, row in found.iterrows()
     ]
 
 
@@ -144,6 +172,7 @@ def write(folder: Path = BOOK) -> None:
         "zoo_left_out": left_out(rows, known),
         "zoo_about": about(done, recorded, known),
         "zoo_timm": of_timm(rows_of_timm),
+        "zoo_timm_times": times_by_size(rows_of_timm),
     }
     for name, lines in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
