@@ -126,7 +126,6 @@ def of_timm(rows: list[Row]) -> list[Row]:
     return [
         {
             "Network": row["model"],
-            "File": row["file"],
             "Parameters (M)": f"{float(row['parameters']) / 1e6:.1f}" if row["parameters"] else "",
             "Pixels": row["pixels"].removesuffix(".0"),
             "Trace (s)": f"{float(row['trace_s']):.2f}" if row["trace_s"] else "",
@@ -149,10 +148,9 @@ def times_by_size(rows: list[Row]) -> list[Row]:
     return [
         {
             "Parameters (M)": f"{size.left:g} to {size.right:g}",
-            "Networks that both can do": f"{row['count']:.0f}",
-            "Median of our time / theirs": f"{row['50%']:.2f}",
-            "Least": f"{row['min']:.2f}",
-            "Most": f"{row['max']:.2f}",
+            "Networks": f"{row['count']:.0f}",
+            "Median": f"{row['50%']:.2f}",
+            "Least to most": f"{row['min']:.2f} to {row['max']:.2f}",
         }
         for size, row in found.iterrows()
     ]
