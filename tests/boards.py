@@ -9,6 +9,7 @@ import io
 import json
 import random
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,14 @@ def _near(value: Any, chance: random.Random) -> Any:
     return [value]
 
 
-def running(process: int) -> bool:
-    """Whether a process is there, and not merely waiting to be forgotten."""
+def running(process: int, seconds: float = 5.0) -> bool:
+    """Whether a process stays: one that was killed is given time to go."""
+    end = time.monotonic() + seconds
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            if time.monotonic() > end:
+                return True
+            time.sleep(0.02)
+    except (FileNotFoundError, ProcessLookupError):
         return False
+    return False
