@@ -68,7 +68,9 @@ def test_a_file_cannot_hold_it(tmp_path):
         (nn.Module(), nn.ReLU, {}, TypeError, "a class of modules"),
         (branching(), nn.Bilinear, {}, ValueError, "no rule for .*Bilinear"),
         (branching(), "ReLU", {}, ValueError, "no rule for 'ReLU'"),
-        (branching(), nn.ReLU, {"sizes": {"n": "filters"}}, ValueError, "not 'filters'"),
+        (branching(), nn.BatchNorm2d, {"sizes": {"n": "filters"}}, ValueError, "not 'filters'"),
+        (branching(), nn.GLU, {"cut": {"gain": ["outputs"]}}, ValueError, "of GLU .*over cut: "),
+        (branching(), nn.ReLU, {"sizes": {"n": "outputs"}}, ValueError, "of ReLU .*over sizes: "),
         (branching(), nn.ReLU, {"size": {}}, TypeError, "size"),
     ],
 )

@@ -63,7 +63,8 @@ def rule(layer: type[nn.Module], like: type[nn.Module], **says: Any) -> type[nn.
     TypeError
         ``layer`` is no class of modules, or ``says`` names no attribute of a kind.
     ValueError
-        There is no rule for ``like``, or a side is neither of the two.
+        There is no rule for ``like``, or a side is neither of the two, or tensors, sizes or
+        filters are named where the rule of ``like`` takes no channels out of its layer.
 
     Examples
     --------
@@ -90,6 +91,12 @@ def rule(layer: type[nn.Module], like: type[nn.Module], **says: Any) -> type[nn.
         raise TypeError(f"rule takes a class of modules, not {layer!r}")
     if known.carry is None:
         raise ValueError(f"there is no rule for {like!r}: name a layer of torch.nn that has one")
+    unused = [name for name in ("cut", "sizes", "filters") if says.get(name) and not known.cut]
+    if unused:
+        raise ValueError(
+            f"the rule of {like.__name__} takes no channels out of a layer, and would pass over "
+            f"{unused[0]}: name one that does, such as nn.BatchNorm2d or nn.Conv2d"
+        )
     kind = replace(known, classes=(layer,), **says)
     sides = [*(side for sides in kind.cut.values() for side in sides), *kind.sizes.values()]
     if odd := [side for side in sides if not callable(side) and side not in (IN, OUT)]:
