@@ -9,33 +9,46 @@ import pytest
 import torch
 from networks import some_of_every_layer
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 from test_surgery import relative_difference
 from torch import nn
 
 import prunekit
 from prunekit.deploy import export_onnx
+from prunekit.models.efficientnet import EFFICIENTNET_LITE0_FILE, efficientnet_lite0
+from prunekit.study import read_study
+from prunekit.study.work import carry_out
 
-WEIGHTS = (
-    Path(os.environ.get("PRUNEKIT_WEIGHTS", "none")) / "efficientnet_lite0_imagenet.safetensors"
-)
-pytestmark = pytest.mark.skipif(
+pytest.importorskip("timm", reason="pip install prunekit[timm]")
+WEIGHTS = Path(os.environ.get("PRUNEKIT_WEIGHTS", "none")) / EFFICIENTNET_LITE0_FILE
+trained = pytest.mark.skipif(
     not WEIGHTS.is_file(), reason="EfficientNet-Lite0 is not here: set PRUNEKIT_WEIGHTS"
 )
+STUDY = """
+title = "In small"
+dataset = "digits"
+input_size = 32
+start = "efficientnet_lite0"
+seeds = [0]
+
+[prune]
+criterion = "taylor"
+budget = "macs"
+ratio = 0.1
+share_per_iteration = 0.05
+rank_batches = 1
+fine_tune = { epochs = 0.1, lr = 0.01 }
+
+[finish]
+fine_tune = { epochs = 0.1, lr = 0.01 }
+"""
 # The classes of ImageNet, by their numbers.
 PALACE, DAISY = 698, 985
 
 
-def untrained() -> nn.Module:
-    timm = pytest.importorskip("timm", reason="pip install prunekit[timm]")
-    return timm.create_model("tf_efficientnet_lite0").eval()
-
-
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    made = untrained()
-    made.load_state_dict(load_file(WEIGHTS))
-    return made
+    return efficientnet_lite0(1000, pretrained=True).eval()
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +64,13 @@ def photographs() -> torch.Tensor:
     return torch.stack(pictures) / 127.5 - 1
 
 
+@trained
 def test_photographs_are_recognised(model, photographs):
     with torch.inference_mode():
         assert model(photographs).argmax(1).tolist() == [PALACE, DAISY]
 
 
+@trained
 def test_the_law_holds(model, photographs):
     graph = prunekit.trace(model, photographs)
     remove = some_of_every_layer(graph, 0.5, seed=0)
@@ -65,6 +80,7 @@ def test_the_law_holds(model, photographs):
         assert relative_difference(small(photographs), model(photographs)) > 0.01
 
 
+@trained
 def test_pruned_and_repaired_it_still_recognises_them_saved_filled_and_exported(
     model, photographs, tmp_path
 ):
@@ -81,9 +97,38 @@ def test_pruned_and_repaired_it_still_recognises_them_saved_filled_and_exported(
     assert after.macs < before.macs and after.parameters < before.parameters
     path = tmp_path / "small.safetensors"
     prunekit.save(small, path, example_inputs=photographs)  # its padding asks for sizes
-    again = prunekit.load(path, into=untrained())
+    again = prunekit.load(path, into=efficientnet_lite0(1000))
     with torch.inference_mode():
         assert torch.equal(again(photographs), scores)
     pytest.importorskip("onnxscript", reason="pip install prunekit[deploy]")
     pytest.importorskip("onnxruntime", reason="pip install prunekit[deploy]")
     assert export_onnx(small, photographs[:1], tmp_path / "small.onnx") < 1e-4
+
+
+def test_other_weights_are_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("PRUNEKIT_WEIGHTS", raising=False)
+    with pytest.raises(FileNotFoundError, match="set PRUNEKIT_WEIGHTS"):
+        efficientnet_lite0(pretrained=True)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"other does not hold EfficientNet-Lite0"):
+        efficientnet_lite0(pretrained=True, path=tmp_path / "other")
+
+
+@trained
+def test_a_study_begins_with_it_and_keeps_what_pads_by_size(tmp_path):
+    (tmp_path / "lite.toml").write_text(STUDY)
+    study = read_study(tmp_path / "lite.toml")
+    carry_out(
+        study.runs["lite-seed0"],
+        tmp_path / "run",
+        tmp_path,
+        threads=1,
+        command="",
+        commit="",
+        progress=lambda share: None,
+    )
+    x = torch.rand(1, 3, 32, 32)
+    small, whole = prunekit.load(tmp_path / "run" / "model.safetensors"), efficientnet_lite0()
+    assert small(x).shape == (1, 10)
+    macs = [prunekit.profile(one, x).macs for one in (small, whole)]
+    assert 0.5 < macs[0] / macs[1] < 0.9

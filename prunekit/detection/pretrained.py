@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prunekit.detection.ssdlite import EXTRAS, SSDLite, ssdlite_mobilenet_v2
+from prunekit.models.weights import weights_file
 
 PEDESTRIAN_FILE = "pedestrian_ssdlite_mobilenetv2.safetensors"
 _BACKBONE = "FeatureExtractor/MobilenetV2"
@@ -43,9 +43,7 @@ def pedestrian_detector(path: str | Path | None = None) -> SSDLite:
     ValueError
         The file is damaged, or holds other arrays; the message names one.
     """
-    path = Path(path) if path is not None else _found()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: give the path of {PEDESTRIAN_FILE}")
+    path = weights_file(PEDESTRIAN_FILE, path)
     try:
         arrays = load_file(path)
     except SafetensorError as error:
@@ -56,15 +54,6 @@ def pedestrian_detector(path: str | Path | None = None) -> SSDLite:
     except ValueError as error:
         raise ValueError(f"{path} does not hold the pedestrian detector: {error}") from error
     return model.eval()
-
-
-def _found() -> Path:
-    folder = os.environ.get("PRUNEKIT_WEIGHTS")
-    if not folder:
-        raise FileNotFoundError(
-            f"give the path of {PEDESTRIAN_FILE}, or set PRUNEKIT_WEIGHTS to the folder it lies in"
-        )
-    return Path(folder).expanduser() / PEDESTRIAN_FILE
 
 
 def _translated(model: SSDLite, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:

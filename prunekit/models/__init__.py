@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from prunekit.models.efficientnet import efficientnet_lite0
 from prunekit.models.googlenet import GoogLeNet, Inception, googlenet
 from prunekit.models.mobilenet import InvertedResidual, MobileNetV2, mobilenet_v2
 from prunekit.models.resnet import BasicBlock, ResNet, resnet20, resnet56, resnet110
@@ -39,6 +40,7 @@ __all__ = [
     "MobileNetV2",
     "ResNet",
     "TinySqueezeNet",
+    "efficientnet_lite0",
     "freeze_features",
     "googlenet",
     "mobilenet_v2",

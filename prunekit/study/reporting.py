@@ -72,9 +72,9 @@ class Reporter:
                 begun = self._begun(ratio)
                 if not begun.is_file():
                     small = model if there else self._pruned_to(ratio, total, load(kept))
-                    save(small, begun)
+                    self._keep(small, begun)
                 self._finish(load(begun).to(self.example_inputs.device), ratio)
-        save(model, kept)
+        self._keep(model, kept)
         self.show(model, rows)
 
     def as_reported(self, model: nn.Module) -> nn.Module:
@@ -99,6 +99,9 @@ class Reporter:
             progress=False,
         ).model
 
+    def _keep(self, model: nn.Module, path: Path) -> None:
+        save(model, path, example_inputs=self.example_inputs)
+
     def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
         removed = 1 - rows[-1][self.budget] / rows[0][self.budget]
         self.progress(removed / self.settings["prune"]["ratio"] * 0.95)
@@ -109,7 +112,7 @@ class Reporter:
         now = self._filters(self.as_reported(model))
         ratio = 1 - float(now.sum()) / float(self.before.sum())
         if not stored.is_file() or not self._row(ratio).is_file():
-            save(self._finish(model, ratio), stored)
+            self._keep(self._finish(model, ratio), stored)
         return load(stored)
 
     def _finish(self, model: nn.Module, ratio: float) -> nn.Module:

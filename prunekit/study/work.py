@@ -16,6 +16,7 @@ from prunekit.detection import pedestrian_detector, ssdlite_squeezenet, tiny_ssd
 from prunekit.models import (
     CIFAR_MODELS,
     TinySqueezeNet,
+    efficientnet_lite0,
     freeze_features,
     remove_final_relu,
     squeezenet,
@@ -39,6 +40,7 @@ FRESH: dict[str, Callable[[int], nn.Module]] = {
     "random": squeezenet,
     "tiny": TinySqueezeNet,
     **CIFAR_MODELS,
+    "efficientnet_lite0": partial(efficientnet_lite0, pretrained=True),
     "pedestrian": lambda classes: pedestrian_detector(),
     "ssdlite_squeezenet": lambda classes: ssdlite_squeezenet(classes + 1, pretrained=True),
     "tiny_ssdlite": lambda classes: tiny_ssdlite(classes + 1),  # the background is one
@@ -137,7 +139,8 @@ def carry_out(
     if not (finish and "ratios" in finish):
         model = reporter.finish_last(model)
     reporter.write_tables()
-    save(reporter.as_reported(model), folder / MODEL, task.metadata)
+    reported = reporter.as_reported(model)
+    save(reported, folder / MODEL, task.metadata, example_inputs=task.example_inputs)
     record = provenance(
         seed=settings["seed"],
         data=dataset.name,
