@@ -72,6 +72,10 @@ def test_the_rule_finds_in_the_thesis_what_it_read_off(printed):
     assert knees == pytest.approx([0.67, 0.70])
 
 
+def test_the_second_study_has_nothing_between_the_start_and_half_of_the_filters():
+    assert networks("criteria")["ratio"].min() == 0.5
+
+
 def test_the_highest_ratios_were_not_done_repairing():
     steps = networks("ratios").groupby("ratio")[["val_accuracy_before", "val_accuracy"]].mean()
     gain = steps["val_accuracy"] - steps["val_accuracy_before"]
@@ -160,7 +164,24 @@ def test_equal_macs_hide_other_filters_and_parameters():
     assert share.iloc[3:7].max() < 0.4  # "spares the middle"
 
 
+def test_both_saliencies_take_most_filters_where_the_twins_are():
+    gone = study("similarity").table("networks_pattern")
+    gone = gone[gone["variant"] == "saliency"][layers_of(gone)].mean()
+    assert gone.iloc[-7:].sum() > 0.8 * gone.sum()  # "they take most of their filters there"
+
+
 # Chapter 14
+
+
+def test_vgg_is_a_chain_and_half_of_a_resnet_writes_into_sums():
+    share = {}
+    for name in ("vgg16_bn", "resnet20", "resnet56", "resnet110"):
+        graph = trace(CIFAR_MODELS[name](10), X)
+        convolutions = [layer for layer in graph.layers if not layer.startswith(("fc", "cl"))]
+        tied = [len(graph.members(int(graph.layers[c].groups[0]))) > 1 for c in convolutions]
+        share[name] = sum(tied) / len(tied)
+    assert share.pop("vgg16_bn") == 0
+    assert all(abs(one - 0.5) < 0.05 for one in share.values())
 
 
 def test_a_filter_of_the_first_stage_saves_four_times_as_much():

@@ -1,4 +1,4 @@
-"""Sentences of chapters 17 to 19 that read a table: they must turn when the networks do."""
+"""Sentences of chapters 17 to 20 that read a table: they must turn when the networks do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 from prunekit import storage, trace
 from prunekit.adversarial import Discriminator, Fista, SoftMasks, discriminator_loss
 from prunekit.book import BOOK
+from prunekit.detection import ssdlite_mobilenet_v2
 from prunekit.study import read_study
 from prunekit.widths import abnormal_richness, allocate, layer_entropies, mean_magnitudes
 
@@ -46,13 +47,15 @@ def test_rates_in_proportion_to_entropy_hardly_leave_uniform_and_contrast_does(n
 
 
 def test_one_layer_of_all_networks_is_abnormal_by_entropy_and_it_is_in_resnet_56(networks):
-    abnormal = {}
+    abnormal, by_norm = {}, 0
     for name, (model, graph, entropies) in networks.items():
         table = abnormal_richness(entropies, mean_magnitudes(model, graph))
         abnormal[name] = int(table["entropy_abnormal"].sum())
+        by_norm += int(table["magnitude_abnormal"].sum())
         if name == "resnet20":
             assert not table["magnitude_abnormal"].any()  # "no abnormal layer at all"
     assert abnormal == dict.fromkeys(networks, 0) | {"resnet56": 1}
+    assert 2 < by_norm < 15  # "a few by norm"
 
 
 def test_what_becomes_of_it_matters_far_less_than_which_indicator_is_believed(networks):
@@ -135,3 +138,16 @@ def test_a_discriminator_does_not_notice_answers_to_other_images():
         discriminator_loss(judge, outputs, one) for one in (outputs, outputs.roll(1, 0))
     )
     torch.testing.assert_close(right, wrong)
+
+
+def test_both_heads_lose_the_same_filters():
+    model = ssdlite_mobilenet_v2(2, size=96).eval()
+    graph = trace(model, torch.zeros(1, 3, 96, 96))
+    scores = [name for name in graph.layers if name.startswith("class_heads")]
+    shared = 0
+    for name in scores:
+        for group in set(graph.layers[name].groups.tolist()) - {0}:
+            members = graph.members(int(group))
+            assert (name in members) == (name.replace("class", "box") in members)
+            shared += len(members)
+    assert shared
