@@ -260,10 +260,15 @@ def test_make_study_runs_the_whole_path_in_small(tmp_path):
 def test_runs_are_carried_out_in_the_order_in_which_they_are_declared(tmp_path):
     """So what is recorded of a study that was stopped early are its first variants, whole."""
     path = tmp_path / "small.toml"
-    text = SMALL_STUDY.format(ratio=0.3).replace("seeds = [0, 1]", "seeds = [3, 1, 0, 2]")
-    path.write_text(text.replace("ratios = [0.0, 0.3]", "ratios = [0.3]"))
+    text = SMALL_STUDY.format(ratio=0.3).replace("seeds = [0, 1]", "seeds = [3, 1, 0]")
+    variants = "".join(
+        f'\n[[variants]]\nname = "{name}"\nprune.criterion = "{name}"\n'
+        for name in ("weight_l1", "taylor")
+    )
+    path.write_text(text.replace("ratios = [0.0, 0.3]", "ratios = [0.3]") + variants)
     main(command(path, "--workers", "1"))
     records = Recorded(tmp_path / "results" / "small", read_study(path)).records()
     finished = [record["finished"] for record in records.values()]
-    assert list(records) == [f"small-seed{seed}" for seed in (3, 1, 0, 2)]
+    declared = [f"{name}-seed{seed}" for name in ("weight_l1", "taylor") for seed in (3, 1, 0)]
+    assert list(records) == declared
     assert finished == sorted(finished)

@@ -93,7 +93,9 @@ def run_study(
                 folders[run],
                 results.resolve(),
                 shared,
-                key=f"{study.name}-{run}",
+                # Dask queues by priority what it takes for one group of tasks, and groups by the
+                # words of a key: with the name of a variant in it, some overtook others.
+                key=f"{study.name}-{place}",
                 pure=False,
                 priority=-place,  # as declared: what is recorded of a study stopped early is whole
             ): run
