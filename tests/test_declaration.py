@@ -6,7 +6,7 @@ import pytest
 from loops import SMALL_STUDY
 
 from prunekit.book import BOOK
-from prunekit.study import read_study
+from prunekit.study import read_studies, read_study
 
 
 def test_variants_and_seeds_span_the_runs(tmp_path):
@@ -53,4 +53,27 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are():
 
 def test_every_study_of_the_book_can_be_read(root):
     for path in (root / "book" / "studies").glob("*.toml"):
-        assert read_study(path.stem, BOOK / "studies").runs
+        assert all(study.runs for study in read_studies(path.stem, BOOK / "studies"))
+
+
+def test_a_list_of_studies_is_read_in_its_order_and_holds_nothing_else(tmp_path):
+    for name in ("base", "more"):
+        (tmp_path / f"{name}.toml").write_text(SMALL_STUDY.format(ratio=0.4))
+    both = tmp_path / "both.toml"
+    both.write_text('title = "Both"\nstudies = ["more", "base"]\n')
+    assert [study.name for study in read_studies(both)] == ["more", "base"]
+    both.write_text('studies = ["more"]\nseeds = [1]\n')
+    with pytest.raises(ValueError, match="seeds means nothing"):
+        read_studies(both)
+    both.write_text('studies = ["nonesuch"]\n')
+    with pytest.raises(FileNotFoundError, match="nonesuch"):
+        read_studies(both)
+
+
+def test_studies_for_a_gpu_come_after_those_they_begin_with():
+    listed = read_studies("gpu", BOOK / "studies")
+    names = [study.name for study in listed]
+    for place, study in enumerate(listed):
+        starts = {run["start"].split("/")[0] for run in study.runs.values() if "/" in run["start"]}
+        for start in starts & set(names):
+            assert names.index(start) < place

@@ -257,6 +257,19 @@ def test_make_study_runs_the_whole_path_in_small(tmp_path):
         assert all(key in record for record in records.values())
 
 
+def test_a_list_of_studies_is_run_one_after_another(tmp_path, capsys):
+    """The second begins with what the first records."""
+    base, _, pruning = SMALL_STUDY.format(ratio=0.3).partition("[prune]")
+    base = base.replace("seeds = [0, 1]", "seeds = [0]")
+    (tmp_path / "base.toml").write_text(f"keep_model = true\n{base}")
+    start = base.replace('"tiny"', '"base/base-seed0"').partition("train =")[0]
+    (tmp_path / "cut.toml").write_text(f"{start}\n[prune]{pruning}")
+    both = tmp_path / "both.toml"
+    both.write_text('studies = ["base", "cut"]')
+    main(command(both, "--workers", "1"))
+    assert capsys.readouterr().out.count("1 of 1 runs recorded") == 2
+
+
 def test_runs_are_carried_out_in_the_order_in_which_they_are_declared(tmp_path):
     """So what is recorded of a study that was stopped early are its first variants, whole."""
     path = tmp_path / "small.toml"

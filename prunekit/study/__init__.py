@@ -3,6 +3,6 @@
 ``python -m prunekit.study --help`` is the command line.
 """
 
-from prunekit.study.declaration import Study, read_study
+from prunekit.study.declaration import Study, read_studies, read_study
 
-__all__ = ["Study", "read_study"]
+__all__ = ["Study", "read_studies", "read_study"]

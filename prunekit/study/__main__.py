@@ -7,7 +7,7 @@
     python -m prunekit.study run ratios --scheduler tcp://10.0.0.1:8786
 
 A study is a TOML file; one in ``book/studies`` under this folder goes by its
-name.
+name. A file that lists ``studies`` stands for all of them, one after another.
 Runs that are recorded are not run again, and one that was stopped goes on
 from its last iteration. ``latency`` measures the networks that a study
 reports: do it on a machine that does nothing else.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunekit.study.declaration import STUDIES, read_study
+from prunekit.study.declaration import STUDIES, Study, read_studies
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.tasks import task_of
@@ -31,23 +31,27 @@ from prunekit.study.timing import time_networks
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
-        study = read_study(options.study)
-        if options.action == "run":
-            run_study(
-                study,
-                options.results,
-                options.unfinished,
-                command=f"python -m prunekit.study run {options.study}",
-                workers=options.workers,
-                scheduler=options.scheduler,
-            )
-        recorded = Recorded(options.results / study.name, study)
-        missing = recorded.missing()
-        if options.action == "latency":
-            command = f"python -m prunekit.study latency {options.study}"
-            time_networks(recorded, options.results, command=command)
+        for study in read_studies(options.study):
+            _act(options, study)
     except (FileNotFoundError, ValueError, ImportError, RuntimeError, OSError) as error:
         sys.exit(f"prunekit.study: {error}")
+
+
+def _act(options: argparse.Namespace, study: Study) -> None:
+    command = f"python -m prunekit.study {options.action} {options.study}"
+    if options.action == "run":
+        run_study(
+            study,
+            options.results,
+            options.unfinished,
+            command=command,
+            workers=options.workers,
+            scheduler=options.scheduler,
+        )
+    recorded = Recorded(options.results / study.name, study)
+    missing = recorded.missing()
+    if options.action == "latency":
+        time_networks(recorded, options.results, command=command)
     print(f"{study.title}: {len(study.runs) - len(missing)} of {len(study.runs)} runs recorded")
     for run in missing:
         print(f"  missing: {run}")

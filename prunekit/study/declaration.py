@@ -84,6 +84,27 @@ class Study:
     keep_model: bool | str = False
 
 
+def read_studies(name: str | Path, folder: str | Path = STUDIES) -> list[Study]:
+    """The studies that a file lists under ``studies``, in order, or the one that it declares.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`read_study`, of the file or of one that it lists.
+
+    Examples
+    --------
+    >>> [study.name for study in read_studies("smoke")]
+    ['smoke']
+    """
+    path = _path(name, folder)
+    declared = _read(path)
+    if "studies" not in declared:
+        return [read_study(path)]
+    _refuse_unknown(declared, {"title", "studies"}, path)
+    return [read_study(one, path.parent) for one in declared["studies"]]
+
+
 def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     """Read a study file.
 
@@ -150,9 +171,7 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     >>> list(read_study("smoke").runs)[:2]
     ['activation_l2-seed0', 'activation_l2-seed1']
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = Path(folder) / f"{name}.toml"
+    path = _path(name, folder)
     declared = _read(path)
     _refuse_unknown(declared, set(SETTINGS) | OF_THE_STUDY, path)
     if declared.get("keep_model", False) not in (True, False, "half"):
@@ -179,6 +198,10 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
         declared.get("threads", 1),
         declared.get("keep_model", False),
     )
+
+
+def _path(name: str | Path, folder: str | Path) -> Path:
+    return Path(name) if Path(name).suffix == ".toml" else Path(folder) / f"{name}.toml"
 
 
 def _read(path: Path) -> dict[str, Any]:
