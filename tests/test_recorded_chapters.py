@@ -247,3 +247,21 @@ def test_instructions_are_fewer_than_macs_and_fall_less(instructions):
     assert (count["int8"] > 0.6 * count["fp32"]).all()  # "does not divide the count by four"
     cores = instructions.pivot_table("instructions", ["model", "precision"], "core")
     assert (cores["cortex-a53"] / cores["cortex-a72"] - 1).abs().min() > 0.05
+
+
+# For practitioners
+
+
+def test_floors_matter_more_than_the_criterion_after_one_cut():
+    table = networks("one_cut").pivot_table("test_accuracy", "variant", "ratio")
+    plain = [name for name in table.index if not name.endswith("_floors")]
+    assert table.loc[plain, 0.25].idxmax() == "fisher"  # "the Fisher diagonal is ahead"
+    assert (table.loc[plain, 0.25] > 0.87).sum() == len(plain) - 1  # all but the lot
+    assert table[0.52].idxmax() == "fisher_floors"  # "the best of the table"
+    for name in ("fisher", "fpgm"):
+        assert table.loc[f"{name}_floors", 0.52] - table.loc[name, 0.52] > 0.4
+    gone = study("one_cut").table("networks_pattern")
+    gone = gone[gone["ratio"] == 0.52].groupby("variant")[["features.12.expand1x1"]].mean()
+    emptied = ["fisher", "fpgm", "weight_l1", "weight_l2"]
+    assert (table.loc[emptied, 0.52] < 0.5).all()
+    assert (gone.loc[["fisher", "fpgm"], "features.12.expand1x1"] > 250).all()

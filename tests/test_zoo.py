@@ -55,7 +55,7 @@ def test_inception_still_trains_with_its_auxiliary_classifier():
     assert [output.shape for output in small.train()(x)] == [(2, 1000), (2, 1000)]
 
 
-@pytest.mark.parametrize("page", ["zoo", "peer"])
+@pytest.mark.parametrize("page", ["zoo", "peer", "criteria"])
 def test_the_page_shows_what_was_recorded(page, root, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(root / "book")
     importlib.import_module(f"{page}_tables").write(tmp_path)
