@@ -110,7 +110,7 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
 
     The file holds any of the settings ``dataset``, ``input_size`` (pixels),
     ``batch_size``, ``start`` (``imagenet``, ``random``, ``tiny``, a name
-    of ``prunekit.models.CIFAR_MODELS``, for a detector ``pedestrian``,
+    of ``prunekit.models.CIFAR_MODELS``, ``efficientnet_lite0``, for a detector ``pedestrian``,
     ``ssdlite_squeezenet`` with a backbone from ImageNet, or ``tiny_ssdlite``,
     or the folder of a recorded network under the results,
     in which ``{seed}`` stands for the run's), ``freeze``
