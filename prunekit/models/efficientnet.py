@@ -44,6 +44,11 @@ def efficientnet_lite0(
         is not set.
     ValueError
         The file is damaged, or holds other weights.
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in efficientnet_lite0().parameters())
+    3383818
     """
     model: nn.Module = need("timm", "timm").create_model(
         "tf_efficientnet_lite0", num_classes=num_classes
