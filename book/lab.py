@@ -11,7 +11,6 @@ the page gets: the file is read back before it is evaluated, once, on the test i
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 import time
@@ -19,15 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit import measure, rank, rebuild, select
+from prunekit.book import in_page
 from prunekit.data import Dataset, Loader, load_dataset
-from prunekit.models import remove_final_relu, squeezenet
-from prunekit.models.squeezenet import FINAL_RELU
 from prunekit.repair import repair
 from prunekit.storage import load
 from prunekit.storage.files import replacing, write_table
@@ -42,71 +39,6 @@ FILES = BOOK / "_static" / "lab"
 TABLE = BOOK / "lab_networks.csv"
 SEED = 0
 COMPARED = 1000  # validation images on which rounding is compared with the weights before it
-CALL = "prunekitLab.network("
-
-
-def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights as int8 with one float32 scale a filter, the largest of each at 127.
-
-    Examples
-    --------
-    >>> whole, scale = rounded(torch.tensor([[[[0.5]], [[-1.27]]], [[[0.0]], [[0.0]]]]))
-    >>> whole.flatten().tolist(), [round(s, 3) for s in scale.tolist()]
-    ([50, -127, 0, 0], [0.01, 1.0])
-    """
-    scale = weight.flatten(1).abs().amax(1) / 127
-    scale = torch.where(scale > 0, scale, 1.0)
-    return (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8), scale
-
-
-def written(
-    model: nn.Module, path: Path, kept: dict[str, list[int]], facts: dict[str, Any]
-) -> None:
-    """Write a SqueezeNet as a script that hands its layers, and ``facts``, to the page."""
-    final_relu = isinstance(model.get_submodule(FINAL_RELU), nn.ReLU)
-    layers, packed = [], b""
-    for name, layer in _convolutions(model):
-        whole, scale = rounded(layer.weight.detach())
-        layers.append({"name": name, "shape": list(whole.shape), "kept": kept.get(name)})
-        for part in (whole, scale, layer.bias.detach()):
-            packed += part.numpy().tobytes()
-            packed += bytes(-len(packed) % 4)  # the page reads floats in place
-    content = facts | {"finalRelu": final_relu, "layers": layers}
-    content["weights"] = base64.b64encode(packed).decode()
-    with replacing(path) as temporary:
-        temporary.write_text(f"{CALL}{json.dumps(content, separators=(',', ':'))});\n", "utf-8")
-
-
-def read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that :func:`written` wrote, as the page computes it, and all that it states.
-
-    Raises
-    ------
-    ValueError
-        The file is of another kind.
-    """
-    text = path.read_text("utf-8").strip()
-    if not (text.startswith(CALL) and text.endswith(");")):
-        raise ValueError(f"{path} is no network of the lab: make it again with book/lab.py")
-    content = json.loads(text[len(CALL) : -2])
-    packed, begin = base64.b64decode(content["weights"]), 0
-
-    def take(count: int, kind: type) -> Tensor:
-        nonlocal begin
-        part = np.frombuffer(packed, kind, count, begin)
-        begin += part.nbytes + -part.nbytes % 4
-        return torch.from_numpy(part.copy())
-
-    model = squeezenet()
-    if not content["finalRelu"]:
-        remove_final_relu(model)
-    for (_, layer), stored in zip(list(_convolutions(model)), content["layers"], strict=True):
-        filters, channels = stored["shape"][:2]
-        whole = take(int(np.prod(stored["shape"])), np.int8).view(stored["shape"]).float()
-        layer.weight = nn.Parameter(whole * take(filters, np.float32).view(-1, 1, 1, 1))
-        layer.bias = nn.Parameter(take(filters, np.float32))
-        layer.out_channels, layer.in_channels = filters, channels
-    return model.eval(), content
 
 
 def _convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
@@ -153,14 +85,13 @@ def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict
         "macs": cost.macs,
         "bytes": cost.bytes,
     }
-    written(model, path, kept, facts | {"size": size})
-    shown, _ = read(path)
+    in_page.write(model, path, {"name": number, "size": size} | facts, kept)
+    shown, _ = in_page.read(path)
     images = next(iter(Loader(dataset.val[:COMPARED], COMPARED, size=size)))[0]
     with torch.inference_mode():
         before, after = model.eval()(images).argmax(1), shown(images).argmax(1)
     facts["same_class"] = float((before == after).float().mean())
     facts["test_accuracy"] = evaluate(shown, Loader(dataset.test, 250, size=size)).accuracy
-    facts["file_bytes"] = path.stat().st_size
     return facts
 
 
@@ -181,9 +112,14 @@ def for_pages(table: Path = TABLE, folder: Path = BOOK, files: Path = FILES) -> 
     """Write the page's table, and the recorded one as a script that its lab reads."""
     recorded = pd.read_csv(table)
     write_table(for_readers(recorded), folder / "lab.csv")
+    hand_over("recorded", recorded, files / "networks.js")
+
+
+def hand_over(kind: str, recorded: pd.DataFrame, path: Path) -> None:
+    """Write the rows of a table as a script that hands them to the lab."""
     rows = json.dumps(recorded.to_dict("records"), indent=1)
-    with replacing(files / "networks.js") as temporary:
-        temporary.write_text(f"prunekitLab.recorded({rows});\n", "utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(f"prunekitLab.{kind}({rows});\n", "utf-8")
 
 
 def make(start: str, *ratios: str) -> None:

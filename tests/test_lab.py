@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import sys
 
 import numpy as np
@@ -12,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from lab_page import frame_of, make_site, page_around, start, watched
 from PIL import Image
 from torch import nn
 
-from prunekit import rebuild
+from prunekit.book import in_page
 from prunekit.data.images import normalise
-from prunekit.models import remove_final_relu, squeezenet
 
 sys.path.insert(0, str(ROOT / "book"))
 import lab
@@ -25,6 +23,8 @@ from lab_figure import first_picture, reduced
 
 RECORDED = pd.read_csv(lab.TABLE)
 LIMIT = 6e6
+NUMBERED = [f"network-{number}.js" for number in RECORDED["number"]]
+LOADED = ["engine.js", "chooser.js", "view.js", "pictures.js", "networks.js", *NUMBERED]
 SCORES = "kind => JSON.parse(document.querySelector(`[data-network=${kind}]`).dataset.scores)"
 SHOWN = """number => document.querySelector("[data-network=pruned]")?.dataset.number == number
     && !document.querySelector("[data-network=pruned]").textContent.includes("measuring")"""
@@ -38,43 +38,11 @@ def test_the_page_says_on_how_many_images_the_networks_were_measured():
     assert lab.COMPARED == 1000 and "a\nthousand other images" in page
 
 
-@pytest.mark.parametrize("final_relu", [True, False])
-def test_a_pruned_network_comes_back_as_written_but_for_the_rounding(tmp_path, final_relu):
-    torch.manual_seed(0)
-    model, x = squeezenet().eval(), torch.randn(2, 3, 96, 96)
-    nn.init.normal_(model.classifier[1].bias)  # zeros would say nothing of its place in the file
-    if not final_relu:
-        remove_final_relu(model)
-    remove = {"features.0": [1, 5], "features.3.squeeze": [0], "features.12.expand3x3": [7, 9, 200]}
-    small = rebuild(model, x, remove)
-    lab.written(small, tmp_path / "network.js", {"features.0": [0, 2]}, {"number": 3})
-    shown, content = lab.read(tmp_path / "network.js")
-    assert content["number"] == 3 and content["layers"][0]["kept"] == [0, 2]
-    with torch.inference_mode():
-        exact, rounded = small(x), shown(x)
-    assert 0 < (exact - rounded).abs().max() < 0.02 * exact.abs().max()
-    assert (rounded < 0).any() != final_relu
-
-
-def test_rounding_moves_a_weight_by_half_a_step_at_most():
-    torch.manual_seed(0)
-    weight = torch.randn(5, 4, 3, 3) * torch.logspace(-4, 2, 5).view(-1, 1, 1, 1)
-    whole, scale = lab.rounded(weight)
-    step = scale.view(-1, 1, 1, 1)
-    assert (whole * step - weight).abs().le(0.5001 * step).all()
-
-
-def test_another_file_is_refused(tmp_path):
-    (tmp_path / "network.js").write_text("alert(1)")
-    with pytest.raises(ValueError, match="no network of the lab"):
-        lab.read(tmp_path / "network.js")
-
-
 def test_the_recorded_networks_are_those_the_page_loads(tmp_path):
     assert len(RECORDED) >= 9 and RECORDED["ratio"].is_monotonic_increasing
-    assert sum(path.stat().st_size for path in lab.FILES.iterdir()) <= LIMIT
+    assert sum((lab.FILES / name).stat().st_size for name in LOADED) <= LIMIT
     for row in RECORDED.to_dict("records"):
-        model, content = lab.read(lab.FILES / f"network-{row['number']}.js")
+        model, content = in_page.read(lab.FILES / f"network-{row['number']}.js")
         assert content["ratio"] == row["ratio"]
         assert sum(p.numel() for p in model.parameters()) == row["parameters"]
     (tmp_path / "files").mkdir()
@@ -85,52 +53,26 @@ def test_the_recorded_networks_are_those_the_page_loads(tmp_path):
 
 
 def test_what_the_cut_kept_is_what_the_layers_have():
-    _, original = lab.read(lab.FILES / "network-0.js")
+    _, original = in_page.read(lab.FILES / "network-0.js")
     for number in RECORDED["number"][1:]:
-        _, content = lab.read(lab.FILES / f"network-{number}.js")
+        _, content = in_page.read(lab.FILES / f"network-{number}.js")
         for before, layer in zip(original["layers"], content["layers"], strict=True):
             assert len(set(layer["kept"])) == layer["shape"][0]
             assert max(layer["kept"]) < before["shape"][0]
 
 
-def frame_of(name: str) -> str:
-    """The lab's frame in a page of the book."""
-    text = (ROOT / "book" / name).read_text("utf-8")
-    return re.search(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)[1]
-
-
-def page_around(frame: str) -> str:
-    return f'<!doctype html><meta charset="utf-8"><title>Lab</title>{frame}'
-
-
 @pytest.fixture
 def site(tmp_path):
-    """The page's frame as MyST puts it into a page, beside the files it loads."""
-    shutil.copytree(ROOT / "book" / "_static", tmp_path / "_static")
-    (tmp_path / "book").mkdir()
-    page = tmp_path / "book" / "lab.html"
-    page.write_text(page_around(frame_of("lab.md")), "utf-8")
-    return page
+    return make_site(tmp_path)
 
 
 @pytest.fixture
 def opened(page, site):
     """The lab, started; afterwards nothing went to another place and nothing was an error."""
-    wrong = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("requestfailed", lambda request: wrong.append(request.url[:200]))
-    page.on(
-        "request",
-        lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else wrong.append(r.url),
-    )
-    page.set_default_timeout(120_000)
-    page.goto(site.as_uri())
-    assert page.locator("script[src*=network]").count() == 0  # nothing before the click
-    page.get_by_role("button", name="Start the lab").click()
-    page.wait_for_function(SHOWN, arg=len(RECORDED) // 2)
-    yield page
-    assert wrong == []
+    with watched(page):
+        start(page, site, "classes")
+        page.wait_for_function(SHOWN, arg=len(RECORDED) // 2)
+        yield page
 
 
 def scores_of(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
@@ -140,13 +82,13 @@ def scores_of(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
 
 def test_every_network_scores_a_picture_as_pytorch_does(opened):
     slider, pixels = opened.locator(".removed input"), first_picture()
-    original, _ = lab.read(lab.FILES / "network-0.js")
+    original, _ = in_page.read(lab.FILES / "network-0.js")
     slider.press("Home")
     for number in RECORDED["number"][1:]:
         if number > 1:
             slider.press("ArrowRight")
         opened.wait_for_function(SHOWN, arg=number)
-        model, _ = lab.read(lab.FILES / f"network-{number}.js")
+        model, _ = in_page.read(lab.FILES / f"network-{number}.js")
         for kind, network in (("original", original), ("pruned", model)):
             found = torch.tensor(opened.evaluate(SCORES, kind))
             assert (found - scores_of(network, pixels)).abs().max() < 1e-3
@@ -159,7 +101,7 @@ def test_a_picture_of_ones_own_is_classified_and_times_are_copied(opened, tmp_pa
     Image.fromarray(pixels).save(tmp_path / "own.png")
     opened.locator("input[type=file]").set_input_files(tmp_path / "own.png")
     opened.wait_for_selector("canvas[aria-label*='own.png']")
-    original, _ = lab.read(lab.FILES / "network-0.js")
+    original, _ = in_page.read(lab.FILES / "network-0.js")
     wanted = scores_of(original, pixels)
     opened.wait_for_function(
         "([first]) => JSON.parse(document.querySelector('[data-network=original]')"
@@ -169,15 +111,15 @@ def test_a_picture_of_ones_own_is_classified_and_times_are_copied(opened, tmp_pa
     found = torch.tensor(opened.evaluate(SCORES, "original"))
     assert (found - wanted).abs().max() < 1e-3
     opened.get_by_role("button", name="Copy my times").click()
-    opened.wait_for_selector(".prunekit-lab[data-row]")
-    row = json.loads(opened.locator(".prunekit-lab").get_attribute("data-row"))
+    opened.wait_for_selector("[data-row]")
+    row = json.loads(opened.locator("[data-lab=classes]").get_attribute("data-row"))
     assert [one["ratio"] for one in row["networks"]] == RECORDED["ratio"].tolist()
     assert all(one["milliseconds"] > 0 for one in row["networks"])
     assert "Chrome" in row["device"]["browser"]
 
 
 def test_filters_that_the_cut_took_are_struck_out_in_the_layer_chosen(opened):
-    _, content = lab.read(lab.FILES / f"network-{len(RECORDED) // 2}.js")
+    _, content = in_page.read(lab.FILES / f"network-{len(RECORDED) // 2}.js")
     layer = next(one for one in content["layers"] if one["name"] == "features.11.expand1x1")
     gone = 256 - len(layer["kept"])
     opened.locator("select").select_option(layer["name"])
@@ -196,7 +138,8 @@ def test_what_is_no_picture_is_said_to_be_none(opened, tmp_path):
 def test_a_browser_that_cannot_run_it_keeps_a_clear_sentence(page, site):
     page.add_init_script("delete window.Worker")
     page.goto(site.as_uri())
-    assert "a browser from 2021 or later" in page.locator(".prunekit-lab").text_content()
+    for frame in page.locator(".prunekit-lab").all():
+        assert "a browser from 2021 or later" in frame.text_content()
     assert page.get_by_role("button").count() == 0
     assert page.locator(".prunekit-lab img").evaluate("i => i.decode().then(() => i.naturalWidth)")
 

@@ -1,7 +1,19 @@
-// The pruning lab: SqueezeNet, whole and cut, runs in the page. No kernel, no network, no library.
+// The pruning lab: networks, whole and cut, run in the page. No kernel, no network, no library.
 const prunekitLab = (() => {
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const lab = { networks: {}, pictures: [], recorded: [], network, order };
+  const lab = { networks: {}, network, order };
+  const KINDS = {
+    classes: {
+      scripts: ["view.js", "pictures.js", "networks.js"],
+      first: () => [0],
+      view: () => prunekitLabView,
+    },
+    people: {
+      scripts: ["people_view.js", "people.js", "detectors.js"],
+      first: () => lab.detectors.map(({ name }) => name),
+      view: () => prunekitPeopleView,
+    },
+  };
   const loading = {}, fetched = {};
   let worker = null, asked = 0;
   const waiting = new Map();
@@ -27,8 +39,9 @@ const prunekitLab = (() => {
     });
   }
 
-  async function start() {
-    await Promise.all(["engine.js", "view.js", "pictures.js", "networks.js"].map(load));
+  async function start(scripts) {
+    await Promise.all(["engine.js", "chooser.js"].map(load));
+    await Promise.all(scripts.map(load));
     if (worker) return;
     const program = new Blob([`(${prunekitEngine})()`], { type: "text/javascript" });
     worker = new Worker(URL.createObjectURL(program));
@@ -40,13 +53,13 @@ const prunekitLab = (() => {
     };
   }
 
-  function network(number) {
+  function network(name) {
     const take = async () => {
-      await order("take", { network: lab.networks[number] });
-      delete lab.networks[number].weights; // the worker has them
+      await order("take", { network: lab.networks[name] });
+      delete lab.networks[name].weights; // the worker has them
     };
-    return (fetched[number] ??= load(`network-${number}.js`).then(take).catch((error) => {
-      delete fetched[number]; // so that one may try again
+    return (fetched[name] ??= load(`network-${name}.js`).then(take).catch((error) => {
+      delete fetched[name]; // so that one may try again
       throw error;
     }));
   }
@@ -54,6 +67,7 @@ const prunekitLab = (() => {
   // Before the click the frame holds a button; in a browser that cannot read this file, its own text.
   function offer(root) {
     if (!window.Worker) return;
+    const { scripts, first, view } = KINDS[root.dataset.lab];
     const button = document.createElement("button");
     button.type = "button";
     button.className = "start";
@@ -65,9 +79,9 @@ const prunekitLab = (() => {
       button.disabled = true;
       button.textContent = "Loading …";
       try {
-        await start();
-        await network(0);
-        new (prunekitLabView(lab))(root).find(".pictures button").click();
+        await start(scripts);
+        await Promise.all(first().map(network));
+        new (view()(lab))(root).find(".pictures button").click();
       } catch (error) {
         button.disabled = false;
         button.textContent = "Try again";
@@ -77,9 +91,9 @@ const prunekitLab = (() => {
   }
 
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".prunekit-lab").forEach(offer));
+  const keep = (name) => (rows) => void (lab[name] = rows);
   return {
-    network: (content) => void (lab.networks[content.number] = content),
-    pictures: (all) => void (lab.pictures = all),
-    recorded: (rows) => void (lab.recorded = rows),
+    network: (content) => void (lab.networks[content.name] = content),
+    ...Object.fromEntries(["pictures", "recorded", "people", "detectors"].map((n) => [n, keep(n)])),
   };
 })();

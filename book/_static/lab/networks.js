@@ -7,8 +7,7 @@ prunekitLab.recorded([
   "macs": 42804928,
   "bytes": 2910504,
   "same_class": 0.9980000257492065,
-  "test_accuracy": 0.9193,
-  "file_bytes": 999563
+  "test_accuracy": 0.9193
  },
  {
   "number": 1,
@@ -18,8 +17,7 @@ prunekitLab.recorded([
   "macs": 40341949,
   "bytes": 2663556,
   "same_class": 0.9980000257492065,
-  "test_accuracy": 0.9187,
-  "file_bytes": 923109
+  "test_accuracy": 0.9187
  },
  {
   "number": 2,
@@ -29,8 +27,7 @@ prunekitLab.recorded([
   "macs": 36875256,
   "bytes": 2250868,
   "same_class": 0.996999979019165,
-  "test_accuracy": 0.9165,
-  "file_bytes": 781784
+  "test_accuracy": 0.9165
  },
  {
   "number": 3,
@@ -40,8 +37,7 @@ prunekitLab.recorded([
   "macs": 33216749,
   "bytes": 1824144,
   "same_class": 0.9990000128746033,
-  "test_accuracy": 0.9117,
-  "file_bytes": 635804
+  "test_accuracy": 0.9117
  },
  {
   "number": 4,
@@ -51,8 +47,7 @@ prunekitLab.recorded([
   "macs": 29272004,
   "bytes": 1412336,
   "same_class": 0.9980000257492065,
-  "test_accuracy": 0.9027,
-  "file_bytes": 494803
+  "test_accuracy": 0.9027
  },
  {
   "number": 5,
@@ -62,8 +57,7 @@ prunekitLab.recorded([
   "macs": 24923529,
   "bytes": 1069836,
   "same_class": 0.9929999709129333,
-  "test_accuracy": 0.8825,
-  "file_bytes": 376895
+  "test_accuracy": 0.8825
  },
  {
   "number": 6,
@@ -73,8 +67,7 @@ prunekitLab.recorded([
   "macs": 20611289,
   "bytes": 748052,
   "same_class": 0.9950000047683716,
-  "test_accuracy": 0.8467,
-  "file_bytes": 265909
+  "test_accuracy": 0.8467
  },
  {
   "number": 7,
@@ -84,8 +77,7 @@ prunekitLab.recorded([
   "macs": 16146991,
   "bytes": 470448,
   "same_class": 0.984000027179718,
-  "test_accuracy": 0.7612,
-  "file_bytes": 169661
+  "test_accuracy": 0.7612
  },
  {
   "number": 8,
@@ -95,7 +87,6 @@ prunekitLab.recorded([
   "macs": 10979814,
   "bytes": 238196,
   "same_class": 0.9620000123977661,
-  "test_accuracy": 0.5301,
-  "file_bytes": 88535
+  "test_accuracy": 0.5301
  }
 ]);

@@ -5,26 +5,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
   ];
   const SIDE = 128, CELL = 44;
 
-  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
-  const millions = (count) => `${(count / 1e6).toFixed(1)} million`;
-  const megabytes = (count) => `${(count / 1e6).toFixed(2)} MB`;
-
-  // The square in the middle of whatever can be drawn: a photograph, or a frame of the camera.
-  function pixelsOf(source, width, height) {
-    const canvas = document.createElement("canvas"), side = Math.min(width, height);
-    canvas.width = canvas.height = SIDE;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.imageSmoothingQuality = "high";
-    context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
-    return { pixels: context.getImageData(0, 0, SIDE, SIDE).data, canvas };
-  }
-
-  async function decoded(address) {
-    const image = new Image();
-    image.src = address;
-    await image.decode();
-    return pixelsOf(image, image.naturalWidth, image.naturalHeight);
-  }
+  const { percent, millions, megabytes } = prunekitShown;
 
   function softmax(scores) {
     const most = Math.max(...scores), raised = scores.map((score) => Math.exp(score - most));
@@ -44,14 +25,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
     </dl></section>`;
   const BODY = `<div class="choice">
       <canvas class="chosen" width="${SIDE}" height="${SIDE}" role="img"></canvas>
-      <div>
-        <div class="pictures" role="group" aria-label="Pictures to choose from"></div>
-        <p class="own">
-          <label class="button">Open a picture<input type="file" accept="image/*"></label>
-          <button type="button" class="camera">Use the camera</button>
-        </p>
-        <p class="hint">Or drop a picture anywhere in this frame. It stays on your device.</p>
-      </div>
+      ${PrunekitChooser.CHOICE}
     </div>
     <label class="removed">Filters removed
       <input type="range" min="1" step="1"><output></output></label>
@@ -68,94 +42,27 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
   const NAMES = { "features.0": "first", "classifier.1": "classes" };
   const short = (name) => NAMES[name] ?? name.replace("features.", "");
 
-  return class Lab {
+  return class Lab extends PrunekitChooser {
     constructor(root) {
-      this.root = root;
+      super(root, BODY, pictures);
       this.times = {};
-      root.innerHTML = BODY;
       this.slider = this.find(".removed input");
       this.slider.max = recorded.length - 1;
       this.slider.value = Math.floor(recorded.length / 2);
       this.select = this.find("select");
       this.slider.addEventListener("input", () => this.act(() => this.classify()));
       this.select.addEventListener("change", () => this.act(() => this.classify()));
-      this.find("input[type=file]").addEventListener("change", (e) => this.open(e.target.files[0]));
-      this.find(".camera").addEventListener("click", () => this.act(() => this.camera()));
       this.find(".copy").addEventListener("click", () => this.act(() => this.copy()));
-      root.addEventListener("dragover", (e) => e.preventDefault());
-      root.addEventListener("drop", (e) => {
-        e.preventDefault();
-        this.open(e.dataTransfer.files[0]);
-      });
-      this.showPictures();
     }
 
-    find = (selector) => this.root.querySelector(selector);
-
-    async act(doing) {
-      try {
-        this.find(".message").textContent = "";
-        await doing();
-      } catch (error) {
-        this.find(".message").textContent = error.message;
-      }
-    }
-
-    showPictures() {
-      pictures.forEach(({ name, credit, source }) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.innerHTML = `<img src="${source}" alt="${name}" title="${name}. ${credit}">`;
-        const take = async () => this.take(await decoded(source), name);
-        button.addEventListener("click", () => this.act(take));
-        this.find(".pictures").append(button);
-      });
-    }
-
-    open(file) {
-      if (!file) return;
-      this.act(async () => {
-        const address = URL.createObjectURL(file);
-        try {
-          await this.take(await decoded(address), file.name);
-        } catch (error) {
-          if (error.name !== "EncodingError") throw error;
-          throw new Error(`${file.name} is no picture that this browser can read`);
-        } finally {
-          URL.revokeObjectURL(address);
-        }
-      });
-    }
-
-    async camera() {
-      if (this.stream) {
-        const video = this.video;
-        const taken = pixelsOf(video, video.videoWidth, video.videoHeight);
-        this.stream.getTracks().forEach((track) => track.stop());
-        video.remove();
-        this.stream = null;
-        this.find(".camera").textContent = "Use the camera";
-        return this.take(taken, "the camera's picture");
-      }
-      if (!navigator.mediaDevices)
-        throw new Error("This browser gives this page no camera: open a picture instead");
-      try {
-        const video = { facingMode: "environment" };
-        this.stream = await navigator.mediaDevices.getUserMedia({ video });
-      } catch (error) {
-        throw new Error(`The camera cannot be used (${error.name}): open a picture instead`);
-      }
-      this.video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
-      this.video.srcObject = this.stream;
-      this.find(".own").after(this.video);
-      await this.video.play();
-      this.find(".camera").textContent = "Take the picture";
-    }
-
-    async take({ pixels, canvas }, name) {
-      this.pixels = pixels;
-      const shown = this.find(".chosen");
-      shown.getContext("2d").drawImage(canvas, 0, 0);
+    // The square in the middle of the picture.
+    async use(source, width, height, name) {
+      const shown = this.find(".chosen"), side = Math.min(width, height);
+      const context = shown.getContext("2d", { willReadFrequently: true });
+      context.imageSmoothingQuality = "high";
+      context.clearRect(0, 0, SIDE, SIDE); // a picture may be transparent in places
+      context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, SIDE, SIDE);
+      this.pixels = context.getImageData(0, 0, SIDE, SIDE).data;
       shown.setAttribute("aria-label", `The picture to classify: ${name}`);
       await this.classify();
     }
@@ -170,7 +77,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
       if (!this.select.options.length) this.listLayers();
       const found = {};
       for (const each of [0, number]) {
-        const given = { number: each, pixels: this.pixels, side: SIDE, seen: this.select.value };
+        const given = { name: each, pixels: this.pixels, side: SIDE, seen: this.select.value };
         found[each] = await order("classify", given);
       }
       if (turn !== this.turn) return;
@@ -179,7 +86,7 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
       this.showLayers(number);
       this.showMaps(number, found[0].maps);
       for (const each of [0, number])
-        this.times[each] ??= (await order("time", { number: each })).milliseconds;
+        this.times[each] ??= (await order("time", { name: each })).milliseconds;
       if (turn === this.turn) this.showTimes(number);
     }
 
@@ -269,31 +176,20 @@ function prunekitLabView({ networks, pictures, recorded, network, order }) {
       canvas.setAttribute("aria-label", `Layer ${short(this.select.value)}: ${of}`);
     }
 
-    // A row a network: what this device took. Those not seen yet are measured first.
+    // Those not seen yet are measured first.
     async copy() {
       const status = this.find(".times span");
       for (let number = 0; number < recorded.length; number++) {
         status.textContent = `Measuring network ${number + 1} of ${recorded.length} …`;
         await network(number);
-        this.times[number] ??= (await order("time", { number })).milliseconds;
+        this.times[number] ??= (await order("time", { name: number })).milliseconds;
       }
-      const device = { browser: navigator.userAgent, cores: navigator.hardwareConcurrency ?? null };
       const rows = recorded.map(({ ratio, macs }, number) => ({
         ratio,
         macs,
         milliseconds: Math.round(this.times[number] * 100) / 100,
       }));
-      const text = JSON.stringify({ device, networks: rows });
-      this.root.dataset.row = text;
-      try {
-        await navigator.clipboard.writeText(text);
-        status.textContent = "Copied.";
-      } catch (error) {
-        // Without permission, or without HTTPS, there is no clipboard: the reader copies by hand.
-        status.innerHTML = '<textarea readonly rows="3" aria-label="Times as JSON"></textarea>';
-        status.firstChild.value = text;
-        status.firstChild.select();
-      }
+      await this.copyTimes(rows, status);
     }
   };
 }
