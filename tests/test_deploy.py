@@ -141,6 +141,7 @@ def test_bundle_needs_models_images_and_plain_names(tmp_path):
         ({"-a": plain_network()}, (x, y), "-a"),
         ({"a" * 41: plain_network()}, (x, y), "up to 40 letters"),
         ({"a": plain_network()}, (x, y[:1]), "1 labels"),
+        ({"a": plain_network()}, (x, None), "labels or, of a detector, its anchors"),
         ({"a": plain_network()}, (x, y - 100), "from 0, not -100"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -152,7 +153,7 @@ def test_bundle_that_could_not_be_unpacked_is_not_written(tmp_path):
     x, path = some_batch(2), tmp_path / "x.tar.gz"
     path.write_text("the older one")
     images = x, torch.tensor([0, 1])
-    with pytest.raises(ValueError, match="gives 4 scores, there are 2 classes"):
+    with pytest.raises(ValueError, match="a gives 4 numbers an image, and these classes ask for 2"):
         bundle({"a": plain_network()}, images, path, calibration=x, classes="ab", machines=())
     assert path.read_text() == "the older one" and len(list(tmp_path.iterdir())) == 1
 

@@ -21,6 +21,11 @@ for package in ("onnxscript", "onnxruntime", "executorch", "cv2"):
 BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
 
 
+@pytest.fixture(autouse=True)
+def beside_one_another(monkeypatch):
+    monkeypatch.syspath_prepend(BOARD)
+
+
 def script(name: str):
     """A file of the board as a module."""
     spec = importlib.util.spec_from_file_location(name, BOARD / f"{name}.py")
@@ -110,7 +115,6 @@ def stand_in_engine(monkeypatch) -> dict[str, list[str]]:
 
 def test_rtmaps_component_writes_class_and_score(unpacked, monkeypatch):
     reports = stand_in_engine(monkeypatch)
-    monkeypatch.syspath_prepend(BOARD)
     component = script("rtmaps_component").rtmaps_python()
     component.Dynamic()
     component.properties["bundle"].data = str(unpacked)
@@ -145,8 +149,8 @@ def test_video_is_read_classified_and_written(tmp_path):
         writer.write(np.full((48, 64, 3), shade, np.uint8))
     writer.release()
     result = video.annotate(source, out, lambda image: (f"{image.mean() > 128}", 0.5))
-    assert result["frames"] == 5 and result["classes"] == ["False"] * 2 + ["True"] * 3
-    assert result["fps"] > 0 and result["classify_ms"] > 0
+    assert result["frames"] == 5 and result["seen"] == [("False", 0.5)] * 2 + [("True", 0.5)] * 3
+    assert result["fps"] > 0 and result["network_ms"] > 0
     capture = cv2.VideoCapture(str(out))
     frames = [frame for there, frame in (capture.read() for _ in range(6)) if there]
     assert len(frames) == 5 and frames[0].shape == (48, 64, 3)

@@ -15,7 +15,7 @@ from torch import nn
 
 import prunekit
 from prunekit.data import data_folder
-from prunekit.deploy.engines import scores, torch_engine
+from prunekit.deploy.engines import torch_engine
 from prunekit.detection import (
     BoxLoader,
     BoxSet,
@@ -144,8 +144,6 @@ def test_an_output_that_differs_is_found_whichever_it_is(model, images, tmp_path
         with pytest.raises(ExportError, match=r"differ from PyTorch's by 1 \(relative\)"):
             export_onnx(small, image, tmp_path / "small.onnx")
     assert not (tmp_path / "small.onnx").exists()
-    with pytest.raises(ValueError, match=r"one tensor of scores, and .* gives 2"):
-        scores(torch_engine(small), image.numpy())
 
 
 def test_ranking_by_the_detection_loss_scores_each_picture_by_itself(model):

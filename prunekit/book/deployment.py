@@ -28,14 +28,14 @@ from torch import nn
 import prunekit
 from prunekit.book import BOOK
 from prunekit.data import Dataset, Loader, load_dataset
-from prunekit.deploy.bundles import TOLERANCE, some_images
+from prunekit.deploy.bundles import some_images, tolerance
 from prunekit.deploy.emulation import CORES, count_instructions
 from prunekit.deploy.engines import (
     Engine,
     accuracy,
     executorch_engine,
     onnx_engine,
-    scores,
+    outputs,
     torch_engine,
 )
 from prunekit.deploy.export import export_executorch, export_onnx
@@ -193,22 +193,23 @@ class Recording:
         for precision in PRECISIONS:
             run = self.engine(network, "executorch", precision)
             name = f"{network.name}-{precision}"
-            expected = scores(run, x.numpy())
+            expected = outputs(run, x.numpy())
             expected.tofile(folder / f"{name}.f32")
             shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
             entries.append(
                 {
                     "name": name,
                     "precision": precision,
-                    "classes": expected.shape[1],
+                    "outputs": expected.shape[1],
                     "executorch": {
                         "file": f"{name}.pte",
                         "expected": f"{name}.f32",
-                        "tolerance": TOLERANCE["executorch"][precision],
+                        "tolerance": tolerance("executorch", precision, expected),
                     },
                 }
             )
-        manifest = {"shape": [1, *x.shape[1:]], "labels": y.tolist(), "models": entries}
+        manifest = {"shape": [1, *x.shape[1:]], "images": len(x), "labels": y.tolist()}
+        manifest["models"] = entries
         (folder / "plan.txt").write_text(plan(manifest), "utf-8")
         return folder, manifest
 

@@ -30,6 +30,7 @@ def read(
     models: list[dict],
     *,
     images: int,
+    labelled: bool,
     threads: int,
     repeats: int,
     warmup: int,
@@ -43,7 +44,9 @@ def read(
     models
         The entries of the manifest that it was to run, in their order.
     images
-        How many it was to classify.
+        How many it was to compute.
+    labelled
+        Whether they have labels, and so an accuracy.
 
     Raises
     ------
@@ -56,14 +59,18 @@ def read(
         runner=exactly(runner),
         **dict.fromkeys(("machine", "system", "cpu", "board", "governor"), word),
         threads=exactly(threads),
-        models=each(*(_model(e, RUNNERS[runner], images, repeats, warmup) for e in models)),
+        models=each(
+            *(_model(e, RUNNERS[runner], images, labelled, repeats, warmup) for e in models)
+        ),
     )(answer, "answer")
     for model in answer["models"]:
         _refuse_contradictions(model)
     return answer
 
 
-def _model(entry: dict, engine: str, images: int, repeats: int, warmup: int) -> Rule:
+def _model(
+    entry: dict, engine: str, images: int, labelled: bool, repeats: int, warmup: int
+) -> Rule:
     tolerance = entry[engine]["tolerance"]
     return record(
         name=exactly(entry["name"]),
@@ -71,7 +78,7 @@ def _model(entry: dict, engine: str, images: int, repeats: int, warmup: int) -> 
         correct=boolean,
         max_error=optional(number(0)),
         tolerance=number(tolerance * (1 - 10 * ROUNDING), tolerance * (1 + 10 * ROUNDING)),
-        accuracy=number(0, 1),
+        accuracy=number(0, 1) if labelled else exactly(None),
         images=exactly(images),
         **dict.fromkeys(TIMES, number(0, 1e9)),
         repeats=exactly(repeats),

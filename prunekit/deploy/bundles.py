@@ -19,16 +19,21 @@ from torch import Tensor, nn
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, ImageSet, Loader
 from prunekit.deploy import manifest as manifests
 from prunekit.deploy.archives import MANIFEST, ROOT, SUMS, compare, extract, opened, pack, survey
-from prunekit.deploy.engines import executorch_engine, onnx_engine, scores
+from prunekit.deploy.engines import executorch_engine, onnx_engine, outputs, torch_engine
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
 from prunekit.deploy.toolchain import build_runner, needed_glibc
+from prunekit.detection.boxes import SCALES
 from prunekit.errors import PrunekitError
 from prunekit.storage.files import replacing, write_json
 
-#: Largest difference of a score allowed on another machine, where it is not by size of the scores.
-TOLERANCE = {"onnx": {"fp32": 1e-4}, "executorch": {"fp32": 1e-4, "int8": 0.0}}
-ONNX_INT8_SHARE = 0.05
+#: Largest difference of a number allowed on another machine, as a share of the largest that the
+#: network gives or of 1.
+TOLERANCE = {
+    "onnx": {"fp32": 1e-4, "int8": 0.05},
+    "executorch": {"fp32": 1e-4, "int8": 0.0},
+}
+OVERLAP = 0.6  # of boxes of one class, above which the less likely one goes
 
 
 class BundleError(PrunekitError, RuntimeError):
@@ -41,11 +46,14 @@ class TargetError(BundleError):
 
 def bundle(
     models: Mapping[str, nn.Module],
-    images: tuple[Tensor, Tensor],
+    images: tuple[Tensor, Tensor | None],
     out: str | Path,
     *,
     calibration: Tensor,
     classes: Sequence[str] = (),
+    anchors: Tensor | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
     machines: Sequence[str] = ("aarch64",),
 ) -> dict:
     """Write one archive that holds everything a board needs to run and check some models.
@@ -60,13 +68,19 @@ def bundle(
         Networks by name, such as ``{"original": ..., "pruned": ...}``.
     images
         A few normalised images of shape (images, 3, height, width) and their
-        labels.
+        labels; None in place of the labels for a detector.
     out
         Name of the archive, a gzipped tar.
     calibration
         Training images for int8, as for :func:`prunekit.deploy.export_onnx`.
     classes
-        Names of the classes in the order of the scores.
+        Names of the classes in the order of the scores; of a detector without
+        the background.
+    anchors
+        Of a detector, of shape (anchors, 4): its models give what
+        :func:`prunekit.detection.detect` takes.
+    mean, std
+        How the images were normalised: what the board does to its camera's.
     machines
         Architectures, as ``uname -m`` gives them, for which the C++ runner
         is built and put in. Empty: only ``run.py``, which needs Python with
@@ -88,9 +102,11 @@ def bundle(
     x, y = images
     if not models or not len(x):
         raise ValueError("a bundle needs at least one model and one image")
-    if len(x) != len(y):
+    if (y is None) != (anchors is not None):
+        raise ValueError("a bundle needs the images' labels or, of a detector, its anchors")
+    if y is not None and len(x) != len(y):
         raise ValueError(f"{len(x)} images have {len(y)} labels")
-    if y.min() < 0:
+    if y is not None and y.min() < 0:
         raise ValueError(f"labels are classes from 0, not {int(y.min())}")
     for name in models:
         if not re.fullmatch(NAME, name) or len(name) > NAME_LENGTH:
@@ -98,6 +114,7 @@ def bundle(
                 f"use up to {NAME_LENGTH} letters, digits, - and _ for a model's name, and no - "
                 f"before the others, not {name!r}"
             )
+    classes = _class_names(models, x, classes, anchors)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / ROOT
         folder.mkdir()
@@ -115,11 +132,15 @@ def bundle(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "machines": list(machines),
             "glibc": {m: ".".join(map(str, needed_glibc(folder / "bin" / m))) for m in machines},
-            "classes": list(classes) or [str(i) for i in range(entries[0]["classes"])],
+            "classes": classes,
             "shape": [1, *x.shape[1:]],
-            "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD),
-            "labels": y.tolist(),
+            "mean": list(mean),
+            "std": list(std),
+            "images": len(x),
+            "labels": None if y is None else y.tolist(),
+            "detector": None
+            if anchors is None
+            else {"anchors": anchors.tolist(), "scales": list(SCALES), "overlap": OVERLAP},
             "models": entries,
         }
         for name, content in manifests.texts(manifest).items():
@@ -136,6 +157,24 @@ def bundle(
             with opened(temporary) as file:
                 _inspect(file)
     return manifest
+
+
+def _class_names(
+    models: Mapping[str, nn.Module], x: Tensor, classes: Sequence[str], anchors: Tensor | None
+) -> list[str]:
+    """Names of the classes, by number where none are given; every model is found to suit them."""
+    numbers = {n: outputs(torch_engine(m), x[:1].numpy()).shape[1] for n, m in models.items()}
+    first = next(iter(numbers.values()))
+    count = first if anchors is None else first // len(anchors) - 5
+    named = list(classes) or [str(number) for number in range(count)]
+    wanted = len(named) if anchors is None else len(anchors) * (1 + len(named) + 4)
+    for name, found in numbers.items():
+        if found != wanted:
+            raise ValueError(
+                f"{name} gives {found} numbers an image, and these classes "
+                f"{'' if anchors is None else 'and anchors '}ask for {wanted}"
+            )
+    return named
 
 
 def unpack(archive: str | Path, folder: str | Path) -> tuple[Path, dict]:
@@ -220,6 +259,18 @@ def some_images(images: ImageSet, count: int, size: int) -> tuple[Tensor, Tensor
     return next(iter(Loader(chosen, count, size=size)))
 
 
+def tolerance(engine: str, precision: str, expected: np.ndarray) -> float:
+    """How far a number may be off on another machine.
+
+    Examples
+    --------
+    >>> expected = np.array([0.5, -20.0], np.float32)
+    >>> tolerance("executorch", "int8", expected), round(tolerance("onnx", "int8", expected), 6)
+    (0.0, 1.0)
+    """
+    return TOLERANCE[engine][precision] * max(1.0, float(np.abs(expected).max()))
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -240,16 +291,13 @@ def _write_model(
         file, target = manifests.paths(label, engine_name)
         quantize = PRECISIONS[precision]
         export(model, x[:1], folder / file, quantize, calibration=calibration if quantize else None)
-        expected = scores(load(folder / file), x.numpy())
+        expected = outputs(load(folder / file), x.numpy())
         expected.astype("<f4").tofile(folder / target)
-        allowed = TOLERANCE[engine_name].get(precision)
-        entry["classes"] = expected.shape[1]
+        entry["outputs"] = expected.shape[1]
         entry[engine_name] = {
             "file": file,
             "bytes": (folder / file).stat().st_size,
             "expected": target,
-            "tolerance": ONNX_INT8_SHARE * float(np.abs(expected).max())
-            if allowed is None
-            else allowed,
+            "tolerance": tolerance(engine_name, precision, expected),
         }
     return entry

@@ -17,7 +17,7 @@ from prunekit.deploy.toolchain import SOURCES, ToolError, build_runner, cache, s
 from prunekit.storage.files import replacing
 
 #: Core types, and the part number by which each names itself (Arm, MIDR_EL1).
-CORES = {"cortex-a53": 0xD03, "cortex-a72": 0xD08}
+CORES = {"cortex-a53": 0xD03, "cortex-a57": 0xD07, "cortex-a72": 0xD08}
 CPUINFO = """\
 processor\t: 0
 BogoMIPS\t: 100.00
@@ -77,7 +77,7 @@ def count_instructions(
     name
         A model of its plan, such as ``"pruned-int8"``.
     cpu
-        ``"cortex-a53"`` or ``"cortex-a72"``. The two run different kernels.
+        One of :data:`CORES`. They may run different kernels.
     time_limit
         Seconds that each of the two runs may take.
 

@@ -107,21 +107,14 @@ def accuracy(engine: Engine, batches: Batches) -> float:
     return right / total
 
 
-def scores(engine: Engine, images: np.ndarray) -> np.ndarray:
-    """Scores of shape (images, classes), one image at a time.
+def outputs(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """All that a network gives, of shape (images, numbers), one image at a time.
 
-    Raises
-    ------
-    ValueError
-        The network gives several outputs.
+    Several outputs lie one behind the other.
     """
-    given = [engine(image[None]) for image in images]
-    if any(isinstance(output, tuple) for output in given):
-        raise ValueError(
-            f"a bundle needs one tensor of scores, and this network gives {len(given[0])}: export "
-            "it by itself"
-        )
-    return np.concatenate(given).astype(np.float32)
+    given = [tree_leaves(engine(image[None])) for image in images]
+    rows = [np.concatenate([output.ravel() for output in of_image]) for of_image in given]
+    return np.stack(rows).astype(np.float32)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from prunekit.deploy.rules import (
     loads,
     mapping,
     number,
+    optional,
     printable,
     record,
     short,
@@ -21,8 +22,11 @@ from prunekit.deploy.rules import (
 )
 from prunekit.deploy.toolchain import LIBRARIES, SOURCES
 
-FORMAT = 1
-SCRIPTS = ("run.py", "classifier.py", "video.py", "rtmaps_component.py")
+FORMAT = 2
+SCRIPTS = (
+    *("run.py", "bundled.py", "classifier.py", "detector.py"),
+    *("video.py", "rtmaps_component.py", "rtmaps_detector.py"),
+)
 PRECISIONS = {"fp32": None, "int8": "int8"}
 #: The engines, and how the names of their files end.
 ENGINES = {"onnx": "onnx", "executorch": "pte"}
@@ -31,6 +35,7 @@ MANIFEST_BYTES = 4 << 20
 FILE_BYTES = 1 << 30
 TOTAL_BYTES = 4 << 30
 IMAGES, CLASSES, MODELS, MACHINES, SIDE = 10_000, 100_000, 100, 8, 10_000
+ANCHORS, OUTPUTS = 20_000, 10_000_000
 
 NAME = r"\w[\w-]*"
 NAME_LENGTH = 40
@@ -47,13 +52,21 @@ MANIFEST = record(
     shape=each(exactly(1), exactly(3), whole(1, SIDE), whole(1, SIDE)),
     mean=items(number(-1e6, 1e6), 3, 3),
     std=items(number(1e-6, 1e6), 3, 3),
-    labels=items(whole(0, CLASSES - 1), 1, IMAGES),
+    images=whole(1, IMAGES),
+    labels=optional(items(whole(0, CLASSES - 1), 1, IMAGES)),
+    detector=optional(
+        record(
+            anchors=items(items(number(-10, 10), 4, 4), 1, ANCHORS),
+            scales=items(number(1e-3, 1e3), 4, 4),
+            overlap=number(0, 1),
+        )
+    ),
     models=items(
         record(
             name=text(NAME_LENGTH + 5, NAME),
             model=text(NAME_LENGTH, NAME),
             precision=text(4, "|".join(PRECISIONS)),
-            classes=whole(1, CLASSES),
+            outputs=whole(1, OUTPUTS),
             **dict.fromkeys(ENGINES, IN_ENGINE),
         ),
         1,
@@ -81,7 +94,7 @@ def read(content: bytes) -> dict:
 def check(manifest: dict) -> None:
     """Refuse, with a ValueError, a manifest that breaks a rule or contradicts itself."""
     MANIFEST(manifest, "manifest")
-    machines, models, count = manifest["machines"], manifest["models"], len(manifest["classes"])
+    machines, models, labels = manifest["machines"], manifest["models"], manifest["labels"]
     if len(set(machines)) < len(machines) or set(manifest["glibc"]) != set(machines):
         raise ValueError("manifest.machines and manifest.glibc must name the same machines, once")
     if len({entry["name"] for entry in models}) < len(models):
@@ -90,13 +103,12 @@ def check(manifest: dict) -> None:
         name = entry["name"]
         if name != f"{entry['model']}-{entry['precision']}":
             raise ValueError(f"manifest.models: {name} is not the name of model and precision")
-        if entry["classes"] != count:
-            raise ValueError(f"{name} gives {entry['classes']} scores, there are {count} classes")
+        if entry["outputs"] != (wanted := outputs(manifest)):
+            raise ValueError(f"{name} gives {entry['outputs']} numbers an image, not {wanted}")
         for engine in ENGINES:
             if (entry[engine]["file"], entry[engine]["expected"]) != paths(name, engine):
                 raise ValueError(f"manifest.models: {name} has other files than {name}'s")
-    if max(manifest["labels"]) >= count:
-        raise ValueError(f"label {max(manifest['labels'])} has no name, there are {count} classes")
+    _check_labels(labels, manifest)
     known = sizes(manifest)
     missing, strange = known.keys() - manifest["files"], manifest["files"].keys() - known
     if missing or strange:
@@ -114,6 +126,25 @@ def check(manifest: dict) -> None:
         )
 
 
+def _check_labels(labels: list[int] | None, manifest: dict) -> None:
+    count = len(manifest["classes"])
+    if (labels is None) != (manifest["detector"] is not None):
+        raise ValueError("a manifest has labels or a detector, and not both")
+    if labels is None:
+        return
+    if len(labels) != manifest["images"]:
+        raise ValueError(f"{manifest['images']} images have {len(labels)} labels")
+    if max(labels) >= count:
+        raise ValueError(f"label {max(labels)} has no name, there are {count} classes")
+
+
+def outputs(manifest: dict) -> int:
+    """Numbers that a model gives for one image: a score a class, or for each anchor of a detector
+    a score a class and for the background, and four offsets."""
+    classes, detector = len(manifest["classes"]), manifest["detector"]
+    return classes if detector is None else len(detector["anchors"]) * (1 + classes + 4)
+
+
 def paths(name: str, engine: str) -> tuple[str, str]:
     """Where the file of a model for an engine lies, and its expected scores.
 
@@ -127,13 +158,13 @@ def paths(name: str, engine: str) -> tuple[str, str]:
 
 def sizes(manifest: dict) -> dict[str, int | None]:
     """Every file that a manifest lists, with its bytes; None for the native runners'."""
-    images, classes = len(manifest["labels"]), len(manifest["classes"])
+    images, numbers = manifest["images"], outputs(manifest)
     found: dict[str, int | None] = {n: len(content) for n, content in texts(manifest).items()}
     found["images.f32"] = 4 * images * math.prod(manifest["shape"])
     for entry in manifest["models"]:
         for engine in ENGINES:
             file, expected = paths(entry["name"], engine)
-            found |= {file: entry[engine]["bytes"], expected: 4 * images * classes}
+            found |= {file: entry[engine]["bytes"], expected: 4 * images * numbers}
     for machine in manifest["machines"]:
         libraries = (f"lib/lib{name}.so" for name in LIBRARIES)
         found |= {f"bin/{machine}/{part}": None for part in ("runner", *libraries)}
@@ -159,9 +190,11 @@ def plan(manifest: dict) -> str:
     """What the C++ runner reads, a line a fact, so that it needs no JSON parser."""
     lines = [
         f"images images.f32 {' '.join(map(str, manifest['shape']))}",
-        f"labels {' '.join(map(str, manifest['labels']))}",
-        f"classes {manifest['models'][0]['classes']}",
+        f"count {manifest['images']}",
+        f"outputs {manifest['models'][0]['outputs']}",
     ]
+    if manifest["labels"] is not None:
+        lines.append(f"labels {' '.join(map(str, manifest['labels']))}")
     for entry in manifest["models"]:
         one = entry["executorch"]
         lines.append(
@@ -182,6 +215,6 @@ def _readme(manifest: dict) -> str:
     ]
     return Template((SOURCES / "README.md").read_text("utf-8")).substitute(
         native="\n".join(native) or "    (this bundle holds no runner: use run.py)",
-        images=len(manifest["labels"]),
+        images=manifest["images"],
         models="\n".join(rows),
     )

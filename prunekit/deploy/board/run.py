@@ -105,9 +105,11 @@ def run_model(
     )
     name = session.get_inputs()[0].name
     checked = images[: options.images]
-    found = np.concatenate([session.run(None, {name: image})[0] for image in checked])
+    given = (session.run(None, {name: image}) for image in checked)
+    found = np.stack([np.concatenate([part.ravel() for part in parts]) for parts in given])
     worst = float(np.abs(found - expected[: len(found)]).max())
-    right = found.argmax(1) == np.array(manifest["labels"][: len(found)])
+    labels = manifest["labels"]
+    right = None if labels is None else found.argmax(1) == np.array(labels[: len(found)])
     times = []
     for number in range(options.warmup + options.repeats):
         start = time.perf_counter()
@@ -120,7 +122,7 @@ def run_model(
         "correct": worst <= model["tolerance"],
         "max_error": worst if worst == worst else None,
         "tolerance": model["tolerance"],
-        "accuracy": float(right.mean()),
+        "accuracy": None if right is None else float(right.mean()),
         "images": len(found),
         "median_ms": float(np.median(times)),
         "p95_ms": float(np.quantile(times, 0.95)),

@@ -49,8 +49,9 @@ struct Plan {
   std::string folder;
   std::vector<int> shape;  // of one input, batch of 1 first
   std::vector<float> images;
-  std::vector<int> labels;
-  int classes = 0;
+  std::vector<int> labels;  // none for a network that does not classify
+  int count = 0;            // of the images
+  int outputs = 0;          // numbers a model gives for one
   std::vector<Entry> models;
 };
 
@@ -93,8 +94,10 @@ Plan read_plan(const std::string& path) {
     } else if (key == "labels") {
       int label;
       while (words >> label) plan.labels.push_back(label);
-    } else if (key == "classes") {
-      words >> plan.classes;
+    } else if (key == "count") {
+      words >> plan.count;
+    } else if (key == "outputs") {
+      words >> plan.outputs;
     } else if (key == "model") {
       Entry entry;
       if (!(words >> entry.name >> entry.precision >> entry.file >> entry.expected >>
@@ -106,11 +109,12 @@ Plan read_plan(const std::string& path) {
       fail(path + ": cannot understand the line: " + line);
     }
   }
-  size_t size = plan.labels.size();
-  for (int side : plan.shape) size *= side;
-  if (images.empty() || plan.labels.empty() || plan.classes < 1 || plan.models.empty()) {
+  const bool labelled = (int)plan.labels.size() == plan.count || plan.labels.empty();
+  if (images.empty() || plan.count < 1 || plan.outputs < 1 || plan.models.empty() || !labelled) {
     fail(path + " is incomplete");
   }
+  size_t size = plan.count;
+  for (int side : plan.shape) size *= side;
   plan.images = read_floats(plan.folder + "/" + images, size);
   return plan;
 }
@@ -119,9 +123,13 @@ std::vector<float> infer(Module& module, std::vector<float>& image, const std::v
   auto input = executorch::extension::make_tensor_ptr(shape, image.data());
   auto result = module.forward(input);
   if (!result.ok()) fail("the model does not run: error " + std::to_string((int)result.error()));
-  const auto& scores = result->at(0).toTensor();
-  const float* data = scores.const_data_ptr<float>();
-  return {data, data + scores.numel()};
+  std::vector<float> numbers;  // of all outputs, one behind the other
+  for (const auto& value : *result) {
+    const auto& output = value.toTensor();
+    const float* data = output.const_data_ptr<float>();
+    numbers.insert(numbers.end(), data, data + output.numel());
+  }
+  return numbers;
 }
 
 double quantile(std::vector<double> sorted, double share) {
@@ -140,21 +148,21 @@ std::string run_model(const Plan& plan, const Entry& entry, const Options& optio
   }
   size_t size = 1;
   for (int side : plan.shape) size *= side;
-  const int total = plan.labels.size();
-  const int count = options.images < 0 ? total : std::min(options.images, total);
+  const int count = options.images < 0 ? plan.count : std::min(options.images, plan.count);
   const auto expected =
-      read_floats(plan.folder + "/" + entry.expected, (size_t)total * plan.classes);
+      read_floats(plan.folder + "/" + entry.expected, (size_t)plan.count * plan.outputs);
   double worst = 0;
   int right = 0;
   for (int i = 0; i < count; ++i) {
     std::vector<float> image(plan.images.begin() + i * size, plan.images.begin() + (i + 1) * size);
-    const auto scores = infer(module, image, plan.shape);
-    if ((int)scores.size() != plan.classes) fail(entry.file + " gives another number of scores");
-    for (int k = 0; k < plan.classes; ++k) {
-      const double error = std::fabs((double)scores[k] - expected[(size_t)i * plan.classes + k]);
+    const auto found = infer(module, image, plan.shape);
+    if ((int)found.size() != plan.outputs) fail(entry.file + " gives another number of outputs");
+    for (int k = 0; k < plan.outputs; ++k) {
+      const double error = std::fabs((double)found[k] - expected[(size_t)i * plan.outputs + k]);
       worst = error > worst || std::isnan(error) ? error : worst;
     }
-    right += std::max_element(scores.begin(), scores.end()) - scores.begin() == plan.labels[i];
+    if (plan.labels.empty()) continue;
+    right += std::max_element(found.begin(), found.end()) - found.begin() == plan.labels[i];
   }
   std::vector<float> image(plan.images.begin(), plan.images.begin() + size);
   std::vector<double> times;
@@ -178,8 +186,13 @@ std::string run_model(const Plan& plan, const Entry& entry, const Options& optio
   } else {
     json << worst;
   }
-  json << ", \"tolerance\": " << entry.tolerance << ", \"accuracy\": " << (double)right / count
-       << ", \"images\": " << count << ", \"median_ms\": " << quantile(times, 0.5)
+  json << ", \"tolerance\": " << entry.tolerance << ", \"accuracy\": ";
+  if (plan.labels.empty()) {
+    json << "null";
+  } else {
+    json << (double)right / count;
+  }
+  json << ", \"images\": " << count << ", \"median_ms\": " << quantile(times, 0.5)
        << ", \"p95_ms\": " << quantile(times, 0.95) << ", \"min_ms\": " << times.front()
        << ", \"repeats\": " << options.repeats << ", \"warmup\": " << options.warmup
        << ", \"peak_memory_kb\": " << usage.ru_maxrss << "}";

@@ -1,0 +1,98 @@
+"""From a camera image to boxes with scores, with onnxruntime and numpy alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from bundled import HERE, Network, checked
+
+
+class Found(NamedTuple):
+    """An object: its class, its score, and its corners (x1, y1, x2, y2) in pixels."""
+
+    name: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+class Detector(Network):
+    """A detector of a bundle, fed with camera images of any size, which are squashed to a square.
+
+    Parameters
+    ----------
+    least
+        Boxes of a lower score are not looked at.
+    """
+
+    finds_boxes = True
+
+    def __init__(
+        self, model: str, folder: str | Path = HERE, threads: int = 1, *, least: float = 0.5
+    ) -> None:
+        super().__init__(model, folder, threads)
+        self.least = least
+        self.decoding_ms = 0.0  # of the last image
+
+    def __call__(self, image: np.ndarray) -> list[Found]:
+        """The objects of a uint8 RGB image of shape (height, width, 3), the likeliest first."""
+        height, width = checked(image).shape[:2]
+        scores, offsets = self.outputs(image)
+        begin = time.perf_counter()
+        boxes = self.boxes(scores[0], offsets[0])
+        found = [
+            Found(self.classes[label], score, (x1 * width, y1 * height, x2 * width, y2 * height))
+            for label, score, (x1, y1, x2, y2) in boxes
+        ]
+        self.decoding_ms = (time.perf_counter() - begin) * 1e3
+        return found
+
+    def boxes(
+        self, scores: np.ndarray, offsets: np.ndarray
+    ) -> list[tuple[int, float, list[float]]]:
+        """Class from 0, score and box, in shares of the image, from what the network gives for one.
+
+        Parameters
+        ----------
+        scores
+            Before the sigmoid, of shape (anchors, 1 + classes), the background first.
+        offsets
+            From anchors, of shape (anchors, 4).
+        """
+        shares = 1 / (1 + np.exp(-scores[:, 1:]))
+        places, labels = np.nonzero(shares >= self.least)
+        order = np.argsort(-shares[places, labels], kind="stable")
+        places, labels = places[order], labels[order]
+        boxes = self._decoded(offsets[places], places)
+        kept: list[int] = []
+        for one in range(len(places)):
+            same = [k for k in kept if labels[k] == labels[one]]
+            if not same or _overlaps(boxes[one], boxes[same]).max() <= self._limit:
+                kept.append(one)
+        inside = boxes.clip(0, 1)
+        return [
+            (int(labels[k]), float(shares[places[k], labels[k]]), inside[k].tolist()) for k in kept
+        ]
+
+    @property
+    def _limit(self) -> float:
+        return self.manifest["detector"]["overlap"]
+
+    def _decoded(self, offsets: np.ndarray, places: np.ndarray) -> np.ndarray:
+        facts = self.manifest["detector"]
+        x1, y1, x2, y2 = np.array(facts["anchors"])[places].T
+        dx, dy, dw, dh = (offsets / np.array(facts["scales"])).T
+        width, height = x2 - x1, y2 - y1
+        x, y = (x1 + x2) / 2 + dx * width, (y1 + y2) / 2 + dy * height
+        w, h = width * np.exp(dw) / 2, height * np.exp(dh) / 2
+        return np.stack([x - w, y - h, x + w, y + h], 1)
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box with each of several."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = sides.clip(0).prod(1)
+    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return shared / (areas - shared)
