@@ -1,0 +1,217 @@
+"""Measure the pedestrian detector on its way to a board and record it under book/results.
+
+    python -m prunekit.book.detector_deployment files         # export; bytes, validation precision
+    python -m prunekit.book.detector_deployment instructions  # on an emulated Cortex-A57
+    python -m prunekit.book.detector_deployment latency       # single thread here: keep it quiet
+    python -m prunekit.book.detector_deployment               # all of it, in this order
+
+The exported files stay under ``_build/deployment``, so that a step can be
+repeated without the ones before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+import time
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import prunekit
+from prunekit.book.deployment import ENGINES, FILES, RESULTS, Network
+from prunekit.deploy.bundles import tolerance
+from prunekit.deploy.emulation import count_instructions
+from prunekit.deploy.engines import Engine, outputs, torch_engine
+from prunekit.deploy.latency import compare
+from prunekit.deploy.manifest import PRECISIONS, plan
+from prunekit.deploy.targets import Settings, run_emulated
+from prunekit.detection import BoxLoader, detect, evaluate_detector, load_voc, ssd_anchors
+from prunekit.measure import profile
+from prunekit.storage.provenance import current_commit
+from prunekit.study.recorded import record_table
+
+DEPLOYMENT = RESULTS / "deployment_detector"
+DETECTORS = {"whole": "pedestrian/unpruned-seed0", "half": "pedestrian/half-seed0"}
+CORE = "cortex-a57"  # of the Jetson Nano
+SIZE, CALIBRATION, CHECKED = 300, 64, 2
+SHOWN, SCORED = 0.5, 0.01  # least scores: to draw boxes, to compute average precision
+
+
+class Running(nn.Module):
+    """An engine where a network is wanted: pictures in, one at a time, scores and offsets out."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        given = [self.engine(one[None].contiguous().numpy()) for one in x]
+        return tuple(torch.from_numpy(np.concatenate(parts)) for parts in zip(*given, strict=True))
+
+
+class Recording:
+    """One recording: the pictures, the detectors, and a table for each step."""
+
+    def __init__(self, limit: int | None, rounds: int) -> None:
+        self.commit, self.begin = current_commit(), time.perf_counter()
+        self.rounds = rounds
+        self.pictures = {part: load_voc("streets", part, size=SIZE) for part in ("train", "val")}
+        self.val = BoxLoader(self.pictures["val"][:limit], 1)
+        FILES.mkdir(parents=True, exist_ok=True)
+        DEPLOYMENT.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def networks(self) -> list[Network]:
+        loaded = {
+            n: prunekit.load(RESULTS / run / "model.safetensors") for n, run in DETECTORS.items()
+        }
+        self.anchors = ssd_anchors(loaded["whole"].metadata["maps"])
+        return [Network(f"detector-{n}", m.float().eval(), True) for n, m in loaded.items()]
+
+    @cached_property
+    def calibration(self) -> Tensor:
+        chosen = torch.linspace(0, len(self.pictures["train"]) - 1, CALIBRATION).long()
+        return next(iter(BoxLoader(self.pictures["train"][chosen], CALIBRATION)))[0]
+
+    def engine(self, network: Network, engine: str, precision: str) -> Engine:
+        """The detector in an engine, exported if it is not yet."""
+        if engine == "pytorch":
+            return torch_engine(network.model)
+        export, load, _ = ENGINES[engine]
+        path = network.file(engine, precision)
+        if not path.is_file():
+            quantize = PRECISIONS[precision]
+            calibration = self.calibration if quantize else None
+            export(network.model, self.calibration[:1], path, quantize, calibration=calibration)
+            print(f"exported {path.name}", flush=True)
+        return load(path)
+
+    def files(self) -> None:
+        """Bytes, and average precision on the validation pictures, in every form."""
+        rows = []
+        for network in self.networks:
+            forms = [("pytorch", "fp32")]
+            forms += [(engine, precision) for engine in ENGINES for precision in PRECISIONS]
+            for engine, precision in forms:
+                running = Running(self.engine(network, engine, precision))
+                judged = evaluate_detector(running, self.val, self.anchors)
+                stored = None if engine == "pytorch" else network.file(engine, precision)
+                rows.append(
+                    {**_named(network), "engine": engine, "precision": precision}
+                    | {"bytes": stored.stat().st_size if stored else pd.NA}
+                    | {"average_precision": judged.average_precision}
+                    | {"miss_rate": judged.miss_rate, "pictures": judged.pictures}
+                )
+                print(rows[-1], flush=True)
+        self._write("files", pd.DataFrame(rows).convert_dtypes())
+
+    def instructions(self) -> None:
+        """Instructions a picture on the emulated core, twice, and how far the numbers are off."""
+        rows = []
+        for network in self.networks:
+            folder, manifest = self._folder(network)
+            result = run_emulated(folder, manifest, Settings(repeats=1, warmup=0), CORE)
+            for precision, checked in zip(PRECISIONS, result["models"], strict=True):
+                counts = [count_instructions(folder, checked["name"], CORE) for _ in range(2)]
+                rows.append(
+                    {**_named(network), "precision": precision, "core": CORE}
+                    | {"instructions": counts[0], "again": counts[1]}
+                    | {"max_error": checked["max_error"], "tolerance": checked["tolerance"]}
+                )
+                print(rows[-1], flush=True)
+        self._write("instructions", pd.DataFrame(rows))
+
+    def _folder(self, network: Network) -> tuple[Path, dict[str, Any]]:
+        """What the runner needs of a bundle and its manifest, both precisions of one detector."""
+        folder = FILES / "emulated" / network.name
+        folder.mkdir(parents=True, exist_ok=True)
+        x = self.calibration[:CHECKED]
+        x.numpy().tofile(folder / "images.f32")
+        entries = []
+        for precision in PRECISIONS:
+            expected = outputs(self.engine(network, "executorch", precision), x.numpy())
+            name = f"{network.name}-{precision}"
+            expected.tofile(folder / f"{name}.f32")
+            shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
+            allowed = tolerance("executorch", precision, expected)
+            paths = {"file": f"{name}.pte", "expected": f"{name}.f32", "tolerance": allowed}
+            entry = {"name": name, "precision": precision, "outputs": expected.shape[1]}
+            entries.append(entry | {"executorch": paths})
+        manifest = {"shape": [1, *x.shape[1:]], "images": len(x), "labels": None, "models": entries}
+        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
+        return folder, manifest
+
+    def latency(self) -> None:
+        """Milliseconds of one picture here, one thread: the network, and apart its decoding."""
+        torch.set_num_threads(1)
+        image = self.calibration[:1].numpy()
+        timed: dict[str, Engine] = {}
+        for network in self.networks:
+            for engine in ENGINES:
+                for precision in PRECISIONS:
+                    timed[f"{network.name} {engine} {precision}"] = self.engine(
+                        network, engine, precision
+                    )
+            with torch.inference_mode():
+                given = network.model(self.calibration[:1])
+            for use, least in {"shown": SHOWN, "scored": SCORED}.items():
+                find = partial(detect, given, self.anchors, min_score=least)
+                timed[f"{network.name} decoding {use}"] = lambda _, find=find: find()
+        table = compare(timed, image, rounds=self.rounds)
+        parts = table.pop("engine").str.split(" ", expand=True)
+        parts.columns = ["model", "engine", "precision"]
+        costs = pd.DataFrame([_named(network) for network in self.networks])
+        parts["model"] = parts["model"].str.removeprefix("detector-")
+        self._write("latency", parts.join(table).merge(costs, on="model"))
+
+    def _write(self, name: str, table: pd.DataFrame) -> None:
+        record_table(
+            table,
+            DEPLOYMENT / f"{name}.csv",
+            data="streets",
+            data_sha256=self.val.fingerprint(),
+            command=shlex.join(
+                ["python", "-m", "prunekit.book.detector_deployment", *sys.argv[1:]]
+            ),
+            begin=self.begin,
+            commit=self.commit,
+            detectors=DETECTORS,
+        )
+
+
+def _named(network: Network) -> dict[str, Any]:
+    cost = profile(network.model, torch.zeros(1, 3, SIZE, SIZE))
+    return {
+        "model": network.name.removeprefix("detector-"),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+    }
+
+
+STEPS = ("files", "instructions", "latency")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", nargs="*", metavar="step", help=f"{', '.join(STEPS)}; default all")
+    parser.add_argument("--limit", type=int, help="so many validation pictures; default all")
+    parser.add_argument("--rounds", type=int, default=100, help="turns of each engine")
+    options = parser.parse_args()
+    unknown = set(options.step) - set(STEPS)
+    if unknown:
+        parser.error(f"no step {', '.join(unknown)}: there are {', '.join(STEPS)}")
+    recording = Recording(options.limit, options.rounds)
+    for step in options.step or STEPS:
+        getattr(recording, step)()
+
+
+if __name__ == "__main__":
+    main()
