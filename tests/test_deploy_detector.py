@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from streets import streets
 from test_deploy_board import BOARD, script, stand_in_engine
 
+import prunekit
 from prunekit.book.street import street
 from prunekit.deploy import Settings, bundle, run, unpack
 from prunekit.detection import detect
@@ -159,3 +161,32 @@ def test_rtmaps_component_writes_boxes(unpacked, scene, monkeypatch):
     assert "YUV" in reports["error"][0]
     component.Death()
     assert component.detector is None
+
+
+def test_the_command_line_packs_detectors_with_their_anchors(scene, tmp_path, monkeypatch, capsys):
+    from prunekit.deploy import __main__ as command_line
+
+    prunekit.save(
+        scene.model,
+        tmp_path / "tiny.safetensors",
+        {"maps": list(scene.model.maps)},
+        example_inputs=scene.example_inputs,
+    )
+    data, given = streets(tmp_path / "street", train=3, val=4), {}
+
+    def packed(models, images, out, **facts):
+        given.update(facts, models=list(models), images=images)
+        out.write_bytes(b"packed")
+
+    monkeypatch.setattr(command_line, "bundle", packed)
+    command = ["bundle", str(tmp_path / "out.tar.gz"), "--boxes", "person", "--data", str(data)]
+    command += ["--model", f"tiny={tmp_path / 'tiny.safetensors'}", "--size", "96", "--images", "2"]
+    assert command_line.main(command) == 0
+    x, labels = given["images"]
+    assert x.shape == (2, 3, 96, 96) and labels is None and len(given["calibration"]) == 3
+    assert torch.equal(given["anchors"], scene.model.anchors) and given["classes"] == ["person"]
+    assert (x * 0.5 + 0.5).min() >= 0 and given["mean"] == given["std"] == (0.5, 0.5, 0.5)
+
+    prunekit.save(scene.model, tmp_path / "tiny.safetensors", example_inputs=scene.example_inputs)
+    assert command_line.main(command) == 1
+    assert "tiny is no detector whose anchors are known" in capsys.readouterr().err

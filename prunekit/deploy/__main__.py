@@ -7,6 +7,9 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from prunekit import storage
 from prunekit.data import load_dataset
@@ -16,6 +19,7 @@ from prunekit.deploy.export import ExportError
 from prunekit.deploy.processes import TIME_LIMIT
 from prunekit.deploy.targets import RUNNERS, Settings, run
 from prunekit.deploy.toolchain import ToolError, install_tools
+from prunekit.detection import BoxLoader, load_voc, ssd_anchors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="a file of prunekit.save; give one for each model",
     )
     one.add_argument("--data", default="cifar10", help="dataset or folder of images")
+    one.add_argument(
+        "--boxes",
+        metavar="CLASS,...",
+        help="the models are detectors of these classes; --data is in the layout of PASCAL VOC",
+    )
     one.add_argument("--size", type=int, default=96, help="side of an image in pixels")
     one.add_argument("--images", type=int, default=20)
     one.add_argument("--calibration", type=int, default=128, help="training images for int8")
@@ -87,19 +96,50 @@ def _bundle(options: argparse.Namespace) -> None:
         if not equals:
             raise ValueError(f"--model takes NAME=FILE, not {given!r}")
         models[name] = storage.load(file)
+    facts = _pictures(options, models) if options.boxes else _images(options)
+    machines = [m for m in options.machine or ["aarch64"] if m != "none"]
+    bundle(models, facts.pop("images"), options.out, machines=machines, **facts)
+    print(f"{options.out}: {options.out.stat().st_size:,} bytes")
+
+
+def _images(options: argparse.Namespace) -> dict[str, Any]:
+    """What a bundle of networks that classify is made of."""
     dataset = load_dataset(options.data)
     if dataset.notice:
         print(dataset.notice, file=sys.stderr)
-    machines = [m for m in options.machine or ["aarch64"] if m != "none"]
-    bundle(
-        models,
-        some_images(dataset.val, options.images, options.size),
-        options.out,
-        calibration=some_images(dataset.train, options.calibration, options.size)[0],
-        classes=dataset.classes,
-        machines=machines,
-    )
-    print(f"{options.out}: {options.out.stat().st_size:,} bytes")
+    return {
+        "images": some_images(dataset.val, options.images, options.size),
+        "calibration": some_images(dataset.train, options.calibration, options.size)[0],
+        "classes": dataset.classes,
+    }
+
+
+def _pictures(options: argparse.Namespace, models: dict[str, Any]) -> dict[str, Any]:
+    """What a bundle of detectors is made of. Their files say which maps they have."""
+    without = [name for name, model in models.items() if "maps" not in model.metadata]
+    if without:
+        raise ValueError(
+            f"{', '.join(without)} is no detector whose anchors are known: save it with the "
+            "metadata {'maps': model.maps}"
+        )
+    maps = {tuple(model.metadata["maps"]) for model in models.values()}
+    if len(maps) > 1:
+        raise ValueError("the detectors have different anchors: make a bundle of each")
+    classes = options.boxes.split(",")
+    parts = {}
+    for part, count in {"val": options.images, "train": options.calibration}.items():
+        pictures = load_voc(options.data, part, classes=classes, size=options.size)
+        chosen = torch.linspace(0, len(pictures) - 1, min(count, len(pictures))).long()
+        parts[part] = next(iter(BoxLoader(pictures[chosen], count)))[0]
+    half = (0.5, 0.5, 0.5)  # as BoxLoader normalises
+    return {
+        "images": (parts["val"], None),
+        "calibration": parts["train"],
+        "classes": classes,
+        "anchors": ssd_anchors(maps.pop()),
+        "mean": half,
+        "std": half,
+    }
 
 
 def _run(options: argparse.Namespace) -> None:
