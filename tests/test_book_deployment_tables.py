@@ -79,3 +79,52 @@ def test_missing_table_says_how_to_record_it(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"prunekit\.book\.deployment latency"):
         tables.table("latency")
+
+
+@pytest.fixture
+def detectors(tmp_path, monkeypatch):
+    """The half detector costs half of everything but the bytes, and decoding a millisecond."""
+    files, counts, times = [], [], []
+    for model, cost in {"whole": 100, "half": 50}.items():
+        for precision, lost in {"fp32": 0.0, "int8": 0.02}.items():
+            key = {"model": model, "precision": precision}
+            for engine in ("onnxruntime", "executorch"):
+                good = {"average_precision": 0.8 - lost, "bytes": cost**2}
+                files.append({**key, "engine": engine, **good})
+                times.append({**key, "engine": engine, "min_ms": cost / 2})
+            error = 0.0 if lost else 2e-5
+            counts.append({**key, "instructions": cost, "max_error": error})
+        for use, ms in {"shown": 1.0, "scored": 5.0}.items():
+            times.append({"model": model, "engine": "decoding", "precision": use, "min_ms": ms})
+    for name, rows in (("files", files), ("instructions", counts), ("latency", times)):
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    monkeypatch.setattr(tables, "DETECTOR", tmp_path)
+
+
+def test_detectors_have_a_row_a_precision(detectors):
+    table = tables.detector_table()
+    assert table[["model", "precision"]].to_numpy().tolist() == [
+        ["whole", "fp32"],
+        ["whole", "int8"],
+        ["half", "fp32"],
+        ["half", "int8"],
+    ]
+    assert table["ms executorch"].tolist() == [50, 50, 25, 25]
+    assert tables.decoding_table().to_dict() == {"scored": 5.0, "shown": 1.0}
+
+
+def test_what_the_detectors_say_follows_from_their_tables(detectors):
+    kept, whole, half, decoding, agrees = tables.detector_in_words()
+    assert "25% of the bytes, 50% of the instructions and 50% of the milliseconds" in kept
+    assert "the whole detector from 80.0 to 78.0 %" in whole and "the half detector" in half
+    assert "it is 1 ms" in decoding and "4% and 20% of what" in decoding
+    assert "to the bit in eight bits, and to 2.0e-05 in 32" in agrees
+
+
+def test_the_recorded_detectors_are_those_of_the_study():
+    table = tables.detector_table()
+    assert len(table) == 4 and (table["instructions"] > 1e6).all()
+    assert (
+        table.groupby("precision")["instructions"].agg(["first", "last"]).diff(axis=1)["last"] < 0
+    ).all()
+    assert "deployment_detector" in tables.detector_caption()

@@ -146,6 +146,9 @@ def test_bundle_needs_models_images_and_plain_names(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             bundle(models, images, tmp_path / "x.tar.gz", calibration=x)
+    for precisions in ((), ("int4",)):
+        with pytest.raises(ValueError, match="precisions must be some of fp32, int8"):
+            bundle({}, (x, y), tmp_path / "x.tar.gz", calibration=x, precisions=precisions)
     assert not list(tmp_path.iterdir())
 
 

@@ -42,6 +42,7 @@ def archive(scene, tmp_path_factory) -> Path:
         anchors=scene.model.anchors,
         mean=half,
         std=half,
+        precisions=["fp32"],
         machines=(),
     )
     return path

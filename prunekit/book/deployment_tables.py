@@ -11,6 +11,7 @@ from prunekit.book import BOOK
 from prunekit.book.captions import origin
 
 FOLDER = BOOK / "results" / "deployment"
+DETECTOR = BOOK / "results" / "deployment_detector"
 ENGINES = ("pytorch", "torch.compile", "onnxruntime", "executorch")
 TRAINED = ("original", "pruned")
 
@@ -18,6 +19,66 @@ TRAINED = ("original", "pruned")
 def table(name: str) -> pd.DataFrame:
     """One recorded table: ``files``, ``instructions``, ``latency`` or ``layers``."""
     return pd.read_csv(_recorded(f"{name}.csv"))
+
+
+def detector_table() -> pd.DataFrame:
+    """The pedestrian detector on its way to a board: whole and half, in 32 and 8 bits.
+
+    Columns: ``model``, ``precision``, ``bytes`` and ``average_precision`` (of
+    ExecuTorch's file, on the validation pictures), ``instructions`` (a picture,
+    on a Cortex-A57), ``max_error`` (of any number, between that core and the
+    host) and ``ms <engine>`` (least of all runs on the host).
+    """
+    keys = ["model", "precision"]
+    files = pd.read_csv(DETECTOR / "files.csv")
+    files = files[files["engine"] == "executorch"]
+    counts = pd.read_csv(DETECTOR / "instructions.csv")
+    times = pd.read_csv(DETECTOR / "latency.csv")
+    times = times.pivot_table(index=keys, columns="engine", values="min_ms").add_prefix("ms ")
+    times = times.drop(columns="ms decoding").dropna()
+    result = files[[*keys, "bytes", "average_precision"]]
+    result = result.merge(counts[[*keys, "instructions", "max_error"]], on=keys)
+    return result.merge(times.reset_index(), on=keys)
+
+
+def decoding_table() -> pd.Series:
+    """Milliseconds from a detector's numbers to boxes: ``shown`` to a person, ``scored`` for AP."""
+    times = pd.read_csv(DETECTOR / "latency.csv")
+    return times[times["engine"] == "decoding"].groupby("precision")["min_ms"].mean()
+
+
+def detector_in_words() -> list[str]:
+    """What the tables of the detector say, a sentence each, with the figures in them."""
+    board = detector_table().set_index(["model", "precision"])
+    plain = board.xs("fp32", level="precision")
+    left = plain.loc["half"] / plain.loc["whole"]
+    precision = 100 * board["average_precision"]
+    decoding, network = decoding_table(), plain.loc["half", "ms executorch"]
+    worst = board.groupby("precision")["max_error"].max()
+    agreed = "to the bit" if worst["int8"] == 0 else f"to {worst['int8']:.1e}"
+    return [
+        f"Without half of its MACs the detector keeps {left['bytes']:.0%} of the bytes, "
+        f"{left['instructions']:.0%} of the instructions and {left['ms executorch']:.0%} of the "
+        "milliseconds, in 32 bits.",
+        *(
+            f"Eight bits take the {model} detector from {precision[model, 'fp32']:.1f} to "
+            f"{precision[model, 'int8']:.1f} % average precision."
+            for model in ("whole", "half")
+        ),
+        f"From the two tensors to boxes it is {decoding['shown']:.2g} ms where boxes of 0.5 and "
+        f"more are shown, and {decoding['scored']:.2g} ms where all of 0.01 and more are scored: "
+        f"{decoding['shown'] / network:.0%} and {decoding['scored'] / network:.0%} of what the "
+        "smaller network takes.",
+        f"The emulated core agrees with this computer {agreed} in eight bits, and to "
+        f"{worst['fp32']:.1e} in 32.",
+    ]
+
+
+def detector_caption() -> str:
+    """One line that says where the tables of the detector come from."""
+    names = ("files", "instructions", "latency")
+    records = [json.loads((DETECTOR / f"{name}.json").read_text("utf-8")) for name in names]
+    return origin("Recorded tables `deployment_detector`", records)
 
 
 def caption(name: str) -> str:

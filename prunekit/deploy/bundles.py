@@ -54,12 +54,13 @@ def bundle(
     anchors: Tensor | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    precisions: Sequence[str] = tuple(PRECISIONS),
     machines: Sequence[str] = ("aarch64",),
 ) -> dict:
     """Write one archive that holds everything a board needs to run and check some models.
 
-    Each model goes in as float32 and int8, for ONNX Runtime and for
-    ExecuTorch. The scores this machine computes for every image go with it,
+    Each model goes in as float32 and int8, or one of them, for ONNX Runtime
+    and for ExecuTorch. The scores this machine computes for every image go with it,
     so that the board can say whether its own are right.
 
     Parameters
@@ -81,6 +82,8 @@ def bundle(
         :func:`prunekit.detection.detect` takes.
     mean, std
         How the images were normalised: what the board does to its camera's.
+    precisions
+        ``"fp32"``, ``"int8"`` or both.
     machines
         Architectures, as ``uname -m`` gives them, for which the C++ runner
         is built and put in. Empty: only ``run.py``, which needs Python with
@@ -99,6 +102,8 @@ def bundle(
     ExportError, ToolError
         A model cannot be exported, or a runner cannot be built.
     """
+    if not precisions or set(precisions) - set(PRECISIONS):
+        raise ValueError(f"precisions must be some of {', '.join(PRECISIONS)}, not {precisions!r}")
     x, y = images
     if not models or not len(x):
         raise ValueError("a bundle needs at least one model and one image")
@@ -124,7 +129,7 @@ def bundle(
         entries = [
             _write_model(folder, name, precision, model, x, calibration)
             for name, model in models.items()
-            for precision in PRECISIONS
+            for precision in dict.fromkeys(precisions)
         ]
         x.numpy().astype("<f4").tofile(folder / "images.f32")
         manifest = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -104,3 +105,20 @@ def picture_rows(rows: Mapping[str, np.ndarray]) -> None:
             ax.set(xticks=[], yticks=[])
             bare(ax)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+
+
+@figure
+def film(path: str | Path, frames: int = 6, columns: int = 3) -> None:
+    """The first frames of a video, row by row."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(path))
+    shown = [frame[..., ::-1] for there, frame in (capture.read() for _ in range(frames)) if there]
+    if not shown:
+        raise ValueError(f"{path} has no frame that can be read")
+    rows = -(-len(shown) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(9.4, 3.1 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, frame in zip(axes.flat, shown, strict=False):
+        ax.imshow(frame)
