@@ -44,6 +44,15 @@ def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     return (means[0] - means[1]).dropna()
 
 
+def precision_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
+    """By how much a detector's average precision on test falls below that of ``other``, by seed."""
+    found = [
+        _of(recorded, name).set_index("seed")["test_average_precision"]
+        for name in (claim["other"], claim["variant"])
+    ]
+    return (found[0] - found[1]).dropna()
+
+
 def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
     lost = on_axis(
@@ -170,6 +179,7 @@ MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
         accuracy_at_bytes,
         accuracy_gain,
         accuracy_lost,
+        precision_lost,
         knee,
         knee_gain,
         share_still_at,
