@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunekit.book.findings import accuracy_table
+from prunekit.book.findings import accuracy_table, chosen_on_validation
 from prunekit.models import squeezenet
 
 BOOK = Path(__file__).resolve().parent
@@ -33,6 +33,20 @@ def one_cut(folder: Path) -> pd.DataFrame:
     return accuracy
 
 
+def chosen(folder: Path) -> pd.DataFrame:
+    """For each share removed, the criterion that validation chooses and what it has on test."""
+    best = chosen_on_validation(pd.read_csv(folder / "networks.csv"))
+    best = best[best["ratio"] > 0]
+    spread = [f"{100 * r.test:.1f} ± {100 * r.test_std:.1f}" for r in best.itertuples()]
+    return pd.DataFrame(
+        {
+            "Removed": best["ratio"].map("{:.0%}".format),
+            "Chosen on validation": best["variant"].map(_label),
+            "On test": spread,
+        }
+    )
+
+
 def _maps_left(pattern: pd.DataFrame) -> pd.Series:
     """Of each variant, the mean number of maps that reach the classifier."""
     gone = pattern[pattern["ratio"] == RATIO].groupby("variant")[list(LAST)].mean().sum(axis=1)
@@ -48,6 +62,8 @@ def _label(variant: str) -> str:
 def write(folder: Path = BOOK) -> None:
     table = one_cut(BOOK / "results" / "one_cut")
     table.to_csv(folder / "criteria_one_cut.csv", index=False, lineterminator="\n")
+    best = chosen(BOOK / "results" / "one_cut")
+    best.to_csv(folder / "criteria_chosen.csv", index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

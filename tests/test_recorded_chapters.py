@@ -1,6 +1,8 @@
-"""Sentences of chapters 11 to 16 that read a recorded result: they must turn when it does."""
+"""Sentences of chapters 11 to 16, and of the page for practitioners, that read a recorded result: they must turn when it does."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,16 @@ from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
 from prunekit.book.differences import in_words, paired_differences
-from prunekit.book.findings import layers_of, relative
+from prunekit.book.findings import chosen_on_validation, layers_of, relative
 from prunekit.book.knees import knee_within
 from prunekit.book.printed import pattern_claims
 from prunekit.models import CIFAR_MODELS, resnet20
 from prunekit.pruning.budgets import left_after
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
+
+sys.path.insert(0, str(BOOK))
+import criteria_tables
 
 RESULTS = BOOK / "results"
 X = torch.zeros(1, 3, 32, 32)
@@ -272,3 +277,12 @@ def test_a_cut_that_starves_the_classifier_is_mended_by_floors():
         for name in ("fisher", "fpgm", "taylor")
     }
     assert gained.pop("taylor") != "ahead" and set(gained.values()) == {"ahead"}
+
+
+def test_what_validation_chooses_is_what_the_page_shows(tmp_path):
+    best = chosen_on_validation(networks("one_cut")).set_index("ratio")
+    assert best.loc[0.52, "variant"] == best.loc[0.67, "variant"] == "fisher_floors"
+    assert best.loc[0.75, "variant"] == "taylor"  # "at three quarters"
+    criteria_tables.write(tmp_path)
+    for name in ("criteria_one_cut.csv", "criteria_chosen.csv"):
+        assert (tmp_path / name).read_text() == (BOOK / name).read_text()

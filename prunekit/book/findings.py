@@ -208,6 +208,36 @@ def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.D
     return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
 
 
+def chosen_on_validation(networks: pd.DataFrame, number: str = "accuracy") -> pd.DataFrame:
+    """The variant that is best on validation at each ratio, and how good it is on test.
+
+    The one way in which the book chooses between criteria, recipes and
+    normalisations. Which variant is best on test is never asked.
+
+    Returns
+    -------
+    DataFrame
+        A row a ratio: ``ratio``, ``variant``, ``val`` (its mean over seeds),
+        ``test`` and ``test_std``.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": ["a", "b"], "ratio": 0.5, "seed": 0,
+    ...                          "val_accuracy": [0.8, 0.7], "test_accuracy": [0.7, 0.9]})
+    >>> chosen_on_validation(networks)[["variant", "test"]].values.tolist()
+    [['a', 0.7]]
+    """
+    val, test = (
+        over_seeds(networks, f"{part}_{number}", by=["ratio", "variant"])
+        for part in ("val", "test")
+    )
+    best = val["mean"].groupby("ratio").idxmax()
+    rows = test.loc[best].rename(columns={"mean": "test", "std": "test_std"})[["test", "test_std"]]
+    return rows.assign(val=val.loc[best, "mean"]).reset_index()[
+        ["ratio", "variant", "val", "test", "test_std"]
+    ]
+
+
 def on_axis(
     networks: pd.DataFrame, axis: str, at: Iterable[float], value: str = "test_accuracy"
 ) -> pd.DataFrame:
