@@ -1,4 +1,4 @@
-"""Sentences of chapters 11 to 16, and of the page for practitioners, that read a recorded result: they must turn when it does."""
+"""Sentences of chapters 11 to 16 and for practitioners that read a recorded result: tested to turn."""
 
 from __future__ import annotations
 
