@@ -1,4 +1,4 @@
-"""Sentences of chapters 11 to 16 and for practitioners that read a recorded result: tested to turn."""
+"""Sentences of chapters 11 to 16 and for practitioners: they must turn with what is recorded."""
 
 from __future__ import annotations
 
