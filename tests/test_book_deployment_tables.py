@@ -97,6 +97,9 @@ def detectors(tmp_path, monkeypatch):
         for use, ms in {"shown": 1.0, "scored": 5.0}.items():
             decoding = {"engine": "decoding", "precision": use, "min_ms": ms, "boxes": 100 * ms}
             times.append({"model": model} | decoding)
+    for model, ms in {"any": 20.0, "eights": 8.0}.items():
+        key = {"model": model, "precision": "fp32", "macs": 2e8}
+        times += [{**key, "engine": e, "min_ms": ms} for e in ("onnxruntime", "executorch")]
     for name, rows in (("files", files), ("instructions", counts), ("latency", times)):
         pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
     monkeypatch.setattr(tables, "DETECTOR", tmp_path)
@@ -115,10 +118,11 @@ def test_detectors_have_a_row_a_precision(detectors):
 
 
 def test_what_the_detectors_say_follows_from_their_tables(detectors):
-    kept, whole, half, other, decoding, _, agrees = tables.detector_in_words()
+    kept, whole, half, other, widths, decoding, _, agrees = tables.detector_in_words()
     assert "25% of the bytes, 50% of the instructions and 50% of the milliseconds" in kept
     assert "the whole detector from 80.0 to 78.0 %" in whole and "the half detector" in half
     assert "In ONNX Runtime" in other and "50% of the milliseconds" in other
+    assert "come (200 million MACs) it takes 20 ms" in widths and "takes 8 ms there" in widths
     assert "whole detector takes 1.0 ms" in decoding and "5.0 ms" in decoding
     assert "500 a picture" in decoding
     assert "to the bit in eight bits, and to 2.0e-05 in 32" in agrees
