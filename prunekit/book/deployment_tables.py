@@ -53,7 +53,7 @@ def decoding_table() -> pd.DataFrame:
 
 
 def widths_table() -> pd.DataFrame:
-    """Detectors cut alike, by ``model``: ``any`` widths, or ``eights``; ``macs``, ``ms <engine>``."""
+    """Detectors cut alike, ``any`` widths or ``eights``: ``macs`` and ``ms <engine>``."""
     times = pd.read_csv(DETECTOR / "latency.csv").query("model in ('any', 'eights')")
     rows = times.pivot_table(index="model", columns="engine", values="min_ms").add_prefix("ms ")
     return rows.assign(macs=times.groupby("model")["macs"].first())
@@ -77,7 +77,7 @@ def detector_in_words() -> list[str]:
             f"{precision[model, 'int8']:.1f} % average precision."
             for model in ("whole", "half")
         ),
-        f"In ONNX Runtime the same detector keeps {left['ms onnxruntime']:.0%} of the milliseconds.",
+        f"In ONNX Runtime it keeps {left['ms onnxruntime']:.0%} of the milliseconds.",
         "It is the widths: cut by one and the same rule, "
         + " and ".join(
             f"with {words} ({widths.loc[name, 'macs'] / 1e6:.0f} million MACs) it takes "
