@@ -16,6 +16,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class Recording:
 
     @cached_property
     def networks(self) -> list[Network]:
-        loaded = {
+        loaded: dict[str, Any] = {
             n: prunekit.load(RESULTS / run / "model.safetensors") for n, run in DETECTORS.items()
         }
         self.anchors = ssd_anchors(loaded["whole"].metadata["maps"])
@@ -185,9 +186,7 @@ class Recording:
                 looked_at[f"{network.name} decoding {use}"] = float(np.mean(likely))
                 find = partial(detect, anchors=self.anchors, min_score=least)
                 # How long it takes hangs on the picture: the mean over several.
-                timed[f"{network.name} decoding {use}"] = lambda _, find=find, given=given: [
-                    find(one) for one in given
-                ]
+                timed[f"{network.name} decoding {use}"] = partial(_each, find, given)
         cut = self.cut()
         for network in cut:
             for engine in ENGINES:
@@ -215,6 +214,11 @@ class Recording:
             commit=self.commit,
             detectors=DETECTORS,
         )
+
+
+def _each(find: Callable[[Any], Any], given: list[Any], _: Any) -> list[Any]:
+    """In place of an engine, whose image it leaves alone: what was computed before, decoded."""
+    return [find(one) for one in given]
 
 
 def _named(network: Network) -> dict[str, Any]:
