@@ -26,7 +26,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-by-sphinx pdf slides test coverage arm bench zoo lab lab-networks study student otter cards environment colab lock clean
+.PHONY: help book book-by-sphinx pdf slides test coverage arm bench zoo lab lab-networks lab-people study student otter cards environment colab lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,10 @@ LAB_START ?= base_96px/base_96px-seed0
 LAB_RATIOS ?= 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8
 lab-networks: $(STAMP)  ## cut and measure the networks of the page's lab (LAB_START, LAB_RATIOS)
 	$(BIN)/python book/lab.py $(LAB_START) $(LAB_RATIOS)
+
+LAB_DETECTORS ?= whole=pedestrian/unpruned-seed0 half=pedestrian/half-seed0
+lab-people: $(STAMP)  ## measure the detectors of the page's lab (LAB_DETECTORS)
+	$(BIN)/python book/lab_people.py $(LAB_DETECTORS)
 
 STUDENT ?= _build/student
 student: $(STAMP)  ## write chapters and assignments for a class, with what is to be built taken out

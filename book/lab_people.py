@@ -23,6 +23,7 @@ from prunekit.book import in_page
 from prunekit.detection import BoxLoader, evaluate_detector, load_voc, ssd_anchors
 from prunekit.detection.anchors import shapes
 from prunekit.detection.boxes import SCALES
+from prunekit.detection.suppression import OVERLAP
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load
 from prunekit.storage.files import write_table
@@ -31,7 +32,7 @@ from prunekit.study.recorded import record_table
 
 TABLE = BOOK / "lab_detectors.csv"
 TITLES = {"whole": "Whole", "half": "Without half of its MACs"}
-SIZE, OVERLAP = 300, 0.6
+SIZE = 300
 
 
 def measured(name: str, run: str, pictures: BoxLoader, results: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
 from prunekit.deploy.toolchain import build_runner, needed_glibc
 from prunekit.detection.boxes import SCALES
+from prunekit.detection.suppression import OVERLAP
 from prunekit.errors import PrunekitError
 from prunekit.storage.files import replacing, write_json
 
@@ -33,7 +34,6 @@ TOLERANCE = {
     "onnx": {"fp32": 1e-4, "int8": 0.05},
     "executorch": {"fp32": 1e-4, "int8": 0.0},
 }
-OVERLAP = 0.6  # of boxes of one class, above which the less likely one goes
 
 
 class BundleError(PrunekitError, RuntimeError):

@@ -11,6 +11,8 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from prunekit.detection.boxes import decode
 from prunekit.detection.outputs import Output, checked_output
 
+OVERLAP = 0.6  # intersection over union of boxes above which the less likely one goes
+
 
 class Detections(NamedTuple):
     """The objects found in a batch of pictures, all in one list.
@@ -44,7 +46,7 @@ def detect(
     anchors: Tensor,
     *,
     min_score: float = 0.01,
-    overlap: float = 0.6,
+    overlap: float = OVERLAP,
     most: int = 100,
 ) -> Detections:
     """Decode a network's output, and keep of boxes that overlap the one of the highest score.
