@@ -155,9 +155,12 @@ def test_bundle_needs_models_images_and_plain_names(tmp_path):
 def test_bundle_that_could_not_be_unpacked_is_not_written(tmp_path):
     x, path = some_batch(2), tmp_path / "x.tar.gz"
     path.write_text("the older one")
-    images = x, torch.tensor([0, 1])
+    images, model = (x, torch.tensor([0, 1])), plain_network().train()
     with pytest.raises(ValueError, match="a gives 4 numbers an image, and these classes ask for 2"):
-        bundle({"a": plain_network()}, images, path, calibration=x, classes="ab", machines=())
+        bundle({"a": model}, images, path, calibration=x, classes="ab", machines=())
+    with pytest.raises(ValueError, match="a does not run on images"):
+        bundle({"a": model}, (x[:, :2], images[1]), path, calibration=x, machines=())
+    assert model.training
     assert path.read_text() == "the older one" and len(list(tmp_path.iterdir())) == 1
 
 

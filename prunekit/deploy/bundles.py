@@ -15,17 +15,20 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from prunekit.checks import run
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, ImageSet, Loader
 from prunekit.deploy import manifest as manifests
 from prunekit.deploy.archives import MANIFEST, ROOT, SUMS, compare, extract, opened, pack, survey
-from prunekit.deploy.engines import executorch_engine, onnx_engine, outputs, torch_engine
+from prunekit.deploy.engines import executorch_engine, onnx_engine, outputs
 from prunekit.deploy.export import export_executorch, export_onnx
 from prunekit.deploy.manifest import FORMAT, NAME, NAME_LENGTH, PRECISIONS
 from prunekit.deploy.toolchain import build_runner, needed_glibc
 from prunekit.detection.boxes import SCALES
 from prunekit.detection.suppression import OVERLAP
 from prunekit.errors import PrunekitError
+from prunekit.execution import evaluation_mode
 from prunekit.storage.files import replacing, write_json
 
 #: Largest difference of a number allowed on another machine, as a share of the largest that the
@@ -168,7 +171,11 @@ def _class_names(
     models: Mapping[str, nn.Module], x: Tensor, classes: Sequence[str], anchors: Tensor | None
 ) -> list[str]:
     """Names of the classes, by number where none are given; every model is found to suit them."""
-    numbers = {n: outputs(torch_engine(m), x[:1].numpy()).shape[1] for n, m in models.items()}
+    numbers = {}
+    for name, model in models.items():
+        with evaluation_mode(model), torch.inference_mode():
+            given = tree_leaves(run(model, (x[:1],), "images", who=name))
+        numbers[name] = sum(output.numel() for output in given)
     first = next(iter(numbers.values()))
     count = first if anchors is None else first // len(anchors) - 5
     named = list(classes) or [str(number) for number in range(count)]
