@@ -111,12 +111,38 @@ def mend_body(
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+def plain_returns(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Hand Returns and Yields to Sphinx as the sentences that they are.
+
+    Napoleon takes each line for a type. Where lines below one are indented, it is right.
+    """
+    for title in ("Returns", "Yields"):
+        begin = next((i for i in range(len(lines) - 1) if _heads(lines, i, title)), None)
+        if begin is None:
+            continue
+        end = next((i for i in range(begin + 2, len(lines) - 1) if _heads(lines, i)), len(lines))
+        said = lines[begin + 2 : end]
+        while said and not said[-1].strip():
+            said.pop()
+        if said and not any(line.startswith(" ") for line in said):
+            lines[begin:end] = [f":{title.lower()}: {said[0]}", *(f"   {s}" for s in said[1:]), ""]
+
+
+def _heads(lines: list[str], place: int, title: str | None = None) -> bool:
+    """Whether a section of a docstring begins here."""
+    line, rule = lines[place].strip(), lines[place + 1].strip()
+    return bool(line) and set(rule) == {"-"} and len(rule) > 2 and title in (None, line)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("prunekit_profile", "quick", "env")
     app.set_html_assets_policy("always")  # a quiz may hold the only equation of its page
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_scripts)
     app.connect("source-read", inject_profile)
+    app.connect("autodoc-process-docstring", plain_returns, priority=400)  # before napoleon
     app.connect("html-page-context", mend_body)
     app.connect("build-finished", slides.write_decks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

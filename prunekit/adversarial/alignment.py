@@ -101,8 +101,8 @@ def align(
     """Learn soft masks on a copy of a trained network, so that its outputs stay alike.
 
     In each step the discriminator learns to tell the outputs of the two
-    networks apart, and the copy to make them alike; in every ``mask_every``th
-    one a step of :class:`Fista` follows, which draws masks towards zero.
+    networks apart, and the copy to make them alike; after every
+    ``mask_every`` steps one of :class:`Fista` follows, which draws masks towards zero.
     Labels play no part, unless ``label_weight`` says so.
 
     Parameters

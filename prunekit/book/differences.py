@@ -88,7 +88,7 @@ def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) 
     >>> rows = {"variant": ["a"] * 3 + ["b"] * 3, "seed": [0, 1, 2] * 2, "ratio": 0.0,
     ...         "precision": [0.60, 0.61, 0.62, 0.60, 0.62, 0.62]}
     >>> kept_within(pd.DataFrame(rows), "a", "b", "precision", 0.02)
-    'No more than 2 points are lost: **shown**.'
+    'No more than 2 points are lost: **shown** (90 % interval -1.3 to +0.6).'
     """
     claim = f"No more than {100 * margin:g} points are lost"
     found = paired_differences(table, a, b, value, level=0.9)
@@ -96,7 +96,7 @@ def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) 
         return f"{claim}: one seed is no evidence yet."
     low, high = found.iloc[0][["low", "high"]]
     said = "shown" if low > -margin else "refuted" if high < -margin else "undecided"
-    return f"{claim}: **{said}**."
+    return f"{claim}: **{said}** (90 % interval {100 * low:+.1f} to {100 * high:+.1f})."
 
 
 def in_words(difference: pd.Series) -> str:

@@ -81,7 +81,7 @@ class Criterion:
     needs: ClassVar[Needs] = "weights"
     #: Whether a layer's scores are normalised before layers are compared.
     normalized: ClassVar[bool] = True
-    #: How coupled filters come to their one score: an aggregation that pandas knows.
+    #: How coupled filters come to their one score, by an aggregation that pandas knows.
     pool: ClassVar[str] = "mean"
 
     def __call__(self, observation: Observation) -> Tensor:

@@ -31,7 +31,8 @@ class DetectionEvaluation:
         Log-average miss rate (Dollár et al. 2012); lower is better.
     recall : float
         Share of objects found at the lowest score.
-    pictures, objects : int
+    pictures : int
+    objects : int
     """
 
     average_precision: float

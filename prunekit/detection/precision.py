@@ -20,9 +20,11 @@ class PrecisionCurve:
 
     Attributes
     ----------
-    true, false : int64 arrays of shape (thresholds,)
-        Detections so far that found an object, and that did not. Equal scores
-        share one threshold.
+    true : int64 array of shape (thresholds,)
+        Detections so far that found an object. Equal scores share one
+        threshold.
+    false : int64 array of shape (thresholds,)
+        Those that did not.
     objects : int
         How many there are to find, the difficult ones left out.
     pictures : int

@@ -40,7 +40,7 @@ class Latency:
 
     @property
     def ms(self) -> dict[str, float]:
-        """As tables have it, in milliseconds: ``min_ms``, ``median_ms`` and ``p95_ms``."""
+        """As tables have it, in milliseconds, by ``min_ms``, ``median_ms`` and ``p95_ms``."""
         seconds = {"min": float(self.times.min()), "median": self.median, "p95": self.p95}
         return {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
 

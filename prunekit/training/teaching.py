@@ -49,7 +49,8 @@ def answers(
 
     Returns
     -------
-    Tensor of shape (views, images, classes), float16: scores before softmax.
+    Tensor of shape (views, images, classes), float16
+        Scores before softmax.
 
     Examples
     --------
