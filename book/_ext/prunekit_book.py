@@ -17,6 +17,7 @@ from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
 PROFILES = ("smoke", "quick", "full")
+RETURNED = "Return value"  # also in _config.yml, napoleon_custom_sections
 # Outputs depend on all of these, and the execution cache itself looks at code cells alone.
 INPUTS = (
     "prunekit/**/*.py",
@@ -114,20 +115,17 @@ def mend_body(
 def plain_returns(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    """Hand Returns and Yields to Sphinx as the sentences that they are.
+    """Show what a function returns as the sentences that they are.
 
-    Napoleon takes each line for a type. Where lines below one are indented, it is right.
+    Napoleon takes each line of that section for a type, which is right only
+    where lines below one are indented. Under a title of their own they are text.
     """
-    for title in ("Returns", "Yields"):
-        begin = next((i for i in range(len(lines) - 1) if _heads(lines, i, title)), None)
-        if begin is None:
-            continue
-        end = next((i for i in range(begin + 2, len(lines) - 1) if _heads(lines, i)), len(lines))
-        said = lines[begin + 2 : end]
-        while said and not said[-1].strip():
-            said.pop()
-        if said and not any(line.startswith(" ") for line in said):
-            lines[begin:end] = [f":{title.lower()}: {said[0]}", *(f"   {s}" for s in said[1:]), ""]
+    begin = next((i for i in range(len(lines) - 1) if _heads(lines, i, "Returns")), None)
+    if begin is None:
+        return
+    end = next((i for i in range(begin + 2, len(lines) - 1) if _heads(lines, i)), len(lines))
+    if not any(line.startswith(" ") for line in lines[begin + 2 : end]):
+        lines[begin : begin + 2] = [RETURNED, "-" * len(RETURNED)]
 
 
 def _heads(lines: list[str], place: int, title: str | None = None) -> bool:
