@@ -49,10 +49,19 @@ def test_the_fewer_the_bits_the_further_down_the_best_cut(page):
 
 def test_a_tensor_of_any_shape_goes_in_with_its_ends():
     values = torch.randn(8, 4, 20, 20, generator=torch.Generator().manual_seed(0))
-    shown = moving_clipping(values).data["values"]
-    assert len(shown) == MOST and shown == sorted(shown)
+    data = moving_clipping(values).data
+    assert len(data["values"]) == MOST and data["values"] == sorted(data["values"])
     ends = [values.min().item(), values.max().item()]
-    assert [shown[0], shown[-1]] == pytest.approx(ends, rel=1e-3)
+    assert data["ends"] == pytest.approx(ends, rel=1e-3)
+
+
+def test_the_best_cut_of_many_numbers_is_that_of_all_of_them(page):
+    values = np.random.default_rng(0).exponential(size=200_000)
+    page.set_content(as_page(moving_clipping(values, bits=4)))
+    said = page.locator(READING).text_content()
+    ends = values.max() * np.arange(5, 101) / 100
+    lost = [((stored(values, end / 15, 0, 4) - values) ** 2).mean() for end in ends]
+    assert int(re.search(r"least with (\d+)", said)[1]) == pytest.approx(5 + np.argmin(lost), abs=2)
 
 
 @pytest.mark.parametrize("values", [[], [0.0, 0.0]])

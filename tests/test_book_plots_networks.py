@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,6 +91,15 @@ def test_equal_speeds_share_a_dotted_line(table):
     ax.figure.draw_without_rendering()
     times = [label.get_text() for label in tick_labels(ax.yaxis)]
     assert {"20 ms", "50 ms"} <= set(times)
+
+
+def test_names_of_networks_that_are_alike_do_not_cover_one_another():
+    alike = {"macs": [9.0e7, 9.1e7, 9.2e7, 4e7], "seconds": [0.05, 0.0502, 0.0499, 0.02]}
+    table = pd.DataFrame(alike, index=["mobilenet_v2", "resnet56", "vgg16", "resnet20"])
+    (ax,) = readable(plots.macs_against_time(table)).axes
+    boxes = [t.get_window_extent() for t in ax.texts if t.get_text() in table.index]
+    assert len(boxes) == 4
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_the_line_of_proportion_ends_at_the_full_layer():

@@ -1,8 +1,8 @@
 // Numbers stored in a few bits: what is lost to rounding inside the range, and to clipping beyond.
-function prunekitClipping(root, { values, bits: start }) {
+function prunekitClipping(root, { values, ends: [least, greatest], bits: start }) {
   const { errors } = prunekitClipping;
   const INSIDE = "#0072B2", BEYOND = "#D55E00", SUM = "#222222", LEAST = 5, BINS = 60;
-  const [low, high] = [Math.min(0, ...values), Math.max(0, ...values)], far = high || low;
+  const [low, high] = [Math.min(0, least), Math.max(0, greatest)], far = high || low;
   const percent = (share) => `${share}\u00a0%`;
   const cuts = Array.from({ length: 101 - LEAST }, (_, i) => LEAST + i);
   const short = (number) => Number(number.toPrecision(3)).toString();

@@ -19,8 +19,8 @@ def moving_clipping(values: Any, *, bits: int = 4) -> MovingFigure:
     ----------
     values
         Numbers in an array or a tensor of any shape. Of more than 2,000, as
-        many go into the page as stand in equal steps of their sorted row, the
-        least and the greatest among them, in four digits.
+        many go into the page as stand in the middle of equal parts of their
+        sorted row, in four digits, and beside them the least and the greatest.
     bits
         Where the slider stands first, from 2 to 8.
 
@@ -37,7 +37,11 @@ def moving_clipping(values: Any, *, bits: int = 4) -> MovingFigure:
     ordered = np.sort(np.asarray(values, dtype=float), axis=None)
     if not ordered.any():
         raise ValueError("values must be numbers of which one at least is not zero")
-    places = np.linspace(0, len(ordered) - 1, min(MOST, len(ordered))).round().astype(int)
-    chosen = [float(f"{value:.4g}") for value in ordered[places]]
+    count = min(MOST, len(ordered))
+    # Among few, the greatest of many would weigh a thousand times what it does.
+    places = ((np.arange(count) + 0.5) * len(ordered) / count).astype(int)
+    chosen, ends = (
+        [float(f"{value:.4g}") for value in part] for part in (ordered[places], ordered[[0, -1]])
+    )
     still = "The staircase above shows the rounding of four bits."
-    return MovingFigure("clipping", {"values": chosen, "bits": bits}, still)
+    return MovingFigure("clipping", {"values": chosen, "ends": ends, "bits": bits}, still)

@@ -6,6 +6,7 @@ Every function draws a table. Nothing here measures.
 from __future__ import annotations
 
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -134,16 +135,9 @@ def macs_against_time(table: pd.DataFrame) -> None:
     _, ax = plt.subplots(figsize=(6.5, 4.5))
     ax.set(xscale="log", yscale="log")
     ax.scatter(table["macs"], table["seconds"], color=CONV, zorder=3)
-    for name, row in table.iterrows():
-        ax.annotate(
-            name,
-            (row["macs"], row["seconds"]),
-            xytext=(6, -4),
-            textcoords="offset points",
-            fontsize=9,
-        )
     ax.set_xlim(table["macs"].min() / 2, table["macs"].max() * 4)
     ax.set_ylim(table["seconds"].min() / 2, table["seconds"].max() * 2)
+    _label_points(ax, table)
     ends = np.array(ax.get_xlim())
     speeds = table["macs"] / table["seconds"]
     for exponent in range(int(np.log10(speeds.min())), int(np.log10(speeds.max())) + 2):
@@ -235,6 +229,20 @@ def layer_costs(layers: pd.DataFrame) -> None:
     names_along(axs[1].xaxis, layers["layer"], rotation=90, fontsize=8)
     if linear.any():
         axs[0].legend()
+
+
+def _label_points(ax: Axes, table: pd.DataFrame) -> None:
+    """Write each name beside its point, higher or lower where another name is in the way."""
+    taken: list[Any] = []
+    for name, row in table.iterrows():
+        place = (row["macs"], row["seconds"])
+        label = ax.annotate(name, place, (6, 0), textcoords="offset points", fontsize=9)
+        for height in (-4, 7, -15, 18, -26):
+            label.set_position((6, height))
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def _dots(ax: Axes, values: pd.Series, unit: str) -> None:
