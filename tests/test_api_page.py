@@ -24,6 +24,10 @@ def reference(tmp_path_factory) -> str:
     about = ("autodoc_", "napoleon_", "maximum_signature")
     lines = [f"{name} = {value!r}\n" for name, value in config.items() if name.startswith(about)]
     lines += [f"extensions = {EXTENSIONS}\n", "bibtex_bibfiles = []\n"]
+    lines += [f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"]
+    lines += ["import prunekit_book\n", "def setup(app):\n"]
+    connected = '"autodoc-process-docstring", prunekit_book.plain_returns, priority=400'
+    lines += [f"    app.connect({connected})\n"]
     (source / "conf.py").write_text("".join(lines))
     pages = sorted((ROOT / "book").glob("api*.md"))
     for page in pages:
@@ -34,6 +38,13 @@ def reference(tmp_path_factory) -> str:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return "\n".join((built / f"{page.stem}.txt").read_text("utf-8") for page in pages)
+
+
+def test_what_is_returned_stands_in_whole_sentences(reference):
+    said = re.sub(r"\s+", " ", reference)
+    assert 'Return value ]- DataFrame with the columns "layer" (in order of execution)' in said
+    assert "Coupled filters share a group, and as their score the mean of theirs." in said
+    assert "``" not in said
 
 
 def test_arguments_and_results_have_types(reference):
