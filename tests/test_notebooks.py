@@ -77,7 +77,7 @@ def test_figures_of_pictures_are_marked(notebook):
     """The dark theme turns charts around, and must know what it may not turn."""
     drawn = re.compile(
         r"\b(class_grid|picture_rows|map_grid|mistakes|image_strip|imshow|twin_maps"
-        r"|pictures_with_boxes|places_and_shapes)\("
+        r"|pictures_with_boxes|places_and_shapes|film)\("
     )
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
         if cell["cell_type"] == "code" and "mystnb" in cell["metadata"]:

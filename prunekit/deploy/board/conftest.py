@@ -1,3 +1,3 @@
-"""These files run on boards. The RTMaps component cannot be imported outside RTMaps."""
+"""These files run on boards. The RTMaps components cannot be imported outside RTMaps."""
 
-collect_ignore = ["rtmaps_component.py"]
+collect_ignore = ["rtmaps_component.py", "rtmaps_detector.py"]
