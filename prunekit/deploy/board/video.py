@@ -103,7 +103,7 @@ def draw(frame: np.ndarray, answer: Any, fps: float) -> None:
     """Draw a class and its score, or boxes with theirs, and frames a second into a frame."""
     import cv2
 
-    size = max(frame.shape[1] / 640, 0.4)
+    size = max(frame.shape[1] / 640, 0.6)
     if isinstance(answer, list):
         write(frame, f"{len(answer)} found  {fps:.0f} fps", (8 * size, 24 * size), size)
         for name, score, (x1, y1, x2, y2) in answer:
