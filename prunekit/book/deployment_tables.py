@@ -72,11 +72,6 @@ def detector_in_words() -> list[str]:
         f"Without half of its MACs the detector keeps {left['bytes']:.0%} of the bytes, "
         f"{left['instructions']:.0%} of the instructions and {left['ms executorch']:.0%} of the "
         "milliseconds, in 32 bits.",
-        *(
-            f"Eight bits take the {model} detector from {precision[model, 'fp32']:.1f} to "
-            f"{precision[model, 'int8']:.1f} % average precision."
-            for model in ("whole", "half")
-        ),
         f"In ONNX Runtime it keeps {left['ms onnxruntime']:.0%} of the milliseconds.",
         "It is the widths: cut by one and the same rule, "
         + " and ".join(
@@ -85,6 +80,11 @@ def detector_in_words() -> list[str]:
             for name, words in {"any": "widths as they come", "eights": "multiples of 8"}.items()
         )
         + ".",
+        *(
+            f"Eight bits take the {model} detector from {precision[model, 'fp32']:.1f} to "
+            f"{precision[model, 'int8']:.1f} % average precision."
+            for model in ("whole", "half")
+        ),
         *(
             f"From the two tensors to boxes the {model} detector takes "
             f"{decoding.loc[(model, 'shown'), 'min_ms']:.1f} ms where boxes of 0.5 and more are "
