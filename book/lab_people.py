@@ -54,6 +54,7 @@ def measured(name: str, run: str, pictures: BoxLoader, results: Path) -> dict[st
         "bytes": cost.bytes,
         "test_average_precision": judged.average_precision,
         "test_miss_rate": judged.miss_rate,
+        "pictures": judged.pictures,
     }
 
 

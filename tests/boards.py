@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import random
+import sys
 import tarfile
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from torch import nn
 
 from prunekit.deploy import bundle
 from prunekit.deploy import manifest as manifests
+
+BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
 
 
 def plain_network() -> nn.Module:
@@ -144,3 +149,60 @@ def running(process: int, seconds: float = 5.0) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return False
+
+
+def script(name: str):
+    """A file of the board as a module."""
+    spec = importlib.util.spec_from_file_location(name, BOARD / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stand_in_engine(monkeypatch) -> dict[str, list[str]]:
+    """The part of RTMaps's interface that a component sees, as public components use it."""
+    reports: dict[str, list[str]] = {"info": [], "error": []}
+
+    class Output:
+        def __init__(self):
+            self.written = []
+
+        def write(self, value, ts=None):
+            self.written.append((value, ts))
+
+    class BaseComponent:
+        def __init__(self):
+            self.inputs, self.outputs, self.properties = {}, {}, {}
+            self.policy = None
+
+        def force_reading_policy(self, policy):
+            self.policy = policy
+
+        def add_input(self, name, kind):
+            self.inputs[name] = types.SimpleNamespace(kind=kind, ioelt=None)
+
+        def add_output(self, name, kind, size=None):
+            self.outputs[name] = Output()
+
+        def add_property(self, name, default):
+            self.properties[name] = types.SimpleNamespace(data=default)
+
+    modules = {
+        "rtmaps": {},
+        "rtmaps.core": {
+            "report_info": reports["info"].append,
+            "report_error": reports["error"].append,
+        },
+        "rtmaps.types": {"IPL_IMAGE": 1, "TEXT_ASCII": 2, "FLOAT32": 3},
+        "rtmaps.reading_policy": {"SAMPLING": 4},
+        "rtmaps.base_component": {"BaseComponent": BaseComponent},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in modules:
+        if "." in name:
+            monkeypatch.setattr(sys.modules["rtmaps"], name.partition(".")[2], sys.modules[name],
+                                raising=False)  # fmt: skip
+    return reports

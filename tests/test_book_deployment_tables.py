@@ -128,7 +128,7 @@ def test_what_the_detectors_say_follows_from_their_tables(detectors):
     assert "to the bit in eight bits, and to 2.0e-05 in 32" in agrees
 
 
-def test_the_recorded_detectors_are_as_chapter_20_says():
+def test_the_recorded_detectors_are_as_chapter_20_says(tmp_path, monkeypatch):
     board = tables.detector_table().set_index(["model", "precision"])
     plain = board.xs("fp32", level="precision")
     left = plain.loc["half"] / plain.loc["whole"]
@@ -143,4 +143,8 @@ def test_the_recorded_detectors_are_as_chapter_20_says():
     shown, scored = (decoding.xs(use, level="precision") for use in ("shown", "scored"))
     assert 0.9 < shown["min_ms"]["half"] / shown["min_ms"]["whole"] < 1.1  # "no difference"
     assert scored["min_ms"]["half"] > 5 * scored["min_ms"]["whole"]
-    assert "deployment_detector" in tables.detector_caption()
+    lines = tables.detector_caption().splitlines()
+    assert len(lines) == 3 and all("detector_deployment" in line for line in lines)
+    monkeypatch.setattr(tables, "DETECTOR", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"python -m prunekit\.book\.detector_deployment"):
+        tables.detector_table()

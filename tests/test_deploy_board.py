@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from boards import small_bundle
+from boards import BOARD, script, small_bundle, stand_in_engine
 
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, normalise
 from prunekit.deploy import unpack
 
 for package in ("onnxscript", "onnxruntime", "executorch", "cv2"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
-BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
 
 
 @pytest.fixture(autouse=True)
 def beside_one_another(monkeypatch):
     monkeypatch.syspath_prepend(BOARD)
-
-
-def script(name: str):
-    """A file of the board as a module."""
-    spec = importlib.util.spec_from_file_location(name, BOARD / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -64,55 +53,6 @@ def test_manifest_carries_the_normalisation(unpacked):
     assert manifest["mean"] == list(IMAGENET_MEAN) and manifest["std"] == list(IMAGENET_STD)
 
 
-def stand_in_engine(monkeypatch) -> dict[str, list[str]]:
-    """The part of RTMaps's interface that a component sees, as public components use it."""
-    reports: dict[str, list[str]] = {"info": [], "error": []}
-
-    class Output:
-        def __init__(self):
-            self.written = []
-
-        def write(self, value, ts=None):
-            self.written.append((value, ts))
-
-    class BaseComponent:
-        def __init__(self):
-            self.inputs, self.outputs, self.properties = {}, {}, {}
-            self.policy = None
-
-        def force_reading_policy(self, policy):
-            self.policy = policy
-
-        def add_input(self, name, kind):
-            self.inputs[name] = types.SimpleNamespace(kind=kind, ioelt=None)
-
-        def add_output(self, name, kind, size=None):
-            self.outputs[name] = Output()
-
-        def add_property(self, name, default):
-            self.properties[name] = types.SimpleNamespace(data=default)
-
-    modules = {
-        "rtmaps": {},
-        "rtmaps.core": {
-            "report_info": reports["info"].append,
-            "report_error": reports["error"].append,
-        },
-        "rtmaps.types": {"IPL_IMAGE": 1, "TEXT_ASCII": 2, "FLOAT32": 3},
-        "rtmaps.reading_policy": {"SAMPLING": 4},
-        "rtmaps.base_component": {"BaseComponent": BaseComponent},
-    }
-    for name, content in modules.items():
-        module = types.ModuleType(name)
-        vars(module).update(content)
-        monkeypatch.setitem(sys.modules, name, module)
-    for name in modules:
-        if "." in name:
-            monkeypatch.setattr(sys.modules["rtmaps"], name.partition(".")[2], sys.modules[name],
-                                raising=False)  # fmt: skip
-    return reports
-
-
 def test_rtmaps_component_writes_class_and_score(unpacked, monkeypatch):
     reports = stand_in_engine(monkeypatch)
     component = script("rtmaps_component").rtmaps_python()
@@ -136,7 +76,7 @@ def test_rtmaps_component_writes_class_and_score(unpacked, monkeypatch):
     component.Core()
     assert "YUV" in reports["error"][0] and len(component.outputs["class"].written) == 2
     component.Death()
-    assert component.classifier is None
+    assert component.network is None
 
 
 def test_video_is_read_classified_and_written(tmp_path):

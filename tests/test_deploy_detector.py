@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from boards import BOARD, script, stand_in_engine
 from streets import streets
-from test_deploy_board import BOARD, script, stand_in_engine
 
 import prunekit
 from prunekit.book.street import street
@@ -101,7 +101,9 @@ def test_a_wide_frame_is_squashed_and_its_boxes_are_in_its_own_pixels(unpacked, 
     detector = script("detector").Detector("tiny-fp32", unpacked, least=LEAST)
     square = shown(scene, 0)
     wide = square.repeat(3, axis=1)  # each column three times
-    for one, other in zip(detector(square), detector(wide), strict=True):
+    found = detector(square)
+    assert found
+    for one, other in zip(found, detector(wide), strict=True):
         assert one.score == pytest.approx(other.score, abs=0.05)
         assert other.box[0::2] == pytest.approx([3 * x for x in one.box[0::2]], abs=9)
         assert other.box[1::2] == pytest.approx(one.box[1::2], abs=3)
@@ -156,12 +158,13 @@ def test_rtmaps_component_writes_boxes(unpacked, scene, monkeypatch):
     (first, first_ts), (second, second_ts) = component.outputs["boxes"].written
     assert (first_ts, second_ts) == (1000, 2000) and np.array_equal(first, second)
     found = script("detector").Detector("tiny-fp32", unpacked, least=LEAST)(image)
+    assert found
     assert first.reshape(-1, 5)[:, 4] == pytest.approx([one.score for one in found])
     component.inputs["image"].ioelt.data.channel_seq = "YUV"
     component.Core()
     assert "YUV" in reports["error"][0]
     component.Death()
-    assert component.detector is None
+    assert component.network is None
 
 
 def test_the_command_line_packs_detectors_with_their_anchors(scene, tmp_path, monkeypatch, capsys):

@@ -75,8 +75,18 @@ def pictures_of(page):
 
 def test_a_reader_loads_no_more_than_six_megabytes():
     files = [*LOADED, *map(file_of, RECORDED["name"])]
-    assert sum((lab.FILES / name).stat().st_size for name in files) <= LIMIT
-    assert "about 5 MB" in (ROOT / "book" / "lab.md").read_text("utf-8")
+    loaded = sum((lab.FILES / name).stat().st_size for name in files)
+    assert loaded <= LIMIT
+    assert f"It loads {loaded / 1e6:.1f} MB" in (ROOT / "book" / "lab.md").read_text("utf-8")
+
+
+def test_the_page_says_what_the_detectors_are_and_on_what_they_were_measured():
+    _, content = in_page.read(lab.FILES / file_of("whole"))
+    page = " ".join((ROOT / "book" / "lab.md").read_text("utf-8").split())
+    assert f"gives {len(ssd_anchors(content['maps'])):,} boxes" in page
+    assert f"squashed to {content['size']} pixels a side" in page
+    (pictures,) = RECORDED["pictures"].unique()
+    assert f"on the {pictures} test photographs" in page
 
 
 def test_the_recorded_detectors_are_those_the_page_loads(tmp_path):

@@ -20,10 +20,11 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import prunekit
 from prunekit.book import BOOK
@@ -53,7 +54,7 @@ DEPLOYMENT = RESULTS / "deployment"
 FILES = BOOK.parent / "_build" / "deployment"
 SIZE = 96
 SEED = 0
-CALIBRATION = 64
+CALIBRATION, CHECKED = 64, 4
 #: Networks cut in one go and not trained again: for their cost, not for their accuracy.
 SHARES = (0.25, 0.5, 0.67, 0.8)
 ROUNDED_SHARE = 0.67
@@ -76,6 +77,41 @@ class Network:
         """Where its export lies. The name changes with the weights."""
         suffix = ENGINES[engine][2]
         return FILES / f"{self.name}-{digest_of(self.model)[:8]}-{precision}.{suffix}"
+
+    def engine(self, engine: str, precision: str, calibration: Tensor) -> Engine:
+        """The network in an engine, exported if it is not yet."""
+        if engine in ("pytorch", "torch.compile"):
+            return torch_engine(self.model, compiled=engine == "torch.compile")
+        export, load, _ = ENGINES[engine]
+        path = self.file(engine, precision)
+        if not path.is_file():
+            quantize = PRECISIONS[precision]
+            typical = calibration if quantize else None
+            export(self.model, calibration[:1], path, quantize, calibration=typical)
+            print(f"exported {path.name}", flush=True)
+        return load(path)
+
+    def emulated(
+        self, x: Tensor, labels: list[int] | None, calibration: Tensor
+    ) -> tuple[Path, dict[str, Any]]:
+        """A folder with what the runner needs of a bundle, both precisions, and its manifest."""
+        folder = FILES / "emulated" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        x.numpy().tofile(folder / "images.f32")
+        entries = []
+        for precision in PRECISIONS:
+            expected = outputs(self.engine("executorch", precision, calibration), x.numpy())
+            name = f"{self.name}-{precision}"
+            expected.tofile(folder / f"{name}.f32")
+            shutil.copy2(self.file("executorch", precision), folder / f"{name}.pte")
+            allowed = tolerance("executorch", precision, expected)
+            paths = {"file": f"{name}.pte", "expected": f"{name}.f32", "tolerance": allowed}
+            entry = {"name": name, "precision": precision, "outputs": expected.shape[1]}
+            entries.append(entry | {"executorch": paths})
+        manifest = {"shape": [1, *x.shape[1:]], "images": len(x), "labels": labels}
+        manifest["models"] = entries
+        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
+        return folder, manifest
 
     def cost(self) -> dict:
         """Filters before the classifier, parameters and MACs."""
@@ -124,22 +160,11 @@ class Recording:
         return prunekit.rebuild(model, torch.zeros(1, 3, SIZE, SIZE), remove)
 
     @cached_property
-    def calibration(self) -> torch.Tensor:
+    def calibration(self) -> Tensor:
         return some_images(self.dataset.train, CALIBRATION, SIZE)[0]
 
     def engine(self, network: Network, engine: str, precision: str) -> Engine:
-        """The network in an engine, exported if it is not yet."""
-        if engine in ("pytorch", "torch.compile"):
-            return torch_engine(network.model, compiled=engine == "torch.compile")
-        export, load, _ = ENGINES[engine]
-        path = network.file(engine, precision)
-        if not path.is_file():
-            quantize = PRECISIONS[precision]
-            calibration = self.calibration if quantize else None
-            example = self.calibration[:1]
-            export(network.model, example, path, quantize, calibration=calibration)
-            print(f"exported {path.name}", flush=True)
-        return load(path)
+        return network.engine(engine, precision, self.calibration)
 
     def files(self) -> None:
         """Bytes, and accuracy on validation images, of the trained networks in every form."""
@@ -168,7 +193,8 @@ class Recording:
         rows = []
         once = Settings(repeats=1, warmup=0)
         for network in self.networks:
-            folder, manifest = self._folder(network)
+            x, y = some_images(self.dataset.val, CHECKED, SIZE)
+            folder, manifest = network.emulated(x, y.tolist(), self.calibration)
             for cpu in CORES:
                 result = run_emulated(folder, manifest, once, cpu)
                 checked = {model["name"]: model for model in result["models"]}
@@ -182,36 +208,6 @@ class Recording:
                     )
                     print(rows[-1], flush=True)
             self._write("instructions", pd.DataFrame(rows))
-
-    def _folder(self, network: Network) -> tuple[Path, dict]:
-        """What the runner needs of a bundle and its manifest, both precisions of one network."""
-        folder = FILES / "emulated" / network.name
-        folder.mkdir(parents=True, exist_ok=True)
-        x, y = some_images(self.dataset.val, 4, SIZE)
-        x.numpy().tofile(folder / "images.f32")
-        entries = []
-        for precision in PRECISIONS:
-            run = self.engine(network, "executorch", precision)
-            name = f"{network.name}-{precision}"
-            expected = outputs(run, x.numpy())
-            expected.tofile(folder / f"{name}.f32")
-            shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
-            entries.append(
-                {
-                    "name": name,
-                    "precision": precision,
-                    "outputs": expected.shape[1],
-                    "executorch": {
-                        "file": f"{name}.pte",
-                        "expected": f"{name}.f32",
-                        "tolerance": tolerance("executorch", precision, expected),
-                    },
-                }
-            )
-        manifest = {"shape": [1, *x.shape[1:]], "images": len(x), "labels": y.tolist()}
-        manifest["models"] = entries
-        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
-        return folder, manifest
 
     def latency(self) -> None:
         """Milliseconds of one inference on this machine, one thread, every engine in turns."""

@@ -30,10 +30,10 @@ def detector_table() -> pd.DataFrame:
     host) and ``ms <engine>`` (least of all runs on the host).
     """
     keys = ["model", "precision"]
-    files = pd.read_csv(DETECTOR / "files.csv")
+    files = _detector("files")
     files = files[files["engine"] == "executorch"]
-    counts = pd.read_csv(DETECTOR / "instructions.csv")
-    times = pd.read_csv(DETECTOR / "latency.csv")
+    counts = _detector("instructions")
+    times = _detector("latency")
     times = times.pivot_table(index=keys, columns="engine", values="min_ms").add_prefix("ms ")
     times = times.drop(columns="ms decoding").dropna()
     result = files[[*keys, "bytes", "average_precision"]]
@@ -47,14 +47,14 @@ def decoding_table() -> pd.DataFrame:
     Columns ``boxes``, of which suppression chooses, and ``min_ms``, both the
     mean over pictures.
     """
-    times = pd.read_csv(DETECTOR / "latency.csv")
+    times = _detector("latency")
     times = times[times["engine"] == "decoding"]
     return times.set_index(["model", "precision"])[["boxes", "min_ms"]]
 
 
 def widths_table() -> pd.DataFrame:
     """Detectors cut alike, ``any`` widths or ``eights``: ``macs`` and ``ms <engine>``."""
-    times = pd.read_csv(DETECTOR / "latency.csv").query("model in ('any', 'eights')")
+    times = _detector("latency").query("model in ('any', 'eights')")
     rows = times.pivot_table(index="model", columns="engine", values="min_ms").add_prefix("ms ")
     return rows.assign(macs=times.groupby("model")["macs"].first())
 
@@ -98,10 +98,12 @@ def detector_in_words() -> list[str]:
 
 
 def detector_caption() -> str:
-    """One line that says where the tables of the detector come from."""
-    names = ("files", "instructions", "latency")
-    records = [json.loads((DETECTOR / f"{name}.json").read_text("utf-8")) for name in names]
-    return origin("Recorded tables `deployment_detector`", records)
+    """A line for each table of the detector that says where it comes from."""
+    lines = []
+    for name in ("files", "instructions", "latency"):
+        record = json.loads(_recorded(f"{name}.json", DETECTOR).read_text("utf-8"))
+        lines.append(f"- {origin(f'Recorded table `{name}`', [record])}")
+    return "\n".join(lines)
 
 
 def caption(name: str) -> str:
@@ -220,11 +222,16 @@ def board_rows(result: dict) -> pd.DataFrame:
     )
 
 
-def _recorded(name: str) -> Path:
-    path = FOLDER / name
+def _detector(name: str) -> pd.DataFrame:
+    return pd.read_csv(_recorded(f"{name}.csv", DETECTOR))
+
+
+def _recorded(name: str, folder: Path | None = None) -> Path:
+    path = (folder or FOLDER) / name
     if not path.is_file():
+        program = "deployment" if folder is None else "detector_deployment"
         step = name.partition(".")[0]
         raise FileNotFoundError(
-            f"{path} is not recorded: run `python -m prunekit.book.deployment {step}`"
+            f"{path} is not recorded: run `python -m prunekit.book.{program} {step}`"
         )
     return path

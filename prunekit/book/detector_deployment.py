@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +26,10 @@ from torch import Tensor, nn
 
 import prunekit
 from prunekit.book.deployment import ENGINES, FILES, RESULTS, Network
-from prunekit.deploy.bundles import tolerance
 from prunekit.deploy.emulation import count_instructions
-from prunekit.deploy.engines import Engine, outputs, torch_engine
+from prunekit.deploy.engines import Engine
 from prunekit.deploy.latency import compare
-from prunekit.deploy.manifest import PRECISIONS, plan
+from prunekit.deploy.manifest import PRECISIONS
 from prunekit.deploy.targets import Settings, run_emulated
 from prunekit.detection import BoxLoader, detect, evaluate_detector, load_voc, ssd_anchors
 from prunekit.measure import profile
@@ -100,17 +97,7 @@ class Recording:
         return next(iter(BoxLoader(self.pictures["train"][chosen], CALIBRATION)))[0]
 
     def engine(self, network: Network, engine: str, precision: str) -> Engine:
-        """The detector in an engine, exported if it is not yet."""
-        if engine == "pytorch":
-            return torch_engine(network.model)
-        export, load, _ = ENGINES[engine]
-        path = network.file(engine, precision)
-        if not path.is_file():
-            quantize = PRECISIONS[precision]
-            calibration = self.calibration if quantize else None
-            export(network.model, self.calibration[:1], path, quantize, calibration=calibration)
-            print(f"exported {path.name}", flush=True)
-        return load(path)
+        return network.engine(engine, precision, self.calibration)
 
     def files(self) -> None:
         """Bytes, and average precision on the validation pictures, in every form."""
@@ -135,7 +122,8 @@ class Recording:
         """Instructions a picture on the emulated core, twice, and how far the numbers are off."""
         rows = []
         for network in self.networks:
-            folder, manifest = self._folder(network)
+            x = self.calibration[:CHECKED]
+            folder, manifest = network.emulated(x, None, self.calibration)
             result = run_emulated(folder, manifest, Settings(repeats=1, warmup=0), CORE)
             for precision, checked in zip(PRECISIONS, result["models"], strict=True):
                 counts = [count_instructions(folder, checked["name"], CORE) for _ in range(2)]
@@ -146,26 +134,6 @@ class Recording:
                 )
                 print(rows[-1], flush=True)
         self._write("instructions", pd.DataFrame(rows))
-
-    def _folder(self, network: Network) -> tuple[Path, dict[str, Any]]:
-        """What the runner needs of a bundle and its manifest, both precisions of one detector."""
-        folder = FILES / "emulated" / network.name
-        folder.mkdir(parents=True, exist_ok=True)
-        x = self.calibration[:CHECKED]
-        x.numpy().tofile(folder / "images.f32")
-        entries = []
-        for precision in PRECISIONS:
-            expected = outputs(self.engine(network, "executorch", precision), x.numpy())
-            name = f"{network.name}-{precision}"
-            expected.tofile(folder / f"{name}.f32")
-            shutil.copy2(network.file("executorch", precision), folder / f"{name}.pte")
-            allowed = tolerance("executorch", precision, expected)
-            paths = {"file": f"{name}.pte", "expected": f"{name}.f32", "tolerance": allowed}
-            entry = {"name": name, "precision": precision, "outputs": expected.shape[1]}
-            entries.append(entry | {"executorch": paths})
-        manifest = {"shape": [1, *x.shape[1:]], "images": len(x), "labels": None, "models": entries}
-        (folder / "plan.txt").write_text(plan(manifest), "utf-8")
-        return folder, manifest
 
     def latency(self) -> None:
         """Milliseconds of one picture here, one thread: the network, and apart its decoding."""

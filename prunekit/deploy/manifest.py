@@ -25,7 +25,7 @@ from prunekit.deploy.toolchain import LIBRARIES, SOURCES
 FORMAT = 2
 SCRIPTS = (
     *("run.py", "bundled.py", "classifier.py", "detector.py"),
-    *("video.py", "rtmaps_component.py", "rtmaps_detector.py"),
+    *("video.py", "rtmaps_bundled.py", "rtmaps_component.py", "rtmaps_detector.py"),
 )
 PRECISIONS = {"fp32": None, "int8": "int8"}
 #: The engines, and how the names of their files end.

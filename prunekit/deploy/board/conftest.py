@@ -1,3 +1,3 @@
 """These files run on boards. The RTMaps components cannot be imported outside RTMaps."""
 
-collect_ignore = ["rtmaps_component.py", "rtmaps_detector.py"]
+collect_ignore_glob = ["rtmaps_*.py"]
