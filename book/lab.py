@@ -76,7 +76,8 @@ def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict
     """Write one network to its file, read it back, and measure what was read."""
     ratio, model, kept = network
     path = FILES / f"network-{number}.js"
-    cost = measure.profile(model, torch.zeros(1, 3, size, size))
+    example = torch.zeros(1, 3, size, size)
+    cost = measure.profile(model, example)
     facts = {
         "number": number,
         "ratio": ratio,
@@ -85,7 +86,7 @@ def measured(number: int, network: Network, dataset: Dataset, size: int) -> dict
         "macs": cost.macs,
         "bytes": cost.bytes,
     }
-    in_page.write(model, path, {"name": number, "size": size} | facts, kept)
+    in_page.write(model, path, example, {"name": number, "size": size} | facts, kept)
     shown, _ = in_page.read(path)
     images = next(iter(Loader(dataset.val[:COMPARED], COMPARED, size=size)))[0]
     with torch.inference_mode():

@@ -41,9 +41,10 @@ def measured(name: str, run: str, pictures: BoxLoader, results: Path) -> dict[st
     model, maps = fold_batch_norm(recorded.float().eval()), recorded.metadata["maps"]
     path = FILES / f"network-{name}.js"
     coding = {"maps": maps, "shapes": shapes(len(maps)), "scales": SCALES, "overlap": OVERLAP}
-    in_page.write(model, path, {"name": name, "size": SIZE} | coding)
+    example = torch.zeros(1, 3, SIZE, SIZE)
+    in_page.write(model, path, example, {"name": name, "size": SIZE} | coding)
     shown, _ = in_page.read(path)
-    cost = measure.profile(model, torch.zeros(1, 3, SIZE, SIZE))
+    cost = measure.profile(model, example)
     judged = evaluate_detector(shown, pictures, ssd_anchors(maps))
     return {
         "name": name,

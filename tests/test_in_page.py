@@ -11,6 +11,8 @@ from prunekit.book import in_page
 from prunekit.detection import ssdlite_mobilenet_v2
 from prunekit.models import remove_final_relu, squeezenet
 
+X = torch.zeros(1, 3, 10, 10)
+
 
 @pytest.mark.parametrize("final_relu", [True, False])
 def test_a_pruned_network_comes_back_as_written_but_for_the_rounding(tmp_path, final_relu):
@@ -21,7 +23,7 @@ def test_a_pruned_network_comes_back_as_written_but_for_the_rounding(tmp_path, f
         remove_final_relu(model)
     remove = {"features.0": [1, 5], "features.3.squeeze": [0], "features.12.expand3x3": [7, 9, 200]}
     small = rebuild(model, x, remove)
-    in_page.write(small, tmp_path / "network.js", {"name": 3}, {"features.0": [0, 2]})
+    in_page.write(small, tmp_path / "network.js", x, {"name": 3}, {"features.0": [0, 2]})
     shown, content = in_page.read(tmp_path / "network.js")
     assert content["name"] == 3 and content["layers"][0]["kept"] == [0, 2]
     with torch.inference_mode():
@@ -42,11 +44,11 @@ def test_a_detector_comes_back_with_its_batch_norms_in_the_convolutions(tmp_path
         if isinstance(conv, nn.Conv2d):  # a filter of whole numbers, of which none is rounded
             step = conv.weight.detach().flatten(1).abs().amax(1).view(-1, 1, 1, 1) / 127
             conv.weight = nn.Parameter((conv.weight / step).round() * step)
-    in_page.write(model, tmp_path / "network.js", {"name": "whole"})
+    x = torch.randn(2, 3, 64, 64)
+    in_page.write(model, tmp_path / "network.js", x, {"name": "whole"})
     shown, content = in_page.read(tmp_path / "network.js")
     ops = [step["op"] for step in content["steps"]]
     assert set(ops) == {"conv", "add"} and ops.count("conv") == len(content["layers"])
-    x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         for exact, computed in zip(model.eval()(x), shown(x), strict=True):
             assert exact.shape == computed.shape
@@ -66,12 +68,43 @@ def test_rounding_moves_a_weight_by_half_a_step_at_most():
     [
         (nn.Sigmoid(), "1, which is Sigmoid"),
         (nn.Conv2d(4, 4, 3, groups=2), "1, which is Conv2d"),
+        (nn.Conv2d(4, 8, 3, groups=4), "1, which is Conv2d"),
+        (nn.Conv2d(4, 4, (1, 3)), "1, which is Conv2d"),
+        (nn.Conv2d(4, 4, 3, padding="same"), "1, which is Conv2d"),
         (nn.AvgPool2d(2), "1, which is AvgPool2d"),
     ],
 )
 def test_what_the_page_cannot_compute_is_refused_by_name(tmp_path, layer, named):
     with pytest.raises(ValueError, match=f"the page cannot compute {named}"):
-        in_page.write(nn.Sequential(nn.Conv2d(3, 4, 3), layer), tmp_path / "network.js", {})
+        in_page.write(nn.Sequential(nn.Conv2d(3, 4, 3), layer), tmp_path / "network.js", X, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+class Summed(nn.Module):
+    """A ReLU that is not the convolution's own: of a sum, or of what the sum takes unchanged."""
+
+    def __init__(self, *, before: bool) -> None:
+        super().__init__()
+        self.conv, self.relu, self.before = nn.Conv2d(3, 3, 1), nn.ReLU(), before
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.relu(y) + y if self.before else self.relu(y + x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Summed(before=True),
+        Summed(before=False),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 2)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, dilation=2)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, stride=(2, 1))),
+    ],
+)
+def test_what_the_page_would_compute_otherwise_is_not_written(tmp_path, model):
+    with pytest.raises(ValueError, match="something else than this network"):
+        in_page.write(model, tmp_path / "network.js", X, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from prunekit.repair import fold_batch_norm
 from prunekit.storage.files import replacing
@@ -123,7 +124,7 @@ def _module(name: str, module: nn.Module, value: _Value, program: Program) -> _V
     if (act := ACTIVATIONS.get(type(module))) and value.step == len(program.steps):
         program.steps[-1]["act"] = act  # a convolution's own: nothing has read it before
         return value
-    if isinstance(module, nn.Conv2d) and module.groups in (1, module.in_channels):
+    if isinstance(module, nn.Conv2d) and _is_known(module):
         down, right = (int(side) for side in module.padding)
         program.layers[name] = module
         facts = {
@@ -138,6 +139,13 @@ def _module(name: str, module: nn.Module, value: _Value, program: Program) -> _V
     if isinstance(module, nn.AdaptiveAvgPool2d):
         return _step(program, "mean", [value.step])
     raise ValueError(f"the page cannot compute {name}, which is {module}")
+
+
+def _is_known(layer: nn.Conv2d) -> bool:
+    """Whether the page's engine has this kind of convolution, dense or depthwise."""
+    depthwise = layer.groups == layer.in_channels == layer.out_channels
+    square = layer.kernel_size[0] == layer.kernel_size[1]
+    return square and not isinstance(layer.padding, str) and (layer.groups == 1 or depthwise)
 
 
 def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,6 +165,7 @@ def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
 def write(
     model: nn.Module,
     path: Path,
+    example_inputs: Tensor,
     facts: Mapping[str, Any],
     kept: Mapping[str, list[int]] | None = None,
 ) -> None:
@@ -166,17 +175,23 @@ def write(
 
     Parameters
     ----------
+    example_inputs
+        Of which only the shape counts. The script's steps are tried on noise
+        of it, and must give what the network gives with the same weights.
     kept
         Of pruned layers by name, which filters of the original are left.
 
     Raises
     ------
     ValueError
-        As :func:`program_of`.
+        As :func:`program_of`, or the page would compute something else.
+        Nothing is written then.
     """
-    program, layers, packed = program_of(fold_batch_norm(model.eval())), [], b""
+    folded = fold_batch_norm(model.eval())
+    program, layers, packed = program_of(folded), [], b""
     for name, layer in program.layers.items():
         whole, scale = rounded(layer.weight.detach())
+        layer.weight.data = whole * scale.view(-1, 1, 1, 1)
         layers.append({"name": name, "shape": list(whole.shape), "kept": (kept or {}).get(name)})
         bias = torch.zeros(len(whole)) if layer.bias is None else layer.bias.detach()
         for part in (whole, scale, bias):
@@ -184,8 +199,18 @@ def write(
             packed += bytes(-len(packed) % 4)  # the page reads floats in place
     content = {**facts, "layers": layers, "steps": program.steps, "outputs": program.outputs}
     content["weights"] = base64.b64encode(packed).decode()
+    _refuse_another(folded, content, example_inputs)
     with replacing(path) as temporary:
         temporary.write_text(f"{CALL}{json.dumps(content, separators=(',', ':'))});\n", "utf-8")
+
+
+def _refuse_another(model: nn.Module, content: Mapping[str, Any], example_inputs: Tensor) -> None:
+    noise = torch.randn(example_inputs.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, found = (tree_leaves(one(noise)) for one in (model, InPage(content)))
+    for one, other in zip(wanted, found, strict=True):
+        if one.shape != other.shape or not torch.allclose(one, other, 1e-3, 1e-3):
+            raise ValueError("the page would compute something else than this network")
 
 
 class InPage(nn.Module):

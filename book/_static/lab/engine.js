@@ -149,7 +149,7 @@ function prunekitEngine() {
     return data;
   }
 
-  const POOLED = { pool: pooled, mean, cat: joined, add: sum };
+  const OPERATIONS = { pool: pooled, mean, cat: joined, add: sum };
 
   // What each layer puts out is handed to `see` by name, after its activation.
   function run({ layers, steps, outputs }, input, see = () => {}) {
@@ -157,7 +157,7 @@ function prunekitEngine() {
     for (const step of steps) {
       const given = step.from.map((at) => values[at]);
       if (step.op !== "conv") {
-        values.push(POOLED[step.op](...given));
+        values.push(OPERATIONS[step.op](...given));
         continue;
       }
       const layer = layers[step.layer], depthwise = layer.channels === 1 && given[0].channels > 1;
