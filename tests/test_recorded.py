@@ -13,6 +13,7 @@ import torch
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
+from prunekit.book.differences import paired_differences, side
 from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_pruned
 from prunekit.book.measures import MEASURES
 from prunekit.book.printed import distance, pattern_distances
@@ -246,3 +247,19 @@ def test_the_pattern_of_the_thesis_is_no_mark_of_taylor_as_chapter_12_says():
     others = [found["criteria", "weight_l1"], found["thesis_88px", "activation_l2"]]
     assert max(others) < found["ratios", "taylor"]  # "come as near to it"
     assert abs(found["criteria", "taylor_signed"] - lots) < 0.02
+
+
+def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
+    study = Recorded(RESULTS / "entropy", read_study("entropy", BOOK / "studies"))
+    networks = study.table("networks").assign(ratio=0.0)
+    apart = paired_differences(networks, "entropy_alone", "uniform_alone", "test_accuracy").iloc[0]
+    assert apart["seeds"] >= 3 and side(apart) == "tied"
+    assert apart["high"] - apart["low"] < 0.02  # or "level" would only mean that nobody knows
+    of_variant = networks.groupby("variant")
+    assert of_variant["macs"].mean().pct_change().abs().max() < 0.01  # "at the same MACs"
+    entropy, uniform = of_variant["parameters"].mean()[["entropy_alone", "uniform_alone"]]
+    assert 1.2 < entropy / uniform < 1.3  # "a quarter more parameters"
+    removed = study.table("networks_pattern").groupby("variant").first()
+    second = [f"layer2.{block}.conv1" for block in range(3)]
+    assert sorted(32 - removed.loc["entropy_alone", second]) == [3, 3, 32]
+    assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
