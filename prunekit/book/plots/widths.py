@@ -158,6 +158,6 @@ def seed_dots(
         ax.axvline(before, color="black", linestyle=":", linewidth=1, label="at the start")
         ax.legend(loc="best")
     names_along(ax.yaxis, names.values())
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.5, -0.5)  # from top to bottom, with room for the outer rows
     ax.locator_params(axis="x", nbins=6)
     percent(ax.xaxis)
