@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. A room imports from those before it and from nothing else.
 ROOMS = (
     *("errors", "extras", "checks", "execution", "progress", "losses"),
-    *("channels", "surgery", "selection", "models", "storage", "data"),
+    *("channels", "attention", "surgery", "selection", "models", "storage", "data"),
     *("measure", "criteria", "repair", "training", "pruning"),
     *("widths", "grafting", "adversarial", "detection"),
     *("deploy", "study", "book", "__main__"),

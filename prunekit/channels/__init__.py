@@ -187,7 +187,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         Where the forward pass branches on sizes of its inputs, what is found is right for
         inputs that branch as these do. On a number of channels it may branch, too: they stay.
         Heads of attention go as wholes where tensors are laid out by a number that the module
-        keeps, such as ``num_heads``; those of nn.MultiheadAttention stay.
+        keeps, such as ``num_heads``; those of nn.MultiheadAttention stay until
+        :func:`prunekit.attention.free_heads` has freed them.
     leaves
         Classes of modules not to look into, such as one that branches on
         values. The channels that enter or leave them stay. To mark a class

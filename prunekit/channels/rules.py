@@ -89,7 +89,7 @@ MIXING_FUNCTIONS = {
     *WRAPPED,
 }
 SIZES = {"size", "dim", "numel"}
-ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda"}
+ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda", "is_nested"}
 # Functions of one tensor that give one of the same shape and type.
 SHAPE_KEEPING = {
     *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),

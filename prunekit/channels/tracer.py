@@ -27,6 +27,11 @@ from prunekit.channels.shapes import RunsOnData, ShapesOnly
 # No line of the user's network is in these files.
 OURS = {__file__}
 _MISSING = object()
+# Made of layers that have rules, unlike the rest of torch.nn.
+_COMPOSED = (
+    *(nn.Transformer, nn.TransformerEncoder, nn.TransformerEncoderLayer),
+    *(nn.TransformerDecoder, nn.TransformerDecoderLayer),
+)
 # They look at their arguments before fx does, and so would ask sizes that are only handed on.
 _PARSING = (
     *(F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
@@ -53,8 +58,9 @@ class Tracer(fx.Tracer):
         self.running = False  # fx follows every call of a module, also those made here
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = isinstance(m, RunsOnData) or type(m) in KINDS
-        return known or super().is_leaf_module(m, module_qualified_name)
+        if isinstance(m, RunsOnData) or type(m) in KINDS:
+            return True
+        return not isinstance(m, _COMPOSED) and super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         if self.running:
