@@ -103,6 +103,17 @@ def test_a_detector_runs_on_a_smaller_backbone_with_the_heads_it_had(ran):
         assert {*detector.eval()([pictures[0]])[0]} == {"boxes", "labels", "scores"}
 
 
+def test_a_transformer_loses_three_of_its_heads_and_is_the_same_before(ran):
+    transformer, headed, fewer = (ran[name].eval() for name in ("transformer", "headed", "fewer"))
+    images, _ = ran["patches"]
+    torch.nn.init.normal_(transformer.heads.head.weight)  # torchvision begins with zeros
+    headed.heads = fewer.heads = transformer.heads
+    with torch.inference_mode():
+        torch.testing.assert_close(headed(images), transformer(images), rtol=1e-4, atol=1e-4)
+        assert (fewer(images) - headed(images)).abs().max() > 1e-3
+    assert sum(block.self_attention.num_heads for block in fewer.encoder.layers) == 2 * 4 - 3
+
+
 def test_the_tables_on_the_page_are_those_that_it_prints(ran):
     """As near as another processor's rounding lets them be."""
     scan = ran["scan"].table[["unit", "share", "kept", "macs", "accuracy_lost"]]
