@@ -8,6 +8,7 @@ two coarse and fine pruning (section 6.1).
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -251,6 +252,9 @@ def _cut(model: nn.Module, graph: ChannelGraph, kept: Kept, gone: np.ndarray) ->
     for name, dims in kept.items():
         tensor = attribute(model, name)
         memo[id(tensor)] = _sliced(tensor, dims)
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        if id(tensor) not in memo:
+            memo[id(tensor)] = _sliced(tensor, {})
     small = quick_deepcopy(model, memo)
     for name, layer in graph.layers.items():
         inputs, outputs = (int((~gone[groups]).sum()) for groups in (layer.inputs, layer.groups))

@@ -59,6 +59,8 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
         for name, value in vars(module).items():
             if type(value) in _CONTAINERS and not value:
                 value = type(value)()
+            elif type(value) is dict and all(v is None or id(v) in memo for v in value.values()):
+                value = {k: v if v is None else memo[id(v)] for k, v in value.items()}
             elif not _is_plain(value):
                 value = copy.deepcopy(value, memo)
             vars(twin)[name] = value
