@@ -263,3 +263,13 @@ def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
     second = [f"layer2.{block}.conv1" for block in range(3)]
     assert sorted(32 - removed.loc["entropy_alone", second]) == [3, 3, 32]
     assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
+
+
+def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():
+    names = ("pedestrian", "pedestrian_controls")
+    studies = [Recorded(RESULTS / name, read_study(name, BOOK / "studies")) for name in names]
+    networks = pd.concat([study.table("networks") for study in studies]).assign(ratio=0.0)
+    apart = paired_differences(networks, "half", "random", "test_average_precision").iloc[0]
+    assert apart["seeds"] >= 3 and side(apart) == "ahead" and apart["mean"] > 0.05  # "far"
+    macs = networks.groupby("variant")["macs"].mean()
+    assert abs(macs["half"] / macs["random"] - 1) < 0.01
