@@ -73,9 +73,8 @@ class HeadedAttention(nn.Module):
     """What an nn.MultiheadAttention computes, its projections in linear layers of their own.
 
     ``query``, ``key``, ``value`` and ``out_proj`` are these layers, and ``num_heads`` falls
-    with the heads that go. Where weights of the heads are asked for as a mean over all
-    (``need_weights=True``, the default of torch's layer), that mean ties the heads, and
-    they stay.
+    with the heads that go. Where the forward pass reads the mean of their weights, the second
+    output, that mean ties the heads, and they stay.
     """
 
     in_proj_bias = None  # sends torch's transformer layers past their fused kernel

@@ -253,7 +253,7 @@ def _cut(model: nn.Module, graph: ChannelGraph, kept: Kept, gone: np.ndarray) ->
         tensor = attribute(model, name)
         memo[id(tensor)] = _sliced(tensor, dims)
     for tensor in itertools.chain(model.parameters(), model.buffers()):
-        if id(tensor) not in memo:
+        if id(tensor) not in memo:  # uncut: deepcopy would take long over each
             memo[id(tensor)] = _sliced(tensor, {})
     small = quick_deepcopy(model, memo)
     for name, layer in graph.layers.items():

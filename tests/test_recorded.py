@@ -13,7 +13,7 @@ import torch
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
-from prunekit.book.differences import paired_differences, side
+from prunekit.book.differences import kept_within, paired_differences, side
 from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_pruned
 from prunekit.book.measures import MEASURES
 from prunekit.book.printed import distance, pattern_distances
@@ -273,3 +273,13 @@ def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():
     assert apart["seeds"] >= 3 and side(apart) == "ahead" and apart["mean"] > 0.05  # "far"
     macs = networks.groupby("variant")["macs"].mean()
     assert abs(macs["half"] / macs["random"] - 1) < 0.01
+
+
+def test_three_seeds_left_half_of_the_macs_undecided_as_chapter_20_says():
+    study = Recorded(RESULTS / "pedestrian", read_study("pedestrian", BOOK / "studies"))
+    networks = study.table("networks").assign(ratio=0.0)
+    first = networks[networks["seed"] < 3]
+    value = "test_average_precision"
+    apart = paired_differences(first, "half", "unpruned", value, level=0.9).iloc[0]
+    assert apart["seeds"] == 3 and -0.022 < apart["low"] < -0.02  # "by a tenth of a point"
+    assert "undecided" in kept_within(first, "half", "unpruned", value, margin=0.02)

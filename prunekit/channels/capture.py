@@ -23,6 +23,7 @@ _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
 _WAYS_OF_ITS_OWN = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 _CONTAINERS = {OrderedDict, dict, set}
 _NOTES = {dict, list, set}
+_PARTS = ("_parameters", "_buffers", "_modules")  # what a module holds
 _VALUES = {type(None), bool, int, float, str}
 
 
@@ -59,8 +60,8 @@ def quick_deepcopy(model: nn.Module, memo: dict[int, object]) -> nn.Module:
         for name, value in vars(module).items():
             if type(value) in _CONTAINERS and not value:
                 value = type(value)()
-            elif type(value) is dict and all(v is None or id(v) in memo for v in value.values()):
-                value = {k: v if v is None else memo[id(v)] for k, v in value.items()}
+            elif name in _PARTS and all(v is None or id(v) in memo for v in value.values()):
+                value = type(value)((k, v if v is None else memo[id(v)]) for k, v in value.items())
             elif not _is_plain(value):
                 value = copy.deepcopy(value, memo)
             vars(twin)[name] = value

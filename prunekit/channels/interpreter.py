@@ -52,6 +52,8 @@ class LabelInterpreter:
 
     def run(self) -> None:
         for node in self.graph.nodes:
+            if _is_unread_reduction(node):
+                continue  # it ties nothing, such as the mean of heads' weights
             try:
                 self.labels[node] = self._label(node, node.meta["value"])
             except TraceError:
@@ -223,6 +225,11 @@ def _read_sizes(target: Any, sizes: tuple[Any, ...], *args: Any, dim: int | None
         return math.prod(sizes)
     dim = args[0] if target == "size" and args else dim
     return sizes if dim is None else sizes[dim]
+
+
+def _is_unread_reduction(node: fx.Node) -> bool:
+    called = node.op in ("call_function", "call_method") and node.target in rules.REDUCTIONS
+    return called and not node.users and "out" not in node.kwargs
 
 
 def _is_carried(model: nn.Module, path: str) -> bool:
