@@ -154,6 +154,12 @@ def test_a_setting_of_batch_norm_or_views_without_meaning_is_refused(tmp_path):
         read_study(tmp_path / "one.toml")
 
 
+def test_a_warm_up_that_training_would_refuse_is_refused_before_any_run(tmp_path):
+    (tmp_path / "one.toml").write_text(BASE.replace('schedule = "cosine", ', ""))
+    with pytest.raises(ValueError, match=r"one\.toml: schedule=\"one_cycle\" warms up by itself"):
+        read_study(tmp_path / "one.toml")
+
+
 def test_without_the_last_relu_class_maps_may_be_negative():
     torch.manual_seed(0)
     model = squeezenet()

@@ -15,6 +15,7 @@ from prunekit.grafting import fit_grafted
 from prunekit.pruning import prune
 from prunekit.study.tasks import task_of
 from prunekit.training import fit
+from prunekit.training.optimisation import check_warm_up
 from prunekit.widths import abnormal_richness, allocate, mean_magnitudes
 
 STUDIES = Path("book/studies")
@@ -251,8 +252,10 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path}: finish asks for ratios, which only prune passes through")
     if "ratios" in finish and pruning.get("budget") == "latency":
         raise ValueError(f"{path}: finish cannot ask for ratios of latency: a time is not exact")
-    for fine_tune in ((settings[key] or {}).get("fine_tune") for key in TUNED):
-        _refuse_unknown(fine_tune or {}, FIT | {"views"}, path)
+    for fine_tune in ((settings[key] or {}).get("fine_tune") or {} for key in TUNED):
+        _refuse_unknown(fine_tune, FIT | {"views"}, path)
+        _check_schedule(fine_tune, path)
+    _check_schedule(settings["train"] or {}, path)
 
 
 def _check_task(settings: Mapping[str, Any], path: Path) -> None:
@@ -262,6 +265,16 @@ def _check_task(settings: Mapping[str, Any], path: Path) -> None:
     found += sorted(key for key in task.foreign_tuning if any(key in (t or {}) for t in tables))
     if found:
         raise ValueError(f"{path}: {', '.join(found)} means nothing on {dataset}")
+
+
+def _check_schedule(tuning: Mapping[str, Any], path: Path) -> None:
+    """Refuse here what training would refuse only when a run comes to it, hours later."""
+    said = {name: option.default for name, option in inspect.signature(fit).parameters.items()}
+    said |= tuning
+    try:
+        check_warm_up(said["schedule"], said["epochs"], said["warm_up"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _check_at_once(settings: Mapping[str, Any], path: Path) -> None:

@@ -37,21 +37,31 @@ def sgd(
     return SGD(groups, lr, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0)
 
 
+def check_warm_up(schedule: str, steps: float, warm_up: float) -> None:
+    """Refuse a warm-up as long as the training, or one of ``one_cycle``, which has its own.
+
+    Raises
+    ------
+    ValueError
+        It is one of these.
+    """
+    if schedule == "one_cycle" and warm_up:
+        raise ValueError('schedule="one_cycle" warms up by itself: leave out warm_up')
+    if warm_up >= steps:
+        raise ValueError(f"warm_up is no shorter than training: {warm_up} of {steps}")
+
+
 def scheduler_of(name: str, optimizer: SGD, lr: float, steps: int, warm_up: int) -> Scheduler:
     """A schedule by name, over so many steps, of which the rate rises during the first ``warm_up``.
 
     Raises
     ------
     ValueError
-        A warm-up is asked for that is as long as the training, or of
-        ``one_cycle``, which has its own.
+        As :func:`check_warm_up`.
     """
+    check_warm_up(name, steps, warm_up)
     if name == "one_cycle":
-        if warm_up:
-            raise ValueError('schedule="one_cycle" warms up by itself: leave out warm_up')
         return lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1, cycle_momentum=False)
-    if warm_up >= steps:
-        raise ValueError(f"a warm_up of {warm_up} steps is no shorter than training, {steps} steps")
     if name == "cosine":
         after: Scheduler = lr_scheduler.CosineAnnealingLR(optimizer, steps - warm_up)
     else:
