@@ -14,8 +14,6 @@ import torch
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-# A broken function shows in seconds, not after these. The longest first: the others run beside it.
-SLOW = ("test_site.py", "test_study.py", "test_notebooks.py")
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -76,4 +74,9 @@ def browser_type_launch_args() -> dict:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOW.index(item.path.name) + 1 if item.path.name in SLOW else 0)
+    """Put the site's tests, as long as all others together, last: a broken function shows at once.
+
+    Where two processes share the tests they are the first, and the others run beside them.
+    """
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: (item.path.name == "test_site.py") != shared)

@@ -1,4 +1,10 @@
-"""The built site in a real browser with the network cut: every page, over HTTP and from disk."""
+"""Every chapter runs, and the site built of them is whole: in a real browser, the network cut.
+
+Chapters run top to bottom in profile smoke, as a reader's `papermill` would run them. On the way
+each exercise that is to be built is met as a student meets it: its stub runs, and its check stops
+at the first thing that is not there. The site shows what these runs put out; a chapter that has
+not run, as where one test is chosen, is executed as the site is built.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +14,32 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import nbformat
+import papermill
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+
+from prunekit.book.student import SOLUTION, is_tagged, stub
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "book"))
+sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book/_ext")]
 import pdf  # noqa: E402
+import prunekit_book  # noqa: E402
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BUILD = "_build/smoke"
+ADDED = "added by this test"
+STOPPED = "stopped at what is to be built"
 
 CONTENT = pdf.contents()
 PAGES = [*CONTENT, "genindex", "search"]
@@ -53,6 +73,60 @@ SCROLLED = """() => {
 }"""
 
 
+def with_stubs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A chapter in which each solution has its stub before it, and a check that must stop there."""
+    cells = []
+    for cell, following in pairwise([*notebook.cells, None]):
+        if is_tagged(cell, SOLUTION):
+            check = textwrap.indent(following.source, "    ")
+            guarded = f"try:\n{check}\nexcept NotImplementedError:\n    print({STOPPED!r})"
+            cells += [
+                nbformat.v4.new_code_cell(source, metadata={"tags": [ADDED]})
+                for source in (stub(cell.source), guarded)
+            ]
+        cells.append(cell)
+    return nbformat.from_dict({**notebook, "cells": cells})
+
+
+def keep_for_the_site(notebook: Path, executed: nbformat.NotebookNode) -> None:
+    """Put what a chapter's own cells gave into the cache that the site is built from."""
+    chapter = prunekit_book.with_profile(nbformat.read(notebook, as_version=4), "smoke")
+    own = [
+        cell
+        for cell in executed.cells
+        if not is_tagged(cell, ADDED) and not is_tagged(cell, "injected-parameters")
+    ]
+    for cell, ran in zip(chapter.cells, own, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs = ran.outputs
+            cell.execution_count = ran.execution_count
+    chapter.metadata = executed.metadata
+    folder = prunekit_book.execution_cache(ROOT, ROOT / BUILD / "_build/html", "smoke")
+    get_cache(folder).cache_notebook_bundle(
+        CacheBundleIn(chapter, str(notebook)), check_validity=False, overwrite=True
+    )
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_chapter_runs(notebook, tmp_path):
+    chapter = with_stubs(nbformat.read(notebook, as_version=4))
+    nbformat.write(chapter, tmp_path / "chapter.ipynb")
+    executed = papermill.execute_notebook(
+        tmp_path / "chapter.ipynb",
+        tmp_path / notebook.name,
+        parameters={"PROFILE": "smoke"},
+        kernel_name="python3",
+        cwd=notebook.parent,
+        progress_bar=False,
+        execution_timeout=120,
+    )
+    injected = [cell for cell in executed.cells if is_tagged(cell, "injected-parameters")]
+    assert len(injected) == 1, "the chapter has no cell tagged 'parameters'"
+    stopped = [cell for cell in executed.cells if STOPPED in str(cell.get("outputs"))]
+    assert len(stopped) == sum(is_tagged(cell, SOLUTION) for cell in chapter.cells) >= 1
+    keep_for_the_site(notebook, executed)
+
+
 @pytest.fixture(scope="session")
 def site() -> Path:
     """Build the book in profile smoke, as `make book` builds it, and return its folder."""
@@ -60,7 +134,7 @@ def site() -> Path:
     # The environment that runs the tests is the one that builds: no second installation.
     here = [f"BIN={Path(sys.executable).parent}", "STAMP="]
     done = subprocess.run(
-        ["make", "--no-print-directory", "book", "PROFILE=smoke", "BUILD=_build/smoke", *here],
+        ["make", "--no-print-directory", "book", "PROFILE=smoke", f"BUILD={BUILD}", *here],
         cwd=ROOT,
         env=environment,
         text=True,

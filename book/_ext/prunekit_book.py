@@ -42,12 +42,16 @@ def configure(app: Sphinx, config: Config) -> None:
 
         print("Looking for CIFAR-10", flush=True)
         load_dataset("cifar10")
-    caches = Path(app.outdir).parent / "executed"
-    current = caches / f"{profile}-{_fingerprint(Path(app.srcdir))}"
-    for stale in caches.glob(f"{profile}-*"):
+    current = execution_cache(Path(app.srcdir), Path(app.outdir), profile)
+    for stale in current.parent.glob(f"{profile}-*"):
         if stale != current:
             shutil.rmtree(stale)
     config.nb_execution_cache_path = str(current)
+
+
+def execution_cache(root: Path, site: Path, profile: str) -> Path:
+    """Where the executed chapters of a site are kept, by all that their outputs depend on."""
+    return site.parent / "executed" / f"{profile}-{_fingerprint(root)}"
 
 
 def _fingerprint(root: Path) -> str:
@@ -69,19 +73,26 @@ def _data_at_hand() -> list[str]:
 
 
 def inject_profile(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Set PROFILE in a notebook, as :func:`with_profile` does."""
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = json.loads(source[0])
+        try:
+            source[0] = json.dumps(with_profile(notebook, app.config.prunekit_profile))
+        except ValueError as error:
+            raise ExtensionError(f"{docname}: {error}") from error
+
+
+def with_profile(notebook: dict[str, Any], profile: str) -> dict[str, Any]:
     """Set PROFILE in a notebook's cell tagged ``parameters``, as papermill would.
 
     The page does not show that cell: its reader cannot choose any more.
     """
-    if not app.env.doc2path(docname).endswith(".ipynb"):
-        return
-    notebook = json.loads(source[0])
     cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ())]
     if len(cells) != 1:
-        raise ExtensionError(f"{docname}: one cell must be tagged 'parameters', not {len(cells)}")
-    cells[0]["source"] = f'PROFILE = "{app.config.prunekit_profile}"'
+        raise ValueError(f"one cell must be tagged 'parameters', not {len(cells)}")
+    cells[0]["source"] = f'PROFILE = "{profile}"'
     cells[0]["metadata"]["tags"].append("remove-cell")
-    source[0] = json.dumps(notebook)
+    return notebook
 
 
 def copy_scripts(app: Sphinx) -> None:
