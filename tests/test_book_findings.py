@@ -179,6 +179,18 @@ def test_measures_by_hand(read, measure, claim, expected):
     assert MEASURES[measure](read("thesis_88px"), claim).tolist() == pytest.approx(expected)
 
 
+def test_a_gain_over_a_variant_of_another_study(read, tmp_path):
+    ratios = read("thesis_88px")
+    (ratios.folder.parent / "others").mkdir()
+    rows = {"variant": ["plain", "plain", "odd"], "seed": [0, 2, 1], "ratio": 0.9}
+    table = pd.DataFrame(rows).assign(test_accuracy=[0.6, 0.1, 0.2])
+    table.to_csv(ratios.folder.parent / "others" / "networks.csv", index=False)
+    claim = {"variant": "taylor", "other": "others/plain", "at": 0.8}
+    taylor = ratios.table("networks").query("variant == 'taylor' and seed == 0 and ratio >= 0.8")
+    gain = MEASURES["accuracy_gain"](ratios, claim)
+    assert gain.to_dict() == pytest.approx({0: taylor["test_accuracy"].mean() - 0.6})
+
+
 def test_times_are_not_measured_until_they_are_recorded(read, networks):
     ratios = read("thesis_88px")
 

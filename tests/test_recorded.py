@@ -149,6 +149,10 @@ def test_claims_name_what_exists():
             settings["variant"] for settings in read_study(study, BOOK / "studies").runs.values()
         }
         assert row.variant in variants
+        elsewhere, _, other = str(row.other).rpartition("/")
+        if elsewhere:
+            runs = read_study(elsewhere, BOOK / "studies").runs.values()
+            assert other in {settings["variant"] for settings in runs}
 
 
 @pytest.mark.parametrize("page", ["README.md", "book/index.md"])
@@ -263,6 +267,22 @@ def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
     second = [f"layer2.{block}.conv1" for block in range(3)]
     assert sorted(32 - removed.loc["entropy_alone", second]) == [3, 3, 32]
     assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
+
+
+def test_widths_by_richness_gained_nothing_as_chapter_18_says():
+    studies = [
+        Recorded(RESULTS / name, read_study(name, BOOK / "studies"))
+        for name in ("entropy", "entropy_controls")
+    ]
+    networks = pd.concat([study.table("networks") for study in studies]).assign(ratio=0.0)
+    for other in ("entropy_alone", "uniform_alone"):
+        apart = paired_differences(networks, "richness", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
+        assert apart["mean"] == pytest.approx(-0.005, abs=0.0006)  # "half a point behind"
+        assert apart["high"] < 0.005  # "more than half a point ahead is ruled out"
+    parameters = networks.groupby("variant")["parameters"].mean()
+    kept = parameters["richness"] / parameters[["uniform_alone", "entropy_alone"]]
+    assert kept.tolist() == pytest.approx([7 / 8, 2 / 3], abs=0.02)
 
 
 def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():

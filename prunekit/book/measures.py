@@ -36,7 +36,10 @@ def accuracy_at_bytes(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series
 
 
 def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``ratio``."""
+    """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``at``.
+
+    A variant of another study is named with it, as in ``entropy/uniform_alone``.
+    """
     means = [
         networks[reached(networks["ratio"], claim["at"])].groupby("seed")["test_accuracy"].mean()
         for networks in (_of(recorded, claim["variant"]), _of(recorded, claim["other"]))
@@ -206,7 +209,12 @@ def _of(
     name: str = "networks",
 ) -> pd.DataFrame:
     """Rows of one variant of a table that was prepared with all its variants."""
-    table = prepare(recorded.table(name))
+    elsewhere, _, variant = variant.rpartition("/")
+    if elsewhere:
+        table = pd.read_csv(recorded.folder.parent / elsewhere / f"{name}.csv")
+    else:
+        table = recorded.table(name)
+    table = prepare(table)
     return table[table["variant"] == variant]
 
 
