@@ -73,10 +73,16 @@ def browser_type_launch_args() -> dict:
     }
 
 
+@pytest.hookimpl(trylast=True)  # pytest itself puts what needs a browser first
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the site's tests, as long as all others together, last: a broken function shows at once.
 
-    Where two processes share the tests they are the first, and the others run beside them.
+    Where two processes share the tests they are the first, and the others run beside them. The
+    chapters run before the site is built, which shows what they put out.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=lambda item: (item.path.name == "test_site.py") != shared)
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return (item.path.name == "test_site.py") != shared, "test_chapter_runs" not in item.name
+
+    items.sort(key=place)
