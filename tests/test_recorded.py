@@ -269,12 +269,34 @@ def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
     assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
 
 
-def test_widths_by_richness_gained_nothing_as_chapter_18_says():
+def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What chapters 17 and 18 compare: networks, and what they lost in each layer."""
     studies = [
         Recorded(RESULTS / name, read_study(name, BOOK / "studies"))
         for name in ("entropy", "entropy_controls")
     ]
-    networks = pd.concat([study.table("networks") for study in studies]).assign(ratio=0.0)
+    networks, patterns = (
+        pd.concat([study.table(name) for study in studies]).assign(ratio=0.0)
+        for name in ("networks", "networks_pattern")
+    )
+    return networks, patterns
+
+
+def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
+    networks, patterns = widths_of_two_studies()
+    by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
+    for other in ("entropy_alone", "uniform_alone"):
+        apart = paired_differences(networks, "reversed", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 2  # "the two seeds that are recorded"
+        assert (by_seed["reversed"] - by_seed[other]).max() < -0.02  # "more than two points"
+    lost = patterns.set_index("variant").loc["reversed"]
+    last = 64 - lost[[f"layer3.{block}.conv1" for block in range(3)]].to_numpy()
+    assert (last.min(), last.max()) == (12, 18)  # "between 12 and 18 of their 64 channels"
+    assert (lost["layer1.0.conv1"] == 1).all()  # "the first almost whole"
+
+
+def test_widths_by_richness_gained_nothing_as_chapter_18_says():
+    networks, _ = widths_of_two_studies()
     for other in ("entropy_alone", "uniform_alone"):
         apart = paired_differences(networks, "richness", other, "test_accuracy").iloc[0]
         assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
