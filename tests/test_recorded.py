@@ -289,6 +289,8 @@ def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
         apart = paired_differences(networks, "reversed", other, "test_accuracy").iloc[0]
         assert apart["seeds"] == 2  # "the two seeds that are recorded"
         assert (by_seed["reversed"] - by_seed[other]).max() < -0.02  # "more than two points"
+    parameters = networks.groupby("variant")["parameters"].mean()
+    assert parameters["reversed"] < parameters[["entropy_alone", "uniform_alone"]].min()
     lost = patterns.set_index("variant").loc["reversed"]
     last = 64 - lost[[f"layer3.{block}.conv1" for block in range(3)]].to_numpy()
     assert (last.min(), last.max()) == (12, 18)  # "between 12 and 18 of their 64 channels"
