@@ -42,7 +42,7 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
     task = SimpleNamespace(train=noise, val=noise, test=noise, example_inputs=x, options={})
     task.numbers, task.judged = ("accuracy",), partial(Classification.judged, None)
     model = network()
-    tuning = Tuning(model, task, tmp_path)
+    tuning = Tuning(model, task, tmp_path, tmp_path)
     reporter = Reporter(model, task, tuning, settings, tmp_path, lambda share: None)
     seen = []
 

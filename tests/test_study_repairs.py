@@ -11,10 +11,11 @@ from loops import SMALL_STUDY
 from torch import nn
 
 from prunekit.data import Dataset, ImageSet, Loader, load_dataset
-from prunekit.models import remove_final_relu, squeezenet
+from prunekit.models import TinySqueezeNet, remove_final_relu, squeezenet
 from prunekit.repair import insert_batch_norm
 from prunekit.storage import load
 from prunekit.study import read_study
+from prunekit.study import tuning as tuning_module
 from prunekit.study.__main__ import main
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
@@ -123,15 +124,33 @@ def test_a_run_that_was_killed_is_taught_the_same_again(folder, tmp_path):
     pd.testing.assert_frame_equal(again, before)
 
 
-def test_a_recorded_teacher_sees_the_views_at_its_own_size(folder):
+def test_a_recorded_teacher_sees_the_views_at_its_own_size(folder, tmp_path):
     settings = {"dataset": "digits", "input_size": 64, "batch_size": 50, "seed": 0}
     unpruned = squeezenet()
     task = Classification(Classification.load(settings), settings, unpruned)
-    views = Tuning(unpruned, task, folder).of({"teacher": "base/base-seed0", "views": 2}).views
+    tuning = Tuning(unpruned, task, folder, tmp_path)
+    views = tuning.of({"teacher": "base/base-seed0", "views": 2}).views
     teacher = load(folder / "base" / "base-seed0" / "model.safetensors")
     expected = answers(teacher, task.views(2, 32), progress=False)
     assert torch.equal(views.answers, expected.float().to(views.answers.dtype))
     assert next(iter(views))[0].shape == (50, 3, 64, 64)
+
+
+def test_a_run_taken_up_again_does_not_ask_its_teachers_again(folder, tmp_path, monkeypatch):
+    settings = {"dataset": "digits", "input_size": 32, "batch_size": 50, "seed": 0}
+    unpruned = TinySqueezeNet().eval()
+    task = Classification(Classification.load(settings), settings, unpruned)
+    asked = {"teacher": ["unpruned", "base/base-seed0"], "views": 2}
+
+    def views():
+        return Tuning(unpruned, task, folder, tmp_path).of(asked).views
+
+    before = views().answers
+    monkeypatch.setattr(tuning_module, "answers", None)
+    assert torch.equal(views().answers, before)
+    nn.init.zeros_(next(unpruned.parameters()))
+    with pytest.raises(ValueError, match=r"unpruned-2.safetensors is of a teacher with other"):
+        views()
 
 
 @pytest.mark.parametrize(("name", "mirrored"), [("digits", False), ("svhn", False), ("any", True)])

@@ -16,6 +16,8 @@ from prunekit.checks.batches import Batches
 from prunekit.data import Views
 from prunekit.execution import device_of
 from prunekit.storage import load
+from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.fingerprints import digest_of
 from prunekit.study.tasks import Task
 from prunekit.training import answers, fit
 
@@ -45,12 +47,16 @@ class Tuning:
         The network that the run begins to prune.
     results
         Where recorded networks lie.
+    folder
+        Of the run. What teachers said of its views is kept there, so that a
+        run that is taken up again does not ask them again.
     """
 
-    def __init__(self, unpruned: nn.Module, task: Task, results: Path) -> None:
+    def __init__(self, unpruned: nn.Module, task: Task, results: Path, folder: Path) -> None:
         self.unpruned = copy.deepcopy(unpruned)
         self.task = task
         self.results = results
+        self.folder = folder
         self._answered: dict[str, Views] = {}
 
     def of(
@@ -72,13 +78,20 @@ class Tuning:
     def _views(self, count: int, names: list[str]) -> Views:
         key = json.dumps([count, names])
         if key not in self._answered:
-            said: list[Tensor] = []
-            for name in names:
-                teacher, size = self._teacher(name)
-                said.append(answers(teacher, self.task.views(count, size), progress=False))
+            said = [self._said(name, count) for name in names]
             views = self.task.views(count, self.task.size)
             self._answered[key] = views.answered(torch.stack(said).mean(0)) if said else views
         return self._answered[key]
+
+    def _said(self, name: str, count: int) -> Tensor:
+        teacher, size = self._teacher(name)
+        asked = {"teacher": digest_of(teacher), "views": count, "input_size": size}
+        path = self.folder / "answers" / f"{name.replace('/', '.')}-{count}.safetensors"
+        if path.is_file():
+            return read_state(path, asked, "asked", "teacher")[1]["scores"]
+        scores = answers(teacher, self.task.views(count, size), progress=False)
+        write_tensors({"scores": scores}, path, {"asked": json.dumps({"settings": asked})})
+        return scores
 
     def _teacher(self, name: str) -> tuple[nn.Module, int]:
         """A network, and the side of the images it was trained with."""

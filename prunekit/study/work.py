@@ -108,7 +108,7 @@ def carry_out(
         write_table(history, folder / "history.csv")
     begun = TRAINING_SHARE if training else 0.0
     progress(begun)
-    tuning = Tuning(model, task, results)
+    tuning = Tuning(model, task, results, folder)
     reporter = Reporter(
         model,
         task,
