@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -143,6 +144,20 @@ def test_what_each_seed_began_with_is_read_from_its_record(tmp_path):
     assert by_seed["test_accuracy"].to_dict() == {0: 0.4, 1: 0.65}
     with pytest.raises(FileNotFoundError, match="how good was the network at the start"):
         started("gone/gone-seed0")
+
+
+def test_networks_lie_beside_a_start_that_only_the_table_of_iterations_knows():
+    runs = pd.DataFrame({"variant": "best", "seed": [0, 0, 1, 1]})
+    left = {"ratio": [0.7, 0.6, 0.65, 0.8], "test_accuracy": [0.8, 0.9, 0.88, 0.76]}
+    tables = {
+        "networks": runs.assign(filters=[30, 40, 35, 20], parameters=[100, 250, 260, 90], **left),
+        "table": runs.assign(iteration=[0, 1, 0, 1], filters=[100, 40] * 2, parameters=1000),
+    }
+    start = pd.DataFrame({"test_accuracy": [0.91, 0.93]}, index=[0, 1])
+    rows = findings.beside_start(SimpleNamespace(table=tables.get, started=lambda: start))
+    assert rows["place"].tolist() == [0, 1, 0, 1]
+    assert rows["parameters_removed"].tolist() == pytest.approx([0.75, 0.9, 0.74, 0.91])
+    assert rows["accuracy_lost"].tolist() == pytest.approx([0.01, 0.11, 0.05, 0.17])
 
 
 def test_epochs_of_all_fine_tuning():

@@ -144,6 +144,26 @@ def relative(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.Da
     return result
 
 
+def beside_start(recorded: Recorded) -> pd.DataFrame:
+    """Each reported network of a study that prunes, as :func:`relative` puts it, beside its start.
+
+    Also where no network at ratio 0 is reported: what the start costs is in
+    the table of iterations.
+
+    Returns
+    -------
+    DataFrame
+        A row for each reported network, and ``place``: the first, second and
+        so on of its run, which are those of the same share in every run.
+    """
+    networks, table = recorded.table("networks"), recorded.table("table")
+    start = table[table["iteration"] == 0].assign(ratio=0.0)
+    pruned = networks[networks["ratio"] > 0]
+    rows = relative(pd.concat([start, pruned], ignore_index=True), recorded.started())
+    rows = rows[rows["ratio"] > 0].sort_values([*RUN, "ratio"], ignore_index=True)
+    return rows.assign(place=rows.groupby(RUN).cumcount())
+
+
 def start_tuned_pruned(networks: pd.DataFrame, start: pd.DataFrame, ratio: float) -> pd.DataFrame:
     """Test accuracy of what each run began with, of that tuned but not pruned, and at a ratio.
 
