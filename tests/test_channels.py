@@ -125,6 +125,13 @@ def test_an_unknown_operation_is_refused_by_name():
         prunekit.trace(model, IMAGE)
 
 
+def test_a_network_in_half_precision_asks_for_inputs_of_its_type():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)).half()
+    with pytest.raises(prunekit.TraceError, match=r"float16 and the inputs torch\.float32: bring"):
+        prunekit.trace(network, torch.zeros(1, 3, 8, 8))
+    assert list(prunekit.trace(network, torch.zeros(1, 3, 8, 8).half()).prunable) == ["0"]
+
+
 def test_attention_keeps_queries_keys_and_values():
     class Cross(nn.Module):
         def __init__(self):

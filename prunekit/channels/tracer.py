@@ -23,6 +23,7 @@ from prunekit.channels.kinds import KINDS
 from prunekit.channels.labels import tensors_in
 from prunekit.channels.refusals import TraceError
 from prunekit.channels.shapes import RunsOnData, ShapesOnly
+from prunekit.checks import remedy_for_types
 
 # No line of the user's network is in these files.
 OURS = {__file__}
@@ -101,7 +102,10 @@ class Tracer(fx.Tracer):
             try:
                 node.meta["value"] = self._run(node)
             except Exception as error:
-                raise TraceError(f"{place(node)} fails on the example inputs: {error}") from error
+                raise TraceError(
+                    f"{place(node)} fails on the example inputs: {error}"
+                    + remedy_for_types(self.root, self.inputs)
+                ) from error
             finally:
                 self.running = False
         return node

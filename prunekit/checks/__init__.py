@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 Check = Callable[[str, Any], Any]
 P = ParamSpec("P")
@@ -247,7 +248,29 @@ def run(model: nn.Module, given: tuple, name: str, *, who: str = "the model") ->
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(
             f"{who} does not run on {name}, {', '.join(map(shown, given))}: {error}"
+            + remedy_for_types(model, given)
         ) from error
+
+
+def remedy_for_types(model: nn.Module, given: Any) -> str:
+    """What to do where numbers of other types meet than those of the weights, else nothing.
+
+    Whole numbers may be what the model asks for, those of pixels are not.
+
+    Examples
+    --------
+    >>> remedy_for_types(nn.Linear(2, 2).half(), torch.zeros(1, 2)).split(":")[0]
+    '. The weights are torch.float16 and the inputs torch.float32'
+    >>> remedy_for_types(nn.Linear(2, 2), torch.zeros(1, 2))
+    ''
+    """
+    weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    inputs = {x.dtype for x in tree_leaves(given) if isinstance(x, Tensor)}
+    inputs = {kind for kind in inputs if kind.is_floating_point or kind is torch.uint8}
+    if not weights or not inputs or weights & inputs:
+        return ""
+    there, here = (" and ".join(sorted(map(str, kinds))) for kinds in (weights, inputs))
+    return f". The weights are {there} and the inputs {here}: bring both to one type with .to()"
 
 
 def filters(layer: str, value: Any) -> np.ndarray:
