@@ -46,12 +46,12 @@ def test_a_cost_aware_score_is_the_value_of_its_group_for_what_it_saves_alone(mo
     graph, total = trace(model, x), getattr(profile(model, x), budget)
     assume(graph.prunable)
     ranking = rank(model, [(x, torch.zeros(2).long())], "random")
-    priced = per_saving(ranking, model, x, budget)
+    priced, left = per_saving(ranking, model, x, budget), left_after(model, x, budget)
     for group, rows in ranking.groupby("group"):
         members = graph.members(group)
         if any(len(filters) == graph.layers[name].filters for name, filters in members.items()):
             continue  # the only filters of their layer: no removal of these can be tried
-        saved = 1 - left_after(model, x, budget)(members) / total
+        saved = 1 - left(members) / total
         value = rows["score"].sum() / saved
         assert priced.loc[rows.index, "score"].to_numpy() == pytest.approx(value)
 
