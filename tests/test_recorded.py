@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from prunekit import trace
+from prunekit import profile, trace
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
 from prunekit.book.differences import kept_within, paired_differences, side
@@ -18,7 +18,7 @@ from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_prune
 from prunekit.book.measures import MEASURES
 from prunekit.book.printed import distance, pattern_distances
 from prunekit.book.readings import by_block
-from prunekit.models import squeezenet
+from prunekit.models import efficientnet_lite0, squeezenet
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
@@ -280,6 +280,31 @@ def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
         for name in ("networks", "networks_pattern")
     )
     return networks, patterns
+
+
+def test_an_imagenet_network_keeps_the_ends_of_its_blocks_as_chapter_14_says():
+    study = Recorded(
+        RESULTS / "efficientnet_lite0", read_study("efficientnet_lite0", BOOK / "studies")
+    )
+    networks = study.table("networks")
+    assert len(study.records()) == 1  # "This is one seed"
+    whole, half = networks.sort_values("ratio").iloc
+    gained = whole["val_accuracy"] - study.table("history")["val_accuracy"].iloc[-1]
+    assert gained == pytest.approx(0.01, abs=0.002)  # "a point on validation"
+    assert 0.01 < whole["test_accuracy"] - half["test_accuracy"] < 0.015
+    assert 0.49 < half["macs"] / whole["macs"] <= 0.5
+    assert 0.7 < 1 - half["parameters"] / whole["parameters"] < 0.75  # "nearly three quarters"
+    lost = study.table("networks_pattern").set_index("ratio").loc[half["ratio"]]
+    layers = profile(efficientnet_lite0(10), torch.zeros(1, 3, 64, 64)).layers
+    filters = layers.set_index("layer")["filters"]
+    shares = lost[filters.index.intersection(lost.index)].astype(float) / filters
+    carried = {1: 2, 2: 2, 3: 3, 4: 3, 5: 4}  # stages of several blocks, joined by shortcuts
+    ends = [
+        shares[f"blocks.{s}.{b}.conv_pwl"] for s, count in carried.items() for b in range(count)
+    ]
+    assert max(ends) < 0.05  # "nearly all of their channels"
+    assert min(shares[f"blocks.5.{block}.conv_dw"] for block in (1, 2, 3)) > 0.75
+    assert shares["blocks.6.0.conv_dw"] > 0.75
 
 
 def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
