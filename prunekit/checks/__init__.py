@@ -253,9 +253,9 @@ def run(model: nn.Module, given: tuple, name: str, *, who: str = "the model") ->
 
 
 def remedy_for_types(model: nn.Module, given: Any) -> str:
-    """What to do where numbers of other types meet than those of the weights, else nothing.
+    """The end of a message where weights and inputs are of different types; otherwise nothing.
 
-    Whole numbers may be what the model asks for, those of pixels are not.
+    Inputs of whole numbers may be what a model asks for, except pixels of uint8.
 
     Examples
     --------
