@@ -6,14 +6,18 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 from curves import ACCURACY, LAYERS, networks_table
+from torch import nn
 
-from prunekit.book import BOOK, findings
+from prunekit.book import BOOK, findings, starts
 from prunekit.book.claims import VERDICTS, scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
 from prunekit.book.measures import MEASURES
+from prunekit.storage import save
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
+from prunekit.study.tuning import MODEL
 
 
 @pytest.fixture
@@ -67,17 +71,17 @@ def test_a_layer_of_no_known_part_is_named():
 
 
 def test_every_variant_gets_the_unpruned_row_of_its_seed(networks):
-    whole = findings.with_start(networks)
+    whole = starts.with_start(networks)
     assert len(whole) == len(networks) + 2
     random = whole[(whole["variant"] == "random") & (whole["ratio"] == 0)]
     assert random["test_accuracy"].tolist() == [0.9, 0.9]
     with pytest.raises(ValueError, match="ratio 0 is recorded for seed 1"):
-        findings.with_start(networks[(networks["seed"] == 0) | (networks["ratio"] > 0)])
+        starts.with_start(networks[(networks["seed"] == 0) | (networks["ratio"] > 0)])
 
 
 def test_savings_and_losses_are_counted_from_the_unpruned_network(networks):
     networks = networks.assign(ms=networks["macs"] / 10)
-    row = findings.relative(networks).query("variant == 'random' and seed == 1 and ratio == 0.8")
+    row = starts.relative(networks).query("variant == 'random' and seed == 1 and ratio == 0.8")
     names = ["filters", "parameters", "macs", "ms"]
     saved = [row[f"{name}_removed"].item() for name in names]
     assert saved == pytest.approx([0.8, 0.94, 0.8, 0.8])
@@ -89,7 +93,7 @@ def test_the_unpruned_network_has_one_time_a_seed_the_fastest(networks):
     slow = (networks["ratio"] == 0) & (networks["variant"] == "random")
     timed = networks.assign(ms=networks["macs"] / 10)
     timed["ms"] = timed["ms"].mask(slow, 2 * timed["ms"])
-    unpruned = findings.relative(timed).query("ratio == 0")
+    unpruned = starts.relative(timed).query("ratio == 0")
     assert (unpruned["ms"] == unpruned["macs"] / 10).all()
     assert (unpruned["ms_removed"] == 0).all()
 
@@ -146,15 +150,26 @@ def test_what_each_seed_began_with_is_read_from_its_record(tmp_path):
         started("gone/gone-seed0")
 
 
-def test_networks_lie_beside_a_start_that_only_the_table_of_iterations_knows():
+def test_networks_lie_beside_a_start_that_only_the_table_of_iterations_knows(tmp_path):
+    """Its parameters are those of the network itself, without what a run puts in."""
+    network = nn.Linear(99, 10)
+    save(network, tmp_path / "base" / "base" / MODEL, example_inputs=torch.zeros(2, 99))
     runs = pd.DataFrame({"variant": "best", "seed": [0, 0, 1, 1]})
     left = {"ratio": [0.7, 0.6, 0.65, 0.8], "test_accuracy": [0.8, 0.9, 0.88, 0.76]}
     tables = {
         "networks": runs.assign(filters=[30, 40, 35, 20], parameters=[100, 250, 260, 90], **left),
-        "table": runs.assign(iteration=[0, 1, 0, 1], filters=[100, 40] * 2, parameters=1000),
+        "table": runs.assign(iteration=[0, 1, 0, 1], filters=[100, 40] * 2, parameters=1100),
     }
+    records = {seed: {"settings": {"seed": seed, "start": "base/base"}} for seed in (0, 1)}
     start = pd.DataFrame({"test_accuracy": [0.91, 0.93]}, index=[0, 1])
-    rows = findings.beside_start(SimpleNamespace(table=tables.get, started=lambda: start))
+    rows = starts.beside_start(
+        SimpleNamespace(
+            table=tables.get,
+            started=lambda: start,
+            records=lambda: records,
+            folder=tmp_path / "best",
+        )
+    )
     assert rows["place"].tolist() == [0, 1, 0, 1]
     assert rows["parameters_removed"].tolist() == pytest.approx([0.75, 0.9, 0.74, 0.91])
     assert rows["accuracy_lost"].tolist() == pytest.approx([0.01, 0.11, 0.05, 0.17])

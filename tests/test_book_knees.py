@@ -9,7 +9,7 @@ from curves import networks_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.book import BOOK, findings, knees
+from prunekit.book import BOOK, knees, starts
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_knees_are_found_on_validation_and_read_on_test(networks):
 def test_losses_are_counted_from_the_start_and_not_from_what_trained_longer(networks):
     accuracies = {"val_accuracy": [0.92, 0.93], "test_accuracy": [0.91, 0.95]}
     start = pd.DataFrame(accuracies, index=[0, 1])
-    lost = findings.relative(networks, start).set_index(["variant", "seed", "ratio"])
+    lost = starts.relative(networks, start).set_index(["variant", "seed", "ratio"])
     assert lost.loc[("taylor", 1, 0.5), "accuracy_lost"] == pytest.approx(0.95 - 0.88)
     assert lost.loc[("random", 0, 0.0), "accuracy_lost"] == 0
     within = knees.knees(networks, start=start).set_index(["variant", "seed"])["within"]

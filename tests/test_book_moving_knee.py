@@ -10,10 +10,11 @@ import pytest
 from moving import READING, as_page, knee_networks, tangents
 
 from prunekit.book import BOOK
-from prunekit.book.findings import over_seeds, with_start
+from prunekit.book.findings import over_seeds
 from prunekit.book.knees import knee_within, knees
 from prunekit.book.moving.knee import moving_knee
 from prunekit.book.moving.tangent import moving_tangent
+from prunekit.book.starts import with_start
 from prunekit.study.declaration import read_study
 from prunekit.study.recorded import Recorded
 

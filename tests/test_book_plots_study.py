@@ -10,7 +10,7 @@ from figures import heights, legend_names, readable, recorded, words
 from matplotlib.colors import to_hex
 
 import prunekit
-from prunekit.book import findings
+from prunekit.book import findings, starts
 from prunekit.book.differences import paired_differences
 from prunekit.book.plots import study as plots
 from prunekit.book.plots.criteria import colour_of, label_of
@@ -129,7 +129,7 @@ def test_ours_stands_beside_the_thesis_where_it_printed_something():
 
 
 def test_every_criterion_is_read_along_every_axis(networks):
-    savings = findings.relative(networks)
+    savings = starts.relative(networks)
     axes = ["filters_removed", "parameters_removed", "macs_removed"]
     figure = readable(plots.on_axes(savings, axes, floor=0.3))
     assert [ax.get_xlabel() for ax in figure.axes] == [plots.AXIS_LABELS[axis] for axis in axes]

@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from prunekit import profile, trace
 from prunekit.book import BOOK
 from prunekit.book.chapter import Chapter
-from prunekit.book.differences import kept_within, paired_differences, side
-from prunekit.book.findings import RUN, layers_of, over_seeds, start_tuned_pruned
+from prunekit.book.findings import RUN, layers_of, over_seeds
 from prunekit.book.measures import MEASURES
-from prunekit.book.printed import distance, pattern_distances
-from prunekit.book.readings import by_block
-from prunekit.models import efficientnet_lite0, squeezenet
 from prunekit.storage.fingerprints import digest_of
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
@@ -221,135 +215,3 @@ def test_a_chapter_reads_several_studies_as_one_table():
     table = chapter.study_tables("networks", "ratios", "base_48px")
     assert set(table["variant"]) > {"base_48px"}
     assert "of 9 runs recorded" in chapter.caption("ratios")
-
-
-def test_a_frozen_start_leaves_room_that_pays_for_cuts_as_chapter_11_says():
-    own = Recorded(RESULTS / "thesis_88px", read_study("thesis_88px", BOOK / "studies"))
-    networks, started = own.table("networks"), own.started()
-    points = start_tuned_pruned(networks, started, 0.67)
-    assert (points["tuned"] - points["start"] > 0.05).all()  # "a frozen start leaves much unlearnt"
-    assert (points["pruned"] < points["tuned"]).groupby("variant").mean().ge(0.5).all()
-    for criterion in {"activation_l2", "taylor", "combined"} & set(networks["variant"]):
-        beginning = networks[(networks["variant"] == criterion) & (networks["ratio"] <= 0.5)]
-        lifted = beginning["test_accuracy"] - beginning["seed"].map(started["test_accuracy"])
-        assert (lifted > 0.05).all()  # "stays level"
-
-
-def test_the_pattern_of_the_thesis_is_no_mark_of_taylor_as_chapter_12_says():
-    printed = pd.read_csv(BOOK / "thesis_pattern.csv", index_col="Iteration").loc["Total"][:-1]
-    prunable = trace(squeezenet(), torch.zeros(1, 3, 96, 96)).prunable
-    filters = by_block(pd.DataFrame({k: [layer.filters] for k, layer in prunable.items()})).iloc[0]
-    off = (filters / filters.sum() - printed / printed.sum()).abs()
-    assert (off < 0.05).all()  # "drawing lots would have them all too"
-    lots = distance(filters, printed)
-    found = {}
-    for name in ("thesis_88px", "ratios", "criteria"):
-        pattern = Recorded(RESULTS / name, read_study(name, BOOK / "studies")).table("pattern")
-        found |= {(name, one): far for one, far in pattern_distances(pattern, printed).items()}
-    near = {run: far for run, far in found.items() if run[1] not in ("taylor_signed", "random")}
-    assert max(near.values()) < 0.75 * lots  # "nearer than lots do"
-    others = [found["criteria", "weight_l1"], found["thesis_88px", "activation_l2"]]
-    assert max(others) < found["ratios", "taylor"]  # "come as near to it"
-    assert abs(found["criteria", "taylor_signed"] - lots) < 0.02
-
-
-def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
-    study = Recorded(RESULTS / "entropy", read_study("entropy", BOOK / "studies"))
-    networks = study.table("networks").assign(ratio=0.0)
-    apart = paired_differences(networks, "entropy_alone", "uniform_alone", "test_accuracy").iloc[0]
-    assert apart["seeds"] >= 3 and side(apart) == "tied"
-    assert apart["high"] - apart["low"] < 0.02  # or "level" would only mean that nobody knows
-    of_variant = networks.groupby("variant")
-    assert of_variant["macs"].mean().pct_change().abs().max() < 0.01  # "at the same MACs"
-    entropy, uniform = of_variant["parameters"].mean()[["entropy_alone", "uniform_alone"]]
-    assert 1.2 < entropy / uniform < 1.3  # "a quarter more parameters"
-    removed = study.table("networks_pattern").groupby("variant").first()
-    second = [f"layer2.{block}.conv1" for block in range(3)]
-    assert sorted(32 - removed.loc["entropy_alone", second]) == [3, 3, 32]
-    assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
-
-
-def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What chapters 17 and 18 compare: networks, and what they lost in each layer."""
-    studies = [
-        Recorded(RESULTS / name, read_study(name, BOOK / "studies"))
-        for name in ("entropy", "entropy_controls")
-    ]
-    networks, patterns = (
-        pd.concat([study.table(name) for study in studies]).assign(ratio=0.0)
-        for name in ("networks", "networks_pattern")
-    )
-    return networks, patterns
-
-
-def test_an_imagenet_network_keeps_the_ends_of_its_blocks_as_chapter_14_says():
-    study = Recorded(
-        RESULTS / "efficientnet_lite0", read_study("efficientnet_lite0", BOOK / "studies")
-    )
-    networks = study.table("networks")
-    assert len(study.records()) == 1  # "This is one seed"
-    whole, half = networks.sort_values("ratio").iloc
-    gained = whole["val_accuracy"] - study.table("history")["val_accuracy"].iloc[-1]
-    assert gained == pytest.approx(0.01, abs=0.002)  # "a point on validation"
-    assert 0.01 < whole["test_accuracy"] - half["test_accuracy"] < 0.015
-    assert 0.49 < half["macs"] / whole["macs"] <= 0.5
-    assert 0.7 < 1 - half["parameters"] / whole["parameters"] < 0.75  # "nearly three quarters"
-    lost = study.table("networks_pattern").set_index("ratio").loc[half["ratio"]]
-    layers = profile(efficientnet_lite0(10), torch.zeros(1, 3, 64, 64)).layers
-    filters = layers.set_index("layer")["filters"]
-    shares = lost[filters.index.intersection(lost.index)].astype(float) / filters
-    carried = {1: 2, 2: 2, 3: 3, 4: 3, 5: 4}  # stages of several blocks, joined by shortcuts
-    ends = [
-        shares[f"blocks.{s}.{b}.conv_pwl"] for s, count in carried.items() for b in range(count)
-    ]
-    assert max(ends) < 0.05  # "nearly all of their channels"
-    assert min(shares[f"blocks.5.{block}.conv_dw"] for block in (1, 2, 3)) > 0.75
-    assert shares["blocks.6.0.conv_dw"] > 0.75
-
-
-def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
-    networks, patterns = widths_of_two_studies()
-    by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
-    for other in ("entropy_alone", "uniform_alone"):
-        apart = paired_differences(networks, "reversed", other, "test_accuracy").iloc[0]
-        assert apart["seeds"] == 3 and side(apart) == "behind"
-        assert apart["mean"] == pytest.approx(-0.025, abs=0.0015)  # "about two and a half"
-        assert (by_seed["reversed"] - by_seed[other]).max() < -0.015  # "each of three seeds"
-    parameters = networks.groupby("variant")["parameters"].mean()
-    assert parameters["reversed"] < parameters[["entropy_alone", "uniform_alone"]].min()
-    lost = patterns.set_index("variant").loc["reversed"]
-    last = 64 - lost[[f"layer3.{block}.conv1" for block in range(3)]].to_numpy()
-    assert (last.min(), last.max()) == (12, 18)  # "between 12 and 18 of their 64 channels"
-    assert (lost["layer1.0.conv1"] == 1).all()  # "the first almost whole"
-
-
-def test_widths_by_richness_gained_nothing_as_chapter_18_says():
-    networks, _ = widths_of_two_studies()
-    for other in ("entropy_alone", "uniform_alone"):
-        apart = paired_differences(networks, "richness", other, "test_accuracy").iloc[0]
-        assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
-        assert apart["mean"] == pytest.approx(-0.005, abs=0.0006)  # "half a point behind"
-        assert apart["high"] < 0.005  # "more than half a point ahead is ruled out"
-    parameters = networks.groupby("variant")["parameters"].mean()
-    kept = parameters["richness"] / parameters[["uniform_alone", "entropy_alone"]]
-    assert kept.tolist() == pytest.approx([7 / 8, 2 / 3], abs=0.02)
-
-
-def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():
-    names = ("pedestrian", "pedestrian_controls")
-    studies = [Recorded(RESULTS / name, read_study(name, BOOK / "studies")) for name in names]
-    networks = pd.concat([study.table("networks") for study in studies]).assign(ratio=0.0)
-    apart = paired_differences(networks, "half", "random", "test_average_precision").iloc[0]
-    assert apart["seeds"] >= 3 and side(apart) == "ahead" and apart["mean"] > 0.05  # "far"
-    macs = networks.groupby("variant")["macs"].mean()
-    assert abs(macs["half"] / macs["random"] - 1) < 0.01
-
-
-def test_three_seeds_left_half_of_the_macs_undecided_as_chapter_20_says():
-    study = Recorded(RESULTS / "pedestrian", read_study("pedestrian", BOOK / "studies"))
-    networks = study.table("networks").assign(ratio=0.0)
-    first = networks[networks["seed"] < 3]
-    value = "test_average_precision"
-    apart = paired_differences(first, "half", "unpruned", value, level=0.9).iloc[0]
-    assert apart["seeds"] == 3 and -0.022 < apart["low"] < -0.02  # "by a tenth of a point"
-    assert "undecided" in kept_within(first, "half", "unpruned", value, margin=0.02)

@@ -1,4 +1,4 @@
-"""Sentences of chapters 11 to 16 and for practitioners: they must turn with what is recorded."""
+"""Sentences of chapters 11 to 13 and for practitioners: they must turn with what is recorded."""
 
 from __future__ import annotations
 
@@ -8,55 +8,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recorded_studies import means, networks, study, verdict
 
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.differences import in_words, paired_differences
-from prunekit.book.findings import chosen_on_validation, layers_of, relative
+from prunekit.book.findings import chosen_on_validation, layers_of
 from prunekit.book.knees import knee_within
-from prunekit.book.printed import pattern_claims
-from prunekit.models import CIFAR_MODELS, resnet20
-from prunekit.pruning.budgets import left_after
-from prunekit.study import read_study
-from prunekit.study.recorded import Recorded
+from prunekit.book.printed import distance, pattern_claims, pattern_distances
+from prunekit.book.readings import by_block
+from prunekit.book.starts import relative, start_tuned_pruned
+from prunekit.models import CIFAR_MODELS, squeezenet
 
 sys.path.insert(0, str(BOOK))
 import criteria_tables
 
-RESULTS = BOOK / "results"
 X = torch.zeros(1, 3, 32, 32)
-
-
-def study(name: str) -> Recorded:
-    return Recorded(RESULTS / name, read_study(name, BOOK / "studies"))
-
-
-def networks(name: str) -> pd.DataFrame:
-    return study(name).table("networks")
-
-
-def means(name: str, value: str = "test_accuracy") -> pd.Series:
-    return networks(name).groupby("variant")[value].mean()
-
-
-def verdict(table: pd.DataFrame, one: str, other: str) -> str:
-    """How the first compares with the second on test, seed by seed."""
-    pairs = paired_differences(table.assign(ratio=0), one, other, "test_accuracy")
-    return in_words(pairs.iloc[0]).split("**")[1]
 
 
 @pytest.fixture(scope="module")
 def printed():
     table = pd.read_csv(BOOK / "thesis_accuracy.csv", index_col=0)
     return table.rename(index=lambda percent: percent / 100).drop(index=1.0) / 100
-
-
-@pytest.fixture(scope="module")
-def instructions():
-    table = pd.read_csv(RESULTS / "deployment" / "instructions.csv")
-    keys = ["model", "precision", "core"]
-    return table[table["model"].isin(["original", "pruned"])].set_index(keys).sort_index()
 
 
 # Chapter 11
@@ -178,80 +151,7 @@ def test_both_saliencies_take_most_filters_where_the_twins_are():
 # Chapter 14
 
 
-def test_vgg_is_a_chain_and_half_of_a_resnet_writes_into_sums():
-    share = {}
-    for name in ("vgg16_bn", "resnet20", "resnet56", "resnet110"):
-        graph = trace(CIFAR_MODELS[name](10), X)
-        convolutions = [layer for layer in graph.layers if not layer.startswith(("fc", "cl"))]
-        tied = [len(graph.members(int(graph.layers[c].groups[0]))) > 1 for c in convolutions]
-        share[name] = sum(tied) / len(tied)
-    assert share.pop("vgg16_bn") == 0
-    assert all(abs(one - 0.5) < 0.05 for one in share.values())
-
-
-def test_a_filter_of_the_first_stage_saves_four_times_as_much():
-    model = resnet20(10)
-    graph, left = trace(model, X), left_after(model, X, "macs")
-
-    def saved(name):
-        return left({}) - left(graph.members(int(graph.layers[name].groups[0])))
-
-    assert saved("layer1.0.conv1") / saved("layer3.1.conv1") == pytest.approx(4, rel=0.01)
-
-
-def test_resnets_are_where_their_authors_had_them_or_a_point_below():
-    published = {"resnet20": 0.9125, "resnet56": 0.9303, "resnet110": 0.9357}
-    off = {name: networks(name)["test_accuracy"].mean() - p for name, p in published.items()}
-    assert abs(off["resnet20"]) < 0.005
-    assert all(-0.013 < off[name] < -0.005 for name in ("resnet56", "resnet110"))
-    epochs = [
-        next(iter(study(name).study.runs.values()))["train"]["epochs"]
-        for name in ("resnet56", "resnet110")
-    ]
-    assert np.allclose(epochs, 180 / 4, atol=6)  # "after a quarter of the epochs"
-
-
-def test_a_price_pays_on_resnets_and_misleads_on_mobilenet():
-    wide = networks("mobilenet_v2_pruned").pivot_table("test_accuracy", "seed", "variant")
-    assert (wide["cost_aware"] < wide["everywhere"]).all()  # "in any of the seeds"
-    small, large = networks("resnet20_pruned"), networks("resnet56_pruned")
-    assert verdict(small, "cost_aware", "everywhere") == "ahead"
-    assert verdict(large, "cost_aware", "everywhere") == "ahead"
-    assert verdict(small, "cost_aware", "inside_blocks") == "ahead"
-    assert verdict(large, "cost_aware", "inside_blocks") == "tied"
-
-
-@pytest.mark.parametrize("name", ["resnet20", "resnet56", "mobilenet_v2"])
-def test_the_control_ends_below_its_start(name):
-    start = networks(name)["test_accuracy"].mean()
-    control = networks(f"{name}_pruned").query("variant == 'unpruned'")["test_accuracy"]
-    assert (control < start).all()
-
-
 # Chapters 15 and 16
-
-
-def test_int8_does_not_divide_a_small_file_by_four():
-    files = pd.read_csv(RESULTS / "deployment" / "files.csv").dropna(subset="bytes")
-    size = files.pivot_table("bytes", "engine", ["precision", "model"])
-    times = size["fp32"] / size["int8"]
-    assert (times["original"] > 3.3).all() and (times["pruned"] < 2).all()
-
-
-def test_integers_agree_to_the_bit_and_floats_to_rounding(instructions):
-    off = instructions["max_error"].groupby("precision").max()
-    assert off["int8"] == 0 and 0 < off["fp32"] < 1e-5
-
-
-def test_instructions_are_fewer_than_macs_and_fall_less(instructions):
-    many = instructions["instructions"] > instructions["macs"]
-    assert list(many[many].index) == [("pruned", "int8", "cortex-a72")]  # "the exception"
-    left = instructions.loc["pruned"] / instructions.loc["original"]
-    assert (left["instructions"] > left["macs"]).all()
-    count = instructions.pivot_table("instructions", ["model", "core"], "precision")
-    assert (count["int8"] > 0.6 * count["fp32"]).all()  # "does not divide the count by four"
-    cores = instructions.pivot_table("instructions", ["model", "precision"], "core")
-    assert (cores["cortex-a53"] / cores["cortex-a72"] - 1).abs().min() > 0.05
 
 
 # For practitioners
@@ -286,3 +186,42 @@ def test_what_validation_chooses_is_what_the_page_shows(tmp_path):
     criteria_tables.write(tmp_path)
     for name in ("criteria_one_cut.csv", "criteria_chosen.csv"):
         assert (tmp_path / name).read_text() == (BOOK / name).read_text()
+
+
+def test_a_frozen_start_leaves_room_that_pays_for_cuts_as_chapter_11_says():
+    own = study("thesis_88px")
+    networks, started = own.table("networks"), own.started()
+    points = start_tuned_pruned(networks, started, 0.67)
+    assert (points["tuned"] - points["start"] > 0.05).all()  # "a frozen start leaves much unlearnt"
+    assert (points["pruned"] < points["tuned"]).groupby("variant").mean().ge(0.5).all()
+    for criterion in {"activation_l2", "taylor", "combined"} & set(networks["variant"]):
+        beginning = networks[(networks["variant"] == criterion) & (networks["ratio"] <= 0.5)]
+        lifted = beginning["test_accuracy"] - beginning["seed"].map(started["test_accuracy"])
+        assert (lifted > 0.05).all()  # "stays level"
+
+
+def test_the_pattern_of_the_thesis_is_no_mark_of_taylor_as_chapter_12_says():
+    printed = pd.read_csv(BOOK / "thesis_pattern.csv", index_col="Iteration").loc["Total"][:-1]
+    prunable = trace(squeezenet(), torch.zeros(1, 3, 96, 96)).prunable
+    filters = by_block(pd.DataFrame({k: [layer.filters] for k, layer in prunable.items()})).iloc[0]
+    off = (filters / filters.sum() - printed / printed.sum()).abs()
+    assert (off < 0.05).all()  # "drawing lots would have them all too"
+    lots = distance(filters, printed)
+    found = {}
+    for name in ("thesis_88px", "ratios", "criteria"):
+        pattern = study(name).table("pattern")
+        found |= {(name, one): far for one, far in pattern_distances(pattern, printed).items()}
+    near = {run: far for run, far in found.items() if run[1] not in ("taylor_signed", "random")}
+    assert max(near.values()) < 0.75 * lots  # "nearer than lots do"
+    others = [found["criteria", "weight_l1"], found["thesis_88px", "activation_l2"]]
+    assert max(others) < found["ratios", "taylor"]  # "come as near to it"
+    assert abs(found["criteria", "taylor_signed"] - lots) < 0.02
+
+
+def test_the_second_recipe_adds_what_chapter_12_says():
+    first, second = (next(iter(study(name).study.runs.values())) for name in ("best", "best_96px"))
+    assert not first["batch_norm"] and second["batch_norm"]
+    assert second["prune"]["repair"] == "least_squares" and second["prune"]["min_filters"]
+    before, after = (run["finish"]["fine_tune"] for run in (first, second))
+    assert before["teacher"] == "unpruned" and len(after["teacher"]) == 3
+    assert after["epochs"] == 6 * before["epochs"]

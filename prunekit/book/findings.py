@@ -1,4 +1,4 @@
-"""What the tables of a study say: spread over seeds, shares of layers, knees.
+"""What the tables of a study say: spread over seeds, shares of layers, accuracy along an axis.
 
 Every function takes tables as :class:`prunekit.study.recorded.Recorded` gives
 them and returns a new one. Accuracies and shares are fractions.
@@ -17,7 +17,6 @@ from prunekit.study.recorded import Recorded
 
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
 RUN = ["variant", "seed"]
-COSTS = ("filters", "parameters", "macs", "ms")
 
 
 def part_of(layer: str) -> str:
@@ -79,121 +78,6 @@ def most_taken(pattern: pd.DataFrame, filters: Mapping[str, int]) -> pd.DataFram
     runs = pattern.groupby(RUN, sort=False)[layers].sum()
     shares = runs.groupby("variant", sort=False).mean() / pd.Series(filters)[layers]
     return pd.DataFrame({"layer": shares.idxmax(axis=1), "share": shares.max(axis=1)})
-
-
-def with_start(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Give every run a row at ratio 0: the network that it began with.
-
-    A network that has lost nothing but was fine-tuned as long as the rest may
-    be better than the start. Losses are counted from the start itself.
-
-    Parameters
-    ----------
-    start
-        ``val_accuracy`` and ``test_accuracy`` by seed, as
-        :meth:`prunekit.study.recorded.Recorded.started` gives them. Without
-        it, the recorded network at ratio 0 stands for the start; that of one
-        variant serves all runs of its seed.
-
-    Raises
-    ------
-    ValueError
-        No variant has a row at ratio 0 for some seed.
-    """
-    unpruned = networks[networks["ratio"] == 0].drop_duplicates("seed").set_index("seed")
-    if without := sorted(set(networks["seed"]) - set(unpruned.index)):
-        names = ", ".join(map(str, without))
-        raise ValueError(f"no network at ratio 0 is recorded for seed {names}")
-    runs = networks.groupby(RUN, sort=False)["ratio"].min()
-    lacking = [
-        unpruned.loc[[seed]].assign(variant=variant).reset_index()
-        for (variant, seed), lowest in runs.items()
-        if lowest > 0
-    ]
-    whole = pd.concat([networks, *lacking], ignore_index=True)[list(networks)]
-    if start is not None:
-        begins = whole["ratio"] == 0
-        for column in start:
-            whole.loc[begins, column] = whole.loc[begins, "seed"].map(start[column])
-    return whole
-
-
-def relative(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Each network beside the one that its run began with.
-
-    Takes and returns runs :func:`with_start`, and adds ``accuracy_lost`` on
-    the test set, the shares ``filters_removed``, ``parameters_removed`` and
-    ``macs_removed``, and where times are known ``ms_removed`` and
-    ``speedup``.
-    """
-    networks = with_start(networks, start)
-    columns = [c for c in (*COSTS, "test_accuracy") if c in networks]
-    begins = networks["ratio"] == 0
-    unpruned = networks[begins].groupby("seed")[columns].mean()
-    if "ms" in networks:
-        # One network, timed once a criterion: other programs can only have slowed it down.
-        fastest = unpruned["ms"] = networks[begins].groupby("seed")["ms"].min()
-        shared = networks["seed"].map(fastest)
-        networks["ms"] = networks["ms"].mask(begins, shared)
-    beside = unpruned.loc[networks["seed"]].set_index(networks.index)
-    result = networks.assign(accuracy_lost=beside["test_accuracy"] - networks["test_accuracy"])
-    for cost in columns[:-1]:
-        result[f"{cost}_removed"] = 1 - networks[cost] / beside[cost]
-    if "ms" in networks:
-        result["speedup"] = beside["ms"] / networks["ms"]
-    return result
-
-
-def beside_start(recorded: Recorded) -> pd.DataFrame:
-    """Each reported network of a study that prunes, as :func:`relative` puts it, beside its start.
-
-    Also where no network at ratio 0 is reported: what the start costs is in
-    the table of iterations.
-
-    Returns
-    -------
-    DataFrame
-        A row for each reported network, and ``place``: the first, second and
-        so on of its run, which are those of the same share in every run.
-    """
-    networks, table = recorded.table("networks"), recorded.table("table")
-    start = table[table["iteration"] == 0].assign(ratio=0.0)
-    pruned = networks[networks["ratio"] > 0]
-    rows = relative(pd.concat([start, pruned], ignore_index=True), recorded.started())
-    rows = rows[rows["ratio"] > 0].sort_values([*RUN, "ratio"], ignore_index=True)
-    return rows.assign(place=rows.groupby(RUN).cumcount())
-
-
-def start_tuned_pruned(networks: pd.DataFrame, start: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Test accuracy of what each run began with, of that tuned but not pruned, and at a ratio.
-
-    Parameters
-    ----------
-    networks
-        Runs that report a network at ratio 0 and one at ``ratio``.
-    start
-        As for :func:`with_start`.
-
-    Returns
-    -------
-    DataFrame
-        ``start``, ``tuned`` and ``pruned``, by variant and seed.
-
-    Examples
-    --------
-    >>> networks = pd.DataFrame({"variant": "a", "seed": 0, "ratio": [0.0, 0.5],
-    ...                          "test_accuracy": [0.9, 0.8]})
-    >>> start_tuned_pruned(networks, pd.DataFrame({"test_accuracy": [0.7]}), 0.5).to_dict("list")
-    {'start': [0.7], 'tuned': [0.9], 'pruned': [0.8]}
-    """
-    runs = networks.set_index(RUN)
-    tuned, pruned = (
-        runs.loc[np.isclose(runs["ratio"], where), "test_accuracy"] for where in (0, ratio)
-    )
-    table = pd.DataFrame({"tuned": tuned, "pruned": pruned}).dropna()
-    begins = start["test_accuracy"].loc[table.index.get_level_values("seed")]
-    table.insert(0, "start", begins.to_numpy())
-    return table
 
 
 def over_seeds(

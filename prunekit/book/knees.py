@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from prunekit.book.findings import RUN, with_start
+from prunekit.book.findings import RUN
+from prunekit.book.starts import with_start
 
 
 def knee_within(x: Sequence[float], y: Sequence[float], drop: float = 0.01) -> float:

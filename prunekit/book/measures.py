@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunekit.book.findings import (
-    PARTS,
-    layers_of,
-    on_axis,
-    relative,
-    shares_by_part,
-    with_start,
-)
+from prunekit.book.findings import PARTS, layers_of, on_axis, shares_by_part
 from prunekit.book.knees import knee_within, knees
 from prunekit.book.readings import by_block
+from prunekit.book.starts import relative, with_start
 from prunekit.pruning.schedule import reached
 from prunekit.study.recorded import Recorded
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from prunekit.book.findings import over_seeds, with_start
+from prunekit.book.findings import over_seeds
 from prunekit.book.moving.page import MovingFigure
 from prunekit.book.plots.criteria import looks_of
+from prunekit.book.starts import with_start
 
 
 def moving_knee(networks: pd.DataFrame, start: pd.DataFrame | None = None) -> MovingFigure:

@@ -162,7 +162,7 @@ def on_axes(networks: pd.DataFrame, axes: Sequence[str], floor: float | None = N
     Parameters
     ----------
     networks
-        As :func:`prunekit.book.findings.relative` returns them.
+        As :func:`prunekit.book.starts.relative` returns them.
     axes
         Columns of it, such as ``macs_removed``.
     floor

@@ -1,0 +1,122 @@
+"""Sentences of chapters 14 to 16: they must turn with what is recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recorded_studies import RESULTS, networks, study, verdict
+
+from prunekit import profile, trace
+from prunekit.models import CIFAR_MODELS, efficientnet_lite0, resnet20
+from prunekit.pruning.budgets import left_after
+
+X = torch.zeros(1, 3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def instructions():
+    table = pd.read_csv(RESULTS / "deployment" / "instructions.csv")
+    keys = ["model", "precision", "core"]
+    return table[table["model"].isin(["original", "pruned"])].set_index(keys).sort_index()
+
+
+def test_vgg_is_a_chain_and_half_of_a_resnet_writes_into_sums():
+    share = {}
+    for name in ("vgg16_bn", "resnet20", "resnet56", "resnet110"):
+        graph = trace(CIFAR_MODELS[name](10), X)
+        convolutions = [layer for layer in graph.layers if not layer.startswith(("fc", "cl"))]
+        tied = [len(graph.members(int(graph.layers[c].groups[0]))) > 1 for c in convolutions]
+        share[name] = sum(tied) / len(tied)
+    assert share.pop("vgg16_bn") == 0
+    assert all(abs(one - 0.5) < 0.05 for one in share.values())
+
+
+def test_a_filter_of_the_first_stage_saves_four_times_as_much():
+    model = resnet20(10)
+    graph, left = trace(model, X), left_after(model, X, "macs")
+
+    def saved(name):
+        return left({}) - left(graph.members(int(graph.layers[name].groups[0])))
+
+    assert saved("layer1.0.conv1") / saved("layer3.1.conv1") == pytest.approx(4, rel=0.01)
+
+
+def test_resnets_are_where_their_authors_had_them_or_a_point_below():
+    published = {"resnet20": 0.9125, "resnet56": 0.9303, "resnet110": 0.9357}
+    off = {name: networks(name)["test_accuracy"].mean() - p for name, p in published.items()}
+    assert abs(off["resnet20"]) < 0.005
+    assert all(-0.013 < off[name] < -0.005 for name in ("resnet56", "resnet110"))
+    epochs = [
+        next(iter(study(name).study.runs.values()))["train"]["epochs"]
+        for name in ("resnet56", "resnet110")
+    ]
+    assert np.allclose(epochs, 180 / 4, atol=6)  # "after a quarter of the epochs"
+
+
+def test_a_price_pays_on_resnets_and_misleads_on_mobilenet():
+    wide = networks("mobilenet_v2_pruned").pivot_table("test_accuracy", "seed", "variant")
+    assert (wide["cost_aware"] < wide["everywhere"]).all()  # "in any of the seeds"
+    small, large = networks("resnet20_pruned"), networks("resnet56_pruned")
+    assert verdict(small, "cost_aware", "everywhere") == "ahead"
+    assert verdict(large, "cost_aware", "everywhere") == "ahead"
+    assert verdict(small, "cost_aware", "inside_blocks") == "ahead"
+    assert verdict(large, "cost_aware", "inside_blocks") == "tied"
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56", "mobilenet_v2"])
+def test_the_control_ends_below_its_start(name):
+    start = networks(name)["test_accuracy"].mean()
+    control = networks(f"{name}_pruned").query("variant == 'unpruned'")["test_accuracy"]
+    assert (control < start).all()
+
+
+def test_an_imagenet_network_keeps_the_ends_of_its_blocks_as_chapter_14_says():
+    recorded = study("efficientnet_lite0")
+    networks = recorded.table("networks")
+    (record,) = recorded.records().values()  # "This is one seed"
+    assert record["settings"]["input_size"] == 64
+    assert record["settings"]["prune"]["fine_tune"]["epochs"] == 0.2  # "a fifth of an epoch"
+    assert record["settings"]["finish"]["fine_tune"]["epochs"] == 6
+    assert recorded.table("table")["iteration"].max() == 5
+    whole, half = networks.sort_values("ratio").iloc
+    gained = whole["val_accuracy"] - recorded.table("history")["val_accuracy"].iloc[-1]
+    assert gained == pytest.approx(0.01, abs=0.002)  # "a point on validation"
+    assert 0.01 < whole["test_accuracy"] - half["test_accuracy"] < 0.015
+    assert 0.49 < half["macs"] / whole["macs"] <= 0.5
+    assert 0.7 < 1 - half["parameters"] / whole["parameters"] < 0.75  # "nearly three quarters"
+    lost = recorded.table("networks_pattern").set_index("ratio").loc[half["ratio"]]
+    layers = profile(efficientnet_lite0(10), torch.zeros(1, 3, 64, 64)).layers
+    filters = layers.set_index("layer")["filters"]
+    shares = lost[filters.index.intersection(lost.index)].astype(float) / filters
+    carried = {1: 2, 2: 2, 3: 3, 4: 3, 5: 4}  # stages of several blocks, joined by shortcuts
+    ends = [
+        shares[f"blocks.{s}.{b}.conv_pwl"] for s, count in carried.items() for b in range(count)
+    ]
+    assert max(ends) < 0.05  # "nearly all of their channels"
+    assert min(shares[f"blocks.5.{block}.conv_dw"] for block in (1, 2, 3)) > 0.75
+    assert shares["blocks.6.0.conv_dw"] > 0.75
+
+
+def test_int8_does_not_divide_a_small_file_by_four():
+    files = pd.read_csv(RESULTS / "deployment" / "files.csv").dropna(subset="bytes")
+    size = files.pivot_table("bytes", "engine", ["precision", "model"])
+    times = size["fp32"] / size["int8"]
+    assert (times["original"] > 3.3).all() and (times["pruned"] < 2).all()
+
+
+def test_integers_agree_to_the_bit_and_floats_to_rounding(instructions):
+    off = instructions["max_error"].groupby("precision").max()
+    assert off["int8"] == 0 and 0 < off["fp32"] < 1e-5
+
+
+def test_instructions_are_fewer_than_macs_and_fall_less(instructions):
+    many = instructions["instructions"] > instructions["macs"]
+    assert list(many[many].index) == [("pruned", "int8", "cortex-a72")]  # "the exception"
+    left = instructions.loc["pruned"] / instructions.loc["original"]
+    assert (left["instructions"] > left["macs"]).all()
+    count = instructions.pivot_table("instructions", ["model", "core"], "precision")
+    assert (count["int8"] > 0.6 * count["fp32"]).all()  # "does not divide the count by four"
+    cores = instructions.pivot_table("instructions", ["model", "precision"], "core")
+    assert (cores["cortex-a53"] / cores["cortex-a72"] - 1).abs().min() > 0.05

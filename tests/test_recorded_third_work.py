@@ -1,0 +1,83 @@
+"""Sentences of chapters 17 to 20: they must turn with what is recorded."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from recorded_studies import study
+
+from prunekit.book.differences import kept_within, paired_differences, side
+
+
+def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
+    recorded = study("entropy")
+    networks = recorded.table("networks").assign(ratio=0.0)
+    apart = paired_differences(networks, "entropy_alone", "uniform_alone", "test_accuracy").iloc[0]
+    assert apart["seeds"] >= 3 and side(apart) == "tied"
+    assert apart["high"] - apart["low"] < 0.02  # or "level" would only mean that nobody knows
+    of_variant = networks.groupby("variant")
+    assert of_variant["macs"].mean().pct_change().abs().max() < 0.01  # "at the same MACs"
+    entropy, uniform = of_variant["parameters"].mean()[["entropy_alone", "uniform_alone"]]
+    assert 1.2 < entropy / uniform < 1.3  # "a quarter more parameters"
+    removed = recorded.table("networks_pattern").groupby("variant").first()
+    second = [f"layer2.{block}.conv1" for block in range(3)]
+    assert sorted(32 - removed.loc["entropy_alone", second]) == [3, 3, 32]
+    assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
+
+
+def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What chapters 17 and 18 compare: networks, and what they lost in each layer."""
+    studies = [study(name) for name in ("entropy", "entropy_controls")]
+    networks, patterns = (
+        pd.concat([one.table(name) for one in studies]).assign(ratio=0.0)
+        for name in ("networks", "networks_pattern")
+    )
+    return networks, patterns
+
+
+def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
+    networks, patterns = widths_of_two_studies()
+    by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
+    for other in ("entropy_alone", "uniform_alone"):
+        apart = paired_differences(networks, "reversed", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 3 and side(apart) == "behind"
+        assert apart["mean"] == pytest.approx(-0.025, abs=0.0015)  # "about two and a half"
+        assert (by_seed["reversed"] - by_seed[other]).max() < -0.015  # "each of three seeds"
+    parameters = networks.groupby("variant")["parameters"].mean()
+    assert parameters["reversed"] < parameters[["entropy_alone", "uniform_alone"]].min()
+    lost = patterns.set_index("variant").loc["reversed"]
+    last = 64 - lost[[f"layer3.{block}.conv1" for block in range(3)]].to_numpy()
+    assert (last.min(), last.max()) == (12, 18)  # "between 12 and 18 of their 64 channels"
+    assert (lost["layer1.0.conv1"] == 1).all()  # "the first almost whole"
+
+
+def test_widths_by_richness_gained_nothing_as_chapter_18_says():
+    networks, _ = widths_of_two_studies()
+    for other in ("entropy_alone", "uniform_alone"):
+        apart = paired_differences(networks, "richness", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
+        assert apart["mean"] == pytest.approx(-0.005, abs=0.0006)  # "half a point behind"
+        assert apart["high"] < 0.005  # "more than half a point ahead is ruled out"
+    parameters = networks.groupby("variant")["parameters"].mean()
+    kept = parameters["richness"] / parameters[["uniform_alone", "entropy_alone"]]
+    assert kept.tolist() == pytest.approx([7 / 8, 2 / 3], abs=0.02)
+
+
+def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():
+    names = ("pedestrian", "pedestrian_controls")
+    studies = [study(name) for name in names]
+    networks = pd.concat([one.table("networks") for one in studies]).assign(ratio=0.0)
+    apart = paired_differences(networks, "half", "random", "test_average_precision").iloc[0]
+    assert apart["seeds"] >= 3 and side(apart) == "ahead" and apart["mean"] > 0.05  # "far"
+    macs = networks.groupby("variant")["macs"].mean()
+    assert abs(macs["half"] / macs["random"] - 1) < 0.01
+
+
+def test_three_seeds_left_half_of_the_macs_undecided_as_chapter_20_says():
+    recorded = study("pedestrian")
+    networks = recorded.table("networks").assign(ratio=0.0)
+    first = networks[networks["seed"] < 3]
+    value = "test_average_precision"
+    apart = paired_differences(first, "half", "unpruned", value, level=0.9).iloc[0]
+    assert apart["seeds"] == 3 and -0.022 < apart["low"] < -0.02  # "by a tenth of a point"
+    assert "undecided" in kept_within(first, "half", "unpruned", value, margin=0.02)
