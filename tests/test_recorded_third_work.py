@@ -81,3 +81,13 @@ def test_three_seeds_left_half_of_the_macs_undecided_as_chapter_20_says():
     apart = paired_differences(first, "half", "unpruned", value, level=0.9).iloc[0]
     assert apart["seeds"] == 3 and -0.022 < apart["low"] < -0.02  # "by a tenth of a point"
     assert "undecided" in kept_within(first, "half", "unpruned", value, margin=0.02)
+
+
+def test_five_seeds_rule_out_a_loss_of_two_points_as_chapter_20_says():
+    networks = study("pedestrian").table("networks").assign(ratio=0.0)
+    value = "test_average_precision"
+    pruned = networks[networks["variant"].isin(["half", "unpruned"])]
+    assert (pruned.groupby("variant")["seed"].nunique() == 5).all()
+    assert "shown" in kept_within(networks, "half", "unpruned", value, margin=0.02)
+    macs = networks.groupby("variant")["macs"].mean()
+    assert abs(macs["half"] / macs["unpruned"] - 0.5) < 0.005
