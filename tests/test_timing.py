@@ -9,7 +9,7 @@ import pytest
 from prunekit.book import BOOK
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
-from prunekit.study.timing import KEYS, time_networks
+from prunekit.study.timing import KEYS, time_networks, timed_together
 
 RESULTS = BOOK / "results"
 
@@ -17,18 +17,23 @@ RESULTS = BOOK / "results"
 @pytest.fixture
 def two_networks(tmp_path):
     """The recorded study of ratios, cut down to its first networks."""
-    shutil.copy(RESULTS / "ratios" / "provenance.json", tmp_path)
+    return beginning_of("ratios", tmp_path)
+
+
+def beginning_of(study, folder):
+    folder.mkdir(exist_ok=True)
+    shutil.copy(RESULTS / study / "provenance.json", folder)
     for name in ("networks", "networks_pattern"):
-        table = pd.read_csv(RESULTS / "ratios" / f"{name}.csv").head(2)
-        table.to_csv(tmp_path / f"{name}.csv", index=False)
-    return Recorded(tmp_path, read_study("ratios", BOOK / "studies"))
+        table = pd.read_csv(RESULTS / study / f"{name}.csv").head(2)
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return Recorded(folder, read_study(study, BOOK / "studies"))
 
 
 def test_a_row_a_network(two_networks):
-    table = time_networks(two_networks, RESULTS, command="latency", rounds=1, passes=2)
+    time_networks([two_networks], RESULTS, command="latency", rounds=1, passes=2)
     written = pd.read_csv(two_networks.folder / "latency.csv")
     reported = pd.read_csv(two_networks.folder / "networks.csv")
-    assert written[KEYS].equals(reported[KEYS]) and len(table) == 2
+    assert written[KEYS].equals(reported[KEYS]) and len(written) == 2
     assert (written["ms"] > 0).all()
     assert json.loads((two_networks.folder / "latency.json").read_text())["passes"] == 2
 
@@ -39,12 +44,25 @@ def test_another_network_is_never_timed_in_its_place(two_networks):
     table.loc[1, "parameters"] += 1
     table.to_csv(path, index=False)
     with pytest.raises(ValueError, match="keep_model = true"):
-        time_networks(two_networks, RESULTS, command="latency", rounds=1, passes=2)
+        time_networks([two_networks], RESULTS, command="latency", rounds=1, passes=2)
     assert not (two_networks.folder / "latency.csv").exists()
 
 
 def test_nothing_to_time(tmp_path):
     with pytest.raises(FileNotFoundError, match="run the study first"):
         time_networks(
-            Recorded(tmp_path, read_study("ratios", BOOK / "studies")), RESULTS, command="latency"
+            [Recorded(tmp_path, read_study("ratios", BOOK / "studies"))], RESULTS, command="latency"
         )
+
+
+def test_times_of_two_studies_compare_only_if_they_were_measured_together(two_networks, tmp_path):
+    other = beginning_of("criteria", tmp_path / "criteria")
+    both, quick = [two_networks, other], {"rounds": 1, "passes": 1}
+    assert not timed_together(both)
+    time_networks(both, RESULTS, command="latency ratios criteria", **quick)
+    assert timed_together(both)
+    for recorded in both:
+        reported = recorded.table("networks")
+        assert recorded.table("latency")[KEYS].equals(reported[KEYS])
+    time_networks([other], RESULTS, command="latency criteria", **quick)
+    assert not timed_together(both) and timed_together([other])

@@ -23,6 +23,7 @@ from prunekit.models import TinySqueezeNet
 from prunekit.storage.provenance import current_commit
 from prunekit.study.declaration import read_study
 from prunekit.study.recorded import Recorded
+from prunekit.study.timing import timed_together
 from prunekit.study.work import carry_out
 from prunekit.training import fit
 
@@ -195,17 +196,16 @@ class Chapter:
     def study_tables(self, table: str, *names: str) -> pd.DataFrame:
         """One table of several studies, of as many as are recorded; the page names the others.
 
-        ``networks`` come with their ``ms`` where those were measured.
+        ``networks`` come with their ``ms`` where those of all were measured together.
         """
-        parts = []
-        for recorded in filter(None, map(self.study_or_notice, names)):
-            rows = recorded.table(table)
-            if table == "networks" and (recorded.folder / "latency.csv").is_file():
-                rows = rows.merge(recorded.table("latency"), how="left")
-            parts.append(rows)
-        if not parts:
+        studies = [study for study in map(self.study_or_notice, names) if study]
+        if not studies:
             raise FileNotFoundError(f"none of the studies {', '.join(names)} is recorded")
-        return pd.concat(parts, ignore_index=True)
+        rows = [recorded.table(table) for recorded in studies]
+        if table == "networks" and timed_together(studies):
+            timed = zip(rows, studies, strict=True)
+            rows = [one.merge(study.table("latency"), how="left") for one, study in timed]
+        return pd.concat(rows, ignore_index=True)
 
     def live_study(self, name: str, runs: int) -> Recorded:
         """Do the first runs of a study here and now, one by one, into a temporary folder."""

@@ -2,7 +2,7 @@
 
     python -m prunekit.study run smoke
     python -m prunekit.study status ratios
-    python -m prunekit.study latency ratios
+    python -m prunekit.study latency ratios criteria
     python -m prunekit.study run my_study.toml --results my_results --workers 4
     python -m prunekit.study run ratios --scheduler tcp://10.0.0.1:8786
 
@@ -10,7 +10,8 @@ A study is a TOML file; one in ``book/studies`` under this folder goes by its
 name. A file that lists ``studies`` stands for all of them, one after another.
 Runs that are recorded are not run again, and one that was stopped goes on
 from its last iteration. ``latency`` measures the networks that a study
-reports: do it on a machine that does nothing else.
+reports: do it on a machine that does nothing else. Times of several studies
+can be compared only if they were measured together.
 """
 
 from __future__ import annotations
@@ -31,27 +32,32 @@ from prunekit.study.timing import time_networks
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
-        for study in read_studies(options.study):
-            _act(options, study)
+        studies = [study for name in options.study for study in read_studies(name)]
+        command = f"python -m prunekit.study {options.action} {' '.join(options.study)}"
+        recorded = [Recorded(options.results / study.name, study) for study in studies]
+        if options.action == "latency":
+            time_networks(recorded, options.results, command=command)
+        for one in recorded:
+            if options.action == "run":
+                _run(options, one.study, command)
+            _print_status(one)
     except (FileNotFoundError, ValueError, ImportError, RuntimeError, OSError) as error:
         sys.exit(f"prunekit.study: {error}")
 
 
-def _act(options: argparse.Namespace, study: Study) -> None:
-    command = f"python -m prunekit.study {options.action} {options.study}"
-    if options.action == "run":
-        run_study(
-            study,
-            options.results,
-            options.unfinished,
-            command=command,
-            workers=options.workers,
-            scheduler=options.scheduler,
-        )
-    recorded = Recorded(options.results / study.name, study)
-    missing = recorded.missing()
-    if options.action == "latency":
-        time_networks(recorded, options.results, command=command)
+def _run(options: argparse.Namespace, study: Study, command: str) -> None:
+    run_study(
+        study,
+        options.results,
+        options.unfinished,
+        command=command,
+        workers=options.workers,
+        scheduler=options.scheduler,
+    )
+
+
+def _print_status(recorded: Recorded) -> None:
+    study, missing = recorded.study, recorded.missing()
     print(f"{study.title}: {len(study.runs) - len(missing)} of {len(study.runs)} runs recorded")
     for run in missing:
         print(f"  missing: {run}")
@@ -81,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("action", choices=["run", "status", "latency"])
-    parser.add_argument("study", help="a file *.toml, or the name of one in book/studies")
+    parser.add_argument(
+        "study", nargs="+", help="a file *.toml, or the name of one in book/studies"
+    )
     results = STUDIES.parent / "results"
     parser.add_argument("--results", type=Path, default=results, help="%(default)s")
     parser.add_argument(

@@ -1,9 +1,10 @@
-"""Latency of the networks a study reports, measured together after the study."""
+"""Latency of the networks that studies report, measured together after the studies."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,15 +24,16 @@ KEYS = ["variant", "seed", "ratio"]
 
 
 def time_networks(
-    recorded: Recorded, results: Path, *, command: str, rounds: int = 5, passes: int = 20
-) -> pd.DataFrame:
-    """Write ``latency.csv``: milliseconds of one example on one thread, a row a reported network.
+    studies: Sequence[Recorded], results: Path, *, command: str, rounds: int = 5, passes: int = 20
+) -> None:
+    """Write each study's ``latency.csv``: milliseconds of one example, a row a reported network.
 
-    Time depends on how many filters each layer has, not on their values: a
-    network that the study did not keep is made again with as many, from the
-    table ``networks_pattern``. Each round times every network once, in
-    turn, so that a disturbance strikes all of them alike; a network's figure
-    is the smallest of its medians, since other programs can only slow it down.
+    All run on one thread. Time depends on how many filters each layer has, not
+    on their values: a network that the study did not keep is made again with
+    as many, from the table ``networks_pattern``. Each round times every
+    network of every study once, in turn, so that a disturbance strikes all of
+    them alike; a network's figure is the smallest of its medians, since other
+    programs can only slow it down.
 
     Parameters
     ----------
@@ -41,34 +43,46 @@ def time_networks(
     Raises
     ------
     FileNotFoundError
-        The study has reported no network yet.
+        A study has reported no network yet.
     ValueError
         A network that was not kept cannot be made again from its numbers of
         filters, because they are coupled.
     """
-    if not (recorded.folder / "networks_pattern.csv").is_file():
-        raise FileNotFoundError(f"{recorded.folder} holds no network: run the study first")
+    for recorded in studies:
+        if not (recorded.folder / "networks_pattern.csv").is_file():
+            raise FileNotFoundError(f"{recorded.folder} holds no network: run the study first")
     begin, commit = time.perf_counter(), current_commit()
-    keys, models, inputs = zip(*_networks(recorded, results), strict=True)
+    found = [(recorded, *one) for recorded in studies for one in _networks(recorded, results)]
+    owners, keys, models, inputs = zip(*found, strict=True)
     medians = []
     for _ in bar(range(rounds), desc="rounds of timing"):
         timed = zip(models, inputs, strict=True)
         medians.append([latency(model, x, repeats=passes).median for model, x in timed])
     table = pd.DataFrame(keys, columns=KEYS)
     table["ms"] = (pd.DataFrame(medians).min() * 1e3).round(4)
-    record_table(
-        table,
-        recorded.folder / "latency.csv",
-        data="zeros, one example",
-        data_sha256="",
-        command=command,
-        begin=begin,
-        commit=commit,
-        threads=1,
-        rounds=rounds,
-        passes=passes,
-    )
-    return table
+    for recorded in studies:
+        record_table(
+            table[[owner is recorded for owner in owners]],
+            recorded.folder / "latency.csv",
+            data="zeros, one example",
+            data_sha256="",
+            command=command,
+            begin=begin,
+            commit=commit,
+            threads=1,
+            rounds=rounds,
+            passes=passes,
+        )
+
+
+def timed_together(studies: Sequence[Recorded]) -> bool:
+    """Whether one call of :func:`time_networks` measured them all: only then do times compare."""
+    paths = [recorded.folder / "latency.json" for recorded in studies]
+    if not all(path.is_file() for path in paths):
+        return False
+    told = [json.loads(path.read_text("utf-8")) for path in paths]
+    facts = ("command", "commit", "machine", "versions")
+    return all(one[fact] == told[0][fact] for one in told for fact in facts)
 
 
 def _networks(
