@@ -63,7 +63,7 @@ coverage: $(STAMP)  ## run every test and report the branches it reached
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 
-arm: $(STAMP)  ## run the bundle on emulated Cortex-A53 and A72 (installs compiler and emulator)
+arm: $(STAMP)  ## run the bundle on emulated Cortex-A53, A57 and A72 (installs compiler and emulator)
 	$(BIN)/python -m prunekit.deploy tools
 	PRUNEKIT_ARM=1 $(BIN)/pytest tests/test_arm.py
 

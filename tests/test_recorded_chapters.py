@@ -1,4 +1,4 @@
-"""Sentences of chapters 11 to 13 and for practitioners: they must turn with what is recorded."""
+"""Sentences of chapters 10 to 13 and of pages beside them: they must turn with what is recorded."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ X = torch.zeros(1, 3, 32, 32)
 def printed():
     table = pd.read_csv(BOOK / "thesis_accuracy.csv", index_col=0)
     return table.rename(index=lambda percent: percent / 100).drop(index=1.0) / 100
+
+
+# Chapter 10
+
+
+def test_signed_taylor_stays_uneven_where_the_others_even_out_as_chapter_10_says():
+    patterns = pd.concat([study(name).table("networks_pattern") for name in ("ratios", "criteria")])
+    layers = layers_of(patterns)
+    before = pd.Series({n: one.filters for n, one in trace(squeezenet(), X).prunable.items()})
+    widths = before[layers] - patterns[layers]
+    uneven = widths.std(axis=1, ddof=0) / widths.mean(axis=1)
+    rows = pd.DataFrame({"uneven": uneven, "ratio": patterns["ratio"].round(2)})
+    by_ratio = rows.assign(variant=patterns["variant"]).pivot_table("uneven", "variant", "ratio")
+    unpruned = before.std(ddof=0) / before.mean()
+    falling = by_ratio.drop(index=["taylor_signed", "random"])
+    assert (falling[[0.5, 0.9]] < 0.7 * unpruned).all(axis=None) and len(falling) == 5
+    assert (by_ratio.loc["taylor_signed", [0.5, 0.9]] > 0.8 * unpruned).all()
+    assert abs(by_ratio.loc["random", [0.5, 0.9]] / unpruned - 1).max() < 0.1
 
 
 # Chapter 11
@@ -84,6 +102,16 @@ def test_more_repair_is_better_and_one_cut_beats_the_loop():
 
 
 # Chapter 12
+
+
+def test_the_stronger_start_confirms_less_as_chapter_12_says():
+    claims = pd.read_csv(BOOK / "claims.csv")
+    moved = claims[claims["study"] == "thesis_88px"]
+    own, harder = (
+        scorecard(moved.assign(study=name), study)["verdict"] for name in ("thesis_88px", "ratios")
+    )
+    turned = (harder[own == "better"] == "not confirmed").mean()
+    assert turned > 0.5  # "most rows that read better"
 
 
 def test_all_blocks_of_the_thesis_come_again():
@@ -177,6 +205,19 @@ def test_a_cut_that_starves_the_classifier_is_mended_by_floors():
         for name in ("fisher", "fpgm", "taylor")
     }
     assert gained.pop("taylor") != "ahead" and set(gained.values()) == {"ahead"}
+
+
+def test_what_the_price_does_to_squeezenet_as_the_page_beside_torch_pruning_says():
+    table = pd.read_csv(BOOK / "peer_accuracy.csv")
+    ours = table[(table["Network"] == "squeezenet") & (table["Library"] == "prunekit")]
+    test = ours.set_index("Criterion")["Test"].str.split("%").str[0].astype(float)
+    assert round(test["weight_l1"] - test["weight_l1 by mean"]) == 8
+    assert round(test["taylor"] - test["taylor by mean"]) == 1
+    plain = [name for name in test.index if f"{name} per MAC" in test.index]
+    assert len(plain) == 3
+    assert min(test[name] - test[f"{name} per MAC"] for name in plain) > 8
+    left = ours.set_index("Criterion")["Parameters left"].str.replace(",", "").astype(int)
+    assert all(left[f"{name} per MAC"] > 3 * left[name] for name in plain)  # "few parameters gone"
 
 
 def test_what_validation_chooses_is_what_the_page_shows(tmp_path):
