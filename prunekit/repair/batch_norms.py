@@ -8,7 +8,6 @@ nothing where the network is used.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from prunekit.channels.capture import capture, meta_copy
 from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, Kind, kind_of
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
+from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 
 NORMS = (
     *(BATCH_NORM, kinds.FROZEN_BATCH_NORM),
@@ -64,7 +64,8 @@ def insert_batch_norm(
         Batches of images, or pairs that begin with images; no labels needed.
     layers
         Names of convolutions. By default all those whose filters may be
-        removed and that no norm directly follows: not those that give the
+        removed, that no norm directly follows, and whose weight and bias the
+        forward pass does not read by itself: not those that give the
         network's outputs.
     batches
         How many batches to look at; by default as many as hold 512 images.
@@ -74,8 +75,9 @@ def insert_batch_norm(
     KeyError
         No convolution has a name in ``layers``.
     ValueError
-        A norm follows one in ``layers`` already, the loader is empty, or an
-        image or an output is NaN or infinite.
+        A norm follows one in ``layers`` already, the forward pass reads the
+        weight or bias of one by itself, the loader is empty, or an image or
+        an output is NaN or infinite.
     TraceError
         The model cannot be traced.
 
@@ -107,13 +109,21 @@ def insert_batch_norm(
         if kind_of(module := normed.get_submodule(name)) is CONVOLUTION
     }
     normed_already = {name for name in convolutions if norm_behind(calls[name], normed, *NORMS)}
+    read = tensors_read(graph.operations.nodes, normed)
+    read_apart = {name for name, conv in convolutions.items() if holds_any(read, conv)}
     if layers is None:
-        layers = [name for name in convolutions if name in prunable and name not in normed_already]
+        unfit = normed_already | read_apart
+        layers = [name for name in convolutions if name in prunable and name not in unfit]
     for name in layers:
         if name not in convolutions:
             raise KeyError(f"no convolution is named {name!r}; there are {', '.join(convolutions)}")
         if name in normed_already:
             raise ValueError(f"{name} has a norm behind it already: leave it out of layers")
+        if name in read_apart:
+            raise ValueError(
+                f"the forward pass reads the weight or bias of {name} by itself, which would be "
+                "found there no more: leave it out of layers"
+            )
     for name, moments in _output_moments(normed, layers, images).items():
         conv = convolutions[name]
         pair = NormedConvolution(conv, _cancelling_norm(conv, *moments))
@@ -130,7 +140,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     norm's place. Folded convolutions have a bias.
 
     A batch norm stays if it keeps no running statistics, or if it, the
-    convolution or its weight is used in a second place too.
+    convolution or a tensor of either is used in a second place too, as by
+    ``F.conv2d(x, self.conv.weight)``.
 
     Raises
     ------
@@ -145,14 +156,15 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     (Identity(), torch.Size([64]))
     """
     folded = copy.deepcopy(model)
-    calls, tied = calls_by_module(folded), tied_parameters(folded)
+    graph = capture(meta_copy(folded).eval())
+    calls = calls_in(graph)
+    shared = tied_parameters(folded) | tensors_read(graph.nodes, folded)
     for name, uses in calls.items():
         conv, behind = folded.get_submodule(name), norm_behind(uses, folded, BATCH_NORM)
         if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
             continue
         norm = folded.get_submodule(behind)
-        shared = any(id(p) in tied for p in (*conv.parameters(), *norm.parameters()))
-        if not shared and norm.running_mean is not None:
+        if norm.running_mean is not None and not holds_any(shared, conv, norm):
             _replace(folded, conv, _fused(conv, norm))
             _replace(folded, norm, nn.Identity())
     for name, module in list(folded.named_modules()):
@@ -168,17 +180,16 @@ def calls_by_module(model: nn.Module, inputs: tuple | None = None) -> dict[str, 
 
     A model that branches on sizes needs ``inputs``, example inputs without data.
     """
+    return calls_in(capture(meta_copy(model).eval(), inputs))
+
+
+def calls_in(graph: fx.Graph) -> dict[str, list[fx.Node]]:
+    """The calls of each module in a graph."""
     calls: dict[str, list[fx.Node]] = {}
-    for node in capture(meta_copy(model).eval(), inputs).nodes:
+    for node in graph.nodes:
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
     return calls
-
-
-def tied_parameters(model: nn.Module) -> set[int]:
-    """The ids of parameters that several modules share."""
-    holders = Counter(id(p) for module in model.modules() for p in module._parameters.values())
-    return {parameter for parameter, times in holders.items() if times > 1}
 
 
 def norm_behind(calls: list[fx.Node], model: nn.Module, *norms: Kind) -> str | None:

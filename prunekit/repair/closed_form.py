@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph, trace
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
-from prunekit.repair.batch_norms import calls_by_module, norm_behind, tied_parameters
+from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 from prunekit.repair.least_squares import at_places, fit
+from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 from prunekit.surgery import Removal
 
 
@@ -37,7 +37,7 @@ def repair(
 
     Layers are repaired in order of execution, each on what the repaired
     layers before it give. A layer used in several places stays as it is, and
-    so does one that shares its weights.
+    so does one that shares its weights, or whose weights the forward pass reads by itself.
 
     Parameters
     ----------
@@ -105,32 +105,18 @@ def repair(
     images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
     images = images.to(memory_format=fastest_layout(original, images))
     repaired = copy.deepcopy(pruned)
-    graph, tied = trace(repaired, images[:2]), tied_parameters(repaired)
+    graph = trace(repaired, images[:2])
     kept = _kept_filters(original, graph, remove, images[:2])
-    calls = calls_by_module(repaired, graph.inputs)
-
-    def in_one_place(uses: Mapping[str, int]) -> list[str]:
-        return [
-            name
-            for name, times in uses.items()
-            if times == 1
-            and not any(id(p) in tied for p in repaired.get_submodule(name).parameters())
-        ]
-
+    calls, once = calls_by_module(repaired, graph.inputs), _used_once(repaired, graph)
     # Of norms, those too whose forward pass is written out as a function.
-    norms = [
-        name
-        for name in in_one_place(Counter(graph.calls.values()))
-        if _keeps_statistics(repaired.get_submodule(name))
-    ]
+    norms = [name for name in once if _keeps_statistics(repaired.get_submodule(name))]
     if method == "batch_norm":
         if not norms:
             raise ValueError("the network has no batch norm with running statistics to estimate")
         with hooked(repaired, dict.fromkeys(norms, _estimate_statistics)):
             repaired(images.clone())
         return repaired
-    once = in_one_place({name: len(nodes) for name, nodes in calls.items()})
-    layers = [name for name in once if name in kept]
+    layers = [name for name in once if name in kept and name in calls]
     wanted: dict[str, Tensor] = {}
 
     def note(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> None:
@@ -160,6 +146,26 @@ def repair(
         with hooked(repaired, {name: partial(correct, name=name) for name in layers}):
             repaired(images.clone())
     return repaired
+
+
+def _used_once(model: nn.Module, graph: ChannelGraph) -> list[str]:
+    """The layers that are called in one place, as module or function, and nowhere else in use."""
+    read_apart = (
+        node
+        for node in graph.operations.nodes
+        if {graph.calls.get(user.name) for user in node.users} - {_owner(node)}
+    )
+    shared = tied_parameters(model) | tensors_read(read_apart, model)
+    return [
+        name
+        for name, times in Counter(graph.calls.values()).items()
+        if times == 1 and not holds_any(shared, model.get_submodule(name))
+    ]
+
+
+def _owner(node: fx.Node) -> str:
+    """The module of which a node reads a tensor."""
+    return str(node.target).rpartition(".")[0]
 
 
 def _kept_filters(
