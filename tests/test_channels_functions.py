@@ -39,6 +39,7 @@ FREE = {
     "windows and back": (lambda x: F.fold(F.unfold(x, 3, padding=1), 6, 3, padding=1), 8),
     "windows along a row": (lambda x: x.unfold(3, 3, 3).flatten(3), 8),
     "pixels picked by a tensor": (lambda x: x.index_select(2, PLACES.to(x.device)), 8),
+    "random numbers like it": (lambda x: x + 0 * torch.rand_like(x) * torch.randn_like(x), 8),
     "read elsewhere": (
         lambda x: F.grid_sample(x, x.new_zeros(2, 6, 6, 2), align_corners=False),
         8,

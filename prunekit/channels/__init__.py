@@ -21,6 +21,7 @@ from prunekit.channels.capture import (
     without_data,
 )
 from prunekit.channels.counts import watched_sizes
+from prunekit.channels.in_training import training_mode, unread_parameter
 from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.kinds import kind_of, rule, stated_sizes
 from prunekit.channels.labels import LabelBook
@@ -180,7 +181,9 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     ----------
     model
         A module whose forward pass branches on no value. It is not changed. Its hooks are not
-        looked at: what they do to channels must not depend on which there are.
+        looked at: what they do to channels must not depend on which there are. What it does in
+        training mode only is looked at where a parameter is read in that mode only. Otherwise
+        channels that only training mode returns, or adds to others, may go like any.
     example_inputs
         A tensor, or a tuple of the positional arguments of ``forward``: tensors, plain
         values, and dictionaries, lists and dataclasses of them. Of tensors only shapes matter.
@@ -231,12 +234,11 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         graph = capture(copy, inputs, device)
     evaluation = LabelInterpreter(copy, graph, book)
     evaluation.run()
-    if _unreached(modules, book):
-        # Parts that only work in training, such as GoogLeNet's auxiliary classifiers.
-        with watched_sizes(sizes, book):
-            training_graph = capture(copy.train(), inputs, device)
-        copy.eval()
-        LabelInterpreter(copy, training_graph, book).run()
+    if unread := unread_parameter(evaluation):
+        with training_mode(copy, unread):
+            with watched_sizes(sizes, book):
+                training_graph = capture(copy, inputs, device)
+            LabelInterpreter(copy, training_graph, book).run()
     book.inputs = book.unread | book.inputs
     book.freeze_held()
     _unite_tied_weights(copy, book)
@@ -266,12 +268,6 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         operations=graph,
         calls={node.name: name for node, name in evaluation.called.items()},
         _module=partial(bind, graph, model, copy),
-    )
-
-
-def _unreached(modules: dict[str, nn.Module], book: LabelBook) -> bool:
-    return any(
-        kind_of(module).filters and name not in book.outputs for name, module in modules.items()
     )
 
 
