@@ -229,3 +229,15 @@ def test_a_file_says_how_many_heads_are_left(tmp_path):
     assert [again.blocks[0].num_heads, again.blocks[1].heads] == [3, 2]
     for loaded in (again, prunekit.load(tmp_path / "small.safetensors")):
         torch.testing.assert_close(loaded(X), small(X), rtol=0, atol=0)
+
+
+def test_a_network_that_is_itself_the_attention_loses_heads(tmp_path):
+    model, x = Packed().double().eval(), torch.randn(2, 5, WIDTH, dtype=torch.double)
+    graph = prunekit.trace(model, x)
+    assert len(graph.heads["num_heads"]) == HEADS
+    small = prunekit.rebuild(model, graph, {"qkv": [0]})
+    assert (small.num_heads, small.attn_dim) == (HEADS - 1, INNER - HEAD_WIDTH)
+    torch.testing.assert_close(small(x), prunekit.mask(model, graph, {"qkv": [0]})(x))
+    prunekit.save(small, tmp_path / "small.safetensors")
+    again = prunekit.load(tmp_path / "small.safetensors", into=Packed().double())
+    torch.testing.assert_close(again(x), small(x))

@@ -194,7 +194,7 @@ def watched_sizes(stated: Iterable[tuple[str, nn.Module, str]], book: LabelBook)
     A removal changes the attribute, and what the code made of it is a constant of the graph.
     """
     found = [
-        (module, size, vars(module)[size], f"{name}.{size}")
+        (module, size, vars(module)[size], f"{name}.{size}" if name else size)
         for name, module, size in stated
         if size in vars(module)
     ]
