@@ -208,7 +208,7 @@ def _output_moments(
     """Mean and variance of each filter's output over all images and positions."""
     sums = dict.fromkeys(layers, torch.zeros(()))
 
-    def observe(module: nn.Module, inputs: tuple, maps: Tensor, *, name: str) -> None:
+    def observe(module: nn.Module, inputs: tuple, named: dict, maps: Tensor, *, name: str) -> None:
         mean, variance = channel_moments(maps)
         values = torch.ones_like(mean), mean, variance + mean**2
         sums[name] = sums[name] + torch.stack(values) * maps[:, 0].numel()
@@ -281,6 +281,6 @@ def _rename_in_graph(module: fx.GraphModule, name: str) -> None:
         if node.target == f"{name}.conv":
             node.target = name
         elif node.target == f"{name}.norm":
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.all_input_nodes[0])
             module.graph.erase_node(node)
     module.recompile()

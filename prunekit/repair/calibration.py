@@ -43,12 +43,21 @@ def images_in(loader: Images, batches: int | None = None) -> Iterator[Tensor]:
 
 @contextmanager
 def hooked(model: nn.Module, hooks: dict[str, Callable]) -> Iterator[None]:
-    """Evaluation mode, and no gradients, with a forward hook at each of the modules named."""
+    """Evaluation mode, and no gradients, with a forward hook at each of the modules named.
+
+    A hook takes the module, its arguments, those by name, and the output.
+    """
     # No inference mode: what a hook makes a parameter must be trainable afterwards.
     with ExitStack() as stack, evaluation_mode(model), torch.no_grad():
         for name, hook in hooks.items():
-            stack.callback(model.get_submodule(name).register_forward_hook(hook).remove)
+            module = model.get_submodule(name)
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
         yield
+
+
+def read_by(inputs: tuple, named: dict) -> Tensor:
+    """The tensor that a layer reads, whether it is given by place or by name."""
+    return next(x for x in (*inputs, *named.values()) if isinstance(x, Tensor))
 
 
 def channel_moments(maps: Tensor) -> tuple[Tensor, Tensor]:

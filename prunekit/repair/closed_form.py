@@ -17,7 +17,7 @@ from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
 from prunekit.repair.batch_norms import calls_by_module, norm_behind
-from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
+from prunekit.repair.calibration import Images, channel_moments, hooked, images_in, read_by
 from prunekit.repair.least_squares import at_places, fit
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 from prunekit.surgery import Removal
@@ -119,11 +119,13 @@ def repair(
     layers = [name for name in once if name in kept and name in calls]
     wanted: dict[str, Tensor] = {}
 
-    def note(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> None:
+    def note(layer: nn.Module, inputs: tuple, named: dict, output: Tensor, *, name: str) -> None:
         seen = _looked_at(layer, by_filter(layer, output), method)
         wanted[name] = seen[:, kept[name].to(seen.device)]
 
-    def correct(layer: nn.Module, inputs: tuple, output: Tensor, *, name: str) -> Tensor:
+    def correct(
+        layer: nn.Module, inputs: tuple, named: dict, output: Tensor, *, name: str
+    ) -> Tensor:
         maps = by_filter(layer, output)
         found, goal = _looked_at(layer, maps, method), wanted.pop(name)
         if not (found.isfinite().all() and goal.isfinite().all()):
@@ -134,10 +136,10 @@ def repair(
         if _by_moments(layer, method):
             weight, constant = _rescaled(layer, found, goal)
         else:
-            weight, constant = fit(layer, inputs[0], goal - found, maps.shape[2])
+            weight, constant = fit(layer, read_by(inputs, named), goal - found, maps.shape[2])
         norm = norm_behind(calls[name], repaired, BATCH_NORM)
         _put(layer, repaired.get_submodule(norm) if norm in norms else None, weight, constant)
-        return layer.forward(inputs[0])
+        return layer.forward(*inputs, **named)
 
     # The images are copied, as a network may write over them.
     with bar(total=len(layers), show=progress, desc="repairing", leave=False) as shown:
@@ -198,12 +200,13 @@ def _keeps_statistics(module: nn.Module) -> bool:
     return kind_of(module) is BATCH_NORM and module.running_mean is not None
 
 
-def _estimate_statistics(norm: Any, inputs: tuple, output: Tensor) -> Tensor:
-    mean, variance = channel_moments(inputs[0])
-    count = inputs[0][:, 0].numel()
+def _estimate_statistics(norm: Any, inputs: tuple, named: dict, output: Tensor) -> Tensor:
+    x = read_by(inputs, named)
+    mean, variance = channel_moments(x)
+    count = x[:, 0].numel()
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance * count / max(count - 1, 1))  # unbiased, as in training
-    return norm.forward(inputs[0])
+    return norm.forward(*inputs, **named)
 
 
 def _by_moments(layer: nn.Module, method: Method) -> bool:
