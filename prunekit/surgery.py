@@ -20,7 +20,7 @@ from torch.optim import LBFGS, Optimizer
 from prunekit.channels import ChannelGraph, TraceError, trace
 from prunekit.channels.capture import attribute, quick_deepcopy
 from prunekit.channels.kinds import restate_sizes
-from prunekit.channels.shapes import ShapesOnly
+from prunekit.channels.shapes import DryRun
 from prunekit.checks import shown
 
 Removal = Mapping[str, Iterable[int]]
@@ -72,7 +72,7 @@ def rebuild(
     # First without data: a size that the code fixes shows at once.
     skeleton = _cut(graph.skeleton, graph, kept, gone)
     try:
-        with torch.device("meta"), torch.no_grad(), ShapesOnly():
+        with torch.device("meta"), torch.no_grad(), DryRun():
             skeleton(*graph.inputs)
     except Exception as error:
         raise TraceError(

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from prunekit.channels import rules
+from prunekit.channels.labels import map_tensors, tensors_in
 
 
 class RunsOnData(nn.Module):
@@ -57,6 +58,21 @@ class ShapesOnly(TorchFunctionMode):
         if function in rules.SHAPE_KEEPING_PAIRS and len(args) == 2 and _alike(*args):
             return args[0]
         return function(*args, **(kwargs or {}))
+
+
+class DryRun(ShapesOnly):
+    """Runs a whole copy without data, in which tensors that are no buffers still have theirs.
+
+    Where they meet others they lose it. By themselves they keep it, as code may read their values.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        given = args, kwargs or {}
+        if len({tensor.is_meta for tensor in tensors_in(given)}) > 1:
+            given = map_tensors(given, lambda tensor: tensor.to("meta"))
+        return super().__torch_function__(function, types, *given)
 
 
 def _keeps_shape(x: Tensor, *others: Any) -> bool:
