@@ -19,6 +19,9 @@ def free_heads(model: nn.Module) -> nn.Module:
     without a head it would not run, so :func:`prunekit.trace` holds all of its heads.
     A :class:`HeadedAttention` takes its place, in which each head is a dependency group:
     its rows of the three projections, and the columns of ``out_proj`` that read it.
+    An nn.TransformerEncoder that packs padded sequences into nested tensors, which needs torch's
+    own layer, no longer does so: where a sequence is padded it gives what it does in training,
+    and no zeros.
 
     Parameters
     ----------
@@ -66,6 +69,9 @@ def free_heads(model: nn.Module) -> nn.Module:
         return twins[id(headed)]
     for name, part in found.items():
         headed.set_submodule(name, twins[id(part)])
+    for encoder in headed.modules():
+        if isinstance(encoder, nn.TransformerEncoder):
+            encoder.use_nested_tensor = False
     return headed
 
 

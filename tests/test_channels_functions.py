@@ -30,6 +30,7 @@ FREE = {
     "a length": (lambda x: x / (1 + x.norm(2, (2, 3), keepdim=True)), 8),
     "zeros and ones like it": (lambda x: torch.where(x > 0, torch.ones_like(x), x.abs()), 8),
     "a mask": (lambda x: x.masked_fill((x > 0) & ~(x > 1), 0.5), 8),
+    "a mask in place": (lambda x: x.clone().masked_fill_(x > 1, 0.5), 8),
     "a shape of another": (lambda x: x.flatten(2).reshape_as(x).view_as(x), 8),
     "parts put together": (lambda x: x.unflatten(1, (2, -1)).flatten(1, 2), 4),
     "rows repeated": (lambda x: x.repeat(1, 1, 2, 1)[:, :, :6].tile(2)[..., ::2], 8),

@@ -152,3 +152,35 @@ def test_what_a_layer_with_freed_heads_cannot_be_given_is_refused(shape, options
     x = torch.randn(shape)
     with pytest.raises(ValueError, match=said):
         free_heads(nn.MultiheadAttention(8, 2, batch_first=True))(x, x, x, **options)
+
+
+class Padded(nn.Module):
+    """An encoder as torch makes it by default, for sequences of which some are padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(12, 4, 20, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x, padding):
+        return self.encoder(x, src_key_padding_mask=padding)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_an_encoder_takes_padded_sequences_once_its_heads_are_freed():
+    model, x = Padded().eval(), torch.randn(3, 6, 12)
+    padding = torch.arange(6) >= torch.tensor([[6], [4], [3]])
+    with pytest.raises(prunekit.TraceError, match=r"'encoder'\).use_nested_tensor = False"):
+        prunekit.trace(model, (x, padding))
+    headed = free_heads(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(headed(x, padding)[~padding], model(x, padding)[~padding])
+    torch.testing.assert_close(headed(x, padding), model(x, padding))
+    query = "encoder.layers.1.self_attn.query"
+    remove = {query: [0], "encoder.layers.0.linear1": [3, 5]}
+    graph = prunekit.trace(headed, (x, padding))
+    small, masked = (act(headed, graph, remove) for act in (prunekit.rebuild, prunekit.mask))
+    assert small.get_submodule(query).out_features == 9
+    torch.testing.assert_close(small(x, padding), masked(x, padding))
+    model.encoder.use_nested_tensor = False
+    assert "encoder.layers.0.linear1" in prunekit.trace(model, (x, padding)).prunable

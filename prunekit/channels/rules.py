@@ -40,8 +40,9 @@ ELEMENTWISE_FUNCTIONS = {
     *("bernoulli", "bernoulli_", "uniform_", "normal_"),
     *(torch.clone, torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like),
     *("clone", "contiguous", "detach", "expand_as", "type", "float", "half"),
-    *("double", "bfloat16", "int", "long", "bool", "masked_fill", "where", "fill_", "zero_"),
-    *(torch.masked_fill, torch.where, torch.nan_to_num, torch.lerp, torch.addcmul, torch.addcdiv),
+    *("double", "bfloat16", "int", "long", "bool", "where", "fill_", "zero_"),
+    *(torch.masked_fill, "masked_fill", "masked_fill_", torch.where, torch.nan_to_num),
+    *(torch.lerp, torch.addcmul, torch.addcdiv),
     *_everywhere("""
         abs acos acosh add asin asinh atan atan2 atanh ceil clamp clamp_max clamp_min cos cosh div
         eq erf erfc exp exp2 expm1 floor floor_divide fmod frac ge gt isfinite isinf isnan le log
@@ -90,7 +91,7 @@ MIXING_FUNCTIONS = {
     *(torch.gather, "gather", torch.einsum, torch.cov, torch.triu, torch.tril, "triu", "tril"),
     *WRAPPED,
 }
-SIZES = {"size", "dim", "numel"}
+SIZES = {"size", "dim", "numel", "is_floating_point", torch.is_floating_point}
 ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda", "is_nested"}
 # Functions of one tensor that give one of the same shape and type.
 SHAPE_KEEPING = {

@@ -66,6 +66,8 @@ class Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         if self.running:
             return forward(*args, **kwargs)
+        if isinstance(m, nn.TransformerEncoder):
+            _refuse_nesting(m, self.path_of_module(m), args, kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
@@ -203,6 +205,18 @@ class _Known(fx.Proxy):
 
     def keys(self) -> Any:
         return self.known.keys()
+
+
+def _refuse_nesting(encoder: Any, name: str, args: tuple, kwargs: dict) -> None:
+    """Refuse an encoder that packs padded sequences, by a mask, into a tensor without a shape."""
+    padding = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
+    nests = getattr(encoder, "use_nested_tensor", False) and not encoder.training
+    if nests and padding is not None:
+        raise TraceError(
+            f"module {name!r} packs padded sequences into nested tensors, which have no sizes to "
+            f"trace: set model.get_submodule({name!r}).use_nested_tensor = False. Where a sequence "
+            "is padded, it then gives what it does in training, and no zeros"
+        )
 
 
 def _opened(proxy: Any, value: Any) -> Any:
