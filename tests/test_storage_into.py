@@ -219,3 +219,23 @@ def test_files_of_earlier_versions_fill_layers_that_say_their_sizes(path, tmp_pa
     mine = load(tmp_path / "early.safetensors", into=models.squeezenet1_1(num_classes=3))
     x = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(mine(x), small(x), rtol=0, atol=0)
+
+
+class DropsByFunction(nn.Module):
+    """Dropout as a function, and as a layer."""
+
+    def __init__(self, layer: bool) -> None:
+        super().__init__()
+        self.layer = nn.Dropout() if layer else nn.Identity()
+
+    def forward(self, x):
+        return self.layer(F.dropout(x, 0.5, self.training and isinstance(self.layer, nn.Identity)))
+
+
+@pytest.mark.parametrize(("layer", "into"), [(True, False), (True, True), (False, True)])
+def test_dropout_is_trained_with_as_a_layer_and_by_the_class(layer, into, tmp_path):
+    prunekit.save(DropsByFunction(layer), tmp_path / "drops.safetensors")
+    given = {"into": DropsByFunction(layer)} if into else {}
+    model, x = prunekit.load(tmp_path / "drops.safetensors", **given), torch.ones(100)
+    assert torch.equal(model(x), x)
+    assert not torch.equal(model.train()(x), x)

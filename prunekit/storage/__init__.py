@@ -106,6 +106,11 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
 
     No code from the file is run, neither now nor when the model is.
 
+    A file holds the operations of evaluation mode. After ``.train()`` the layers of a loaded
+    model are in training mode, its dropout layers and batch norms among them. What the code
+    itself does in training only, such as ``F.dropout(x, p, self.training)``, is not in the
+    file, and the model trains without: to train with it, load ``into`` an object of its class.
+
     Parameters
     ----------
     into
