@@ -219,6 +219,30 @@ def test_a_file_can_be_given_batch_norms_too(tmp_path):
     assert set(fold_batch_norm(normed).state_dict()) == set(model.state_dict())
 
 
+class Chunks(nn.Module):
+    """A list of what chunk gives, as YOLO's C2f makes one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(12, 5, 1)
+
+    def forward(self, x):
+        parts = list(self.first(x).chunk(2, 1))
+        return self.last(torch.cat([*parts, torch.relu(self.second(parts[-1]))], 1))
+
+
+def test_example_inputs_show_the_sizes_that_a_network_asks():
+    model, x = Chunks().eval(), torch.randn(4, 3, 6, 6)
+    normed = insert_batch_norm(model, [x])
+    assert norms_in(normed) == 2
+    with pytest.raises(prunekit.TraceError, match="asks sizes, pass example_inputs"):
+        fold_batch_norm(normed)
+    folded = fold_batch_norm(normed, example_inputs=x)
+    assert str(folded) == str(model)
+    check_same(folded, model, x)
+
+
 @pytest.mark.parametrize("from_file", [False, True])
 def test_squeezenet_without_the_relu_on_its_class_maps(from_file, tmp_path):
     model, x = squeezenet().eval(), torch.randn(2, 3, 64, 64)

@@ -122,6 +122,7 @@ def capture(
             f"{place} cannot be traced{line}: {error}. A forward pass that branches on the "
             "values of tensors has no fixed graph: move that part out of the model, or put it into "
             "a module of its own and register its class with prunekit.channels.leaf"
+            + (". Where it only asks sizes, pass example_inputs" if inputs is None else "")
         ) from error
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from prunekit.channels import kinds, trace
-from prunekit.channels.capture import capture, meta_copy
+from prunekit.channels.capture import capture, meta_copy, without_data
 from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, Kind, kind_of
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
@@ -131,7 +131,7 @@ def insert_batch_norm(
     return normed
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
+def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None = None) -> nn.Module:
     """A copy in which every batch norm that directly follows a convolution is part of it.
 
     It computes the same in evaluation mode, up to rounding. Where
@@ -142,6 +142,14 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     A batch norm stays if it keeps no running statistics, or if it, the
     convolution or a tensor of either is used in a second place too, as by
     ``F.conv2d(x, self.conv.weight)``.
+
+    Parameters
+    ----------
+    model
+        Left untouched.
+    example_inputs
+        As for :func:`prunekit.trace`, for a network whose forward pass branches on
+        sizes, or makes a list of what ``chunk`` gives.
 
     Raises
     ------
@@ -156,7 +164,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     (Identity(), torch.Size([64]))
     """
     folded = copy.deepcopy(model)
-    graph = capture(meta_copy(folded).eval())
+    inputs = None if example_inputs is None else without_data(example_inputs)
+    graph = capture(meta_copy(folded).eval(), inputs)
     calls = calls_in(graph)
     shared = tied_parameters(folded) | tensors_read(graph.nodes, folded)
     for name, uses in calls.items():
