@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.models import mobilenet_v2, resnet18, vgg16
 
@@ -54,6 +55,35 @@ def test_macs_of_one_layer(layer, shape, macs):
     assert cost.macs == macs
     assert cost.layers["input_shape"].iloc[0] == shape
     assert cost.parameters == sum(p.numel() for p in layer.parameters())
+
+
+class Pooled(nn.Conv2d):
+    """A convolution that pads first and gives the mean of each map."""
+
+    def forward(self, x):
+        return super().forward(F.pad(x, (1, 1, 1, 1))).mean((2, 3))
+
+
+class Twice(nn.Conv2d):
+    """Standardised weights, used at two dilations, and a linear layer on what they give."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.gate = nn.Linear(4, 4)
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean()
+        near, far = F.conv2d(x, weight), F.conv2d(input=x, weight=weight, dilation=2)
+        return near.mean((2, 3)) * self.gate(far.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [(Pooled(2, 4, 3), [72 * 36]), (Twice(2, 4, 3), [72 * (16 + 4), 16])],
+)
+def test_macs_of_a_subclass_are_those_of_what_it_computes_with_its_weights(layer, macs):
+    table = profile(layer, torch.zeros(3, 2, 6, 6)).layers.set_index("type")["macs"]
+    assert table[[type(layer).__name__, "Linear"][: len(macs)]].tolist() == macs
 
 
 def test_buffers_count_as_bytes_but_not_as_parameters():

@@ -7,12 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from prunekit.channels.kinds import kind_of
+from prunekit.channels.functional import FUNCTIONS, arguments
+from prunekit.channels.kinds import KINDS, kind_of
 from prunekit.checks import checked, inputs, module, run
 from prunekit.execution import evaluation_mode, on_device
 
@@ -63,9 +67,10 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
 
     Notes
     -----
-    Convolutions and linear layers that are modules are counted. A product
-    written with ``torch.matmul`` or ``F.linear`` inside a forward method is
-    not seen.
+    Convolutions and linear layers that are modules are counted, and of a
+    subclass what it computes with a weight of its shape, whatever it does to
+    maps before and after. A product written with ``torch.matmul`` or
+    ``F.linear`` inside the forward method of another module is not seen.
 
     Examples
     --------
@@ -78,11 +83,13 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     examples = next(len(x) for x in given if isinstance(x, Tensor))
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:
+        products = stack.enter_context(_Products())
         for name, module in model.named_modules():
             own = sum(p.numel() for p in module.parameters(recurse=False))
             if own:
                 row = {"layer": name, "type": type(module).__name__, "parameters": own, "macs": 0}
-                counter = _counter(rows, row, examples)
+                counter = _counter(rows, row, examples, products)
+                stack.callback(module.register_forward_pre_hook(products.begin).remove)
                 hook = module.register_forward_hook(counter, with_kwargs=True)
                 stack.callback(hook.remove)
         stack.enter_context(evaluation_mode(model))
@@ -97,15 +104,59 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     )
 
 
-def _counter(rows: dict[nn.Module, dict], row: dict, examples: int) -> Callable[..., None]:
+class _Products(TorchFunctionMode):
+    """Notes the MACs of layers' functions, and how large their weights are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[torch.Size, int]] = []
+        self.begun: list[int] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        output = function(*args, **(kwargs or {}))
+        _, classes = FUNCTIONS.get(function, ((), ()))
+        if classes and classes[0] in KINDS:
+            given = arguments(function, args, kwargs or {})
+            if isinstance(weight := given.get("weight"), Tensor):
+                layer = SimpleNamespace(weight=weight)
+                macs = KINDS[classes[0]].macs(layer, given["input"], output)
+                self.seen.append((weight.shape, macs))
+        return output
+
+    def begin(self, module: nn.Module, inputs: tuple) -> None:
+        """A module begins to run."""
+        self.begun.append(len(self.seen))
+
+    def end(self) -> list[tuple[torch.Size, int]]:
+        """What it has computed, beside modules inside it."""
+        begun = self.begun.pop()
+        own, self.seen[begun:] = self.seen[begun:], []
+        return own
+
+
+def _counter(
+    rows: dict[nn.Module, dict], row: dict, examples: int, products: _Products
+) -> Callable[..., None]:
     def count(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
         x = next(iter((*inputs, *named.values())), None)
         entry = rows.setdefault(module, row)
-        entry["macs"] += kind_of(module).macs(module, x, output) // examples
+        entry["macs"] += _macs(module, products.end(), x, output) // examples
         entry["filters"] = _filters(module)
         entry["input_shape"], entry["output_shape"] = _shape(x), _shape(output)
 
     return count
+
+
+def _macs(module: Any, products: list[tuple[torch.Size, int]], x: Any, output: Any) -> int:
+    """Those of one call: of a layer that makes filters, what it computed with weights like its own.
+
+    Its output tells only where it did so by other functions than those known.
+    """
+    kind = kind_of(module)
+    own = [macs for shape, macs in products if kind.filters and shape == module.weight.shape]
+    return sum(own) or kind.macs(module, x, output)
 
 
 def _filters(module: nn.Module) -> int:
