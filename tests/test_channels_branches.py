@@ -141,3 +141,14 @@ def test_too_few_inputs_are_named():
 
     with pytest.raises(prunekit.TraceError, match="forward takes 'y' too"):
         prunekit.trace(Two(), X)
+
+
+def test_what_code_says_of_sizes_that_it_refuses_names_them():
+    class OfOneSize(nn.Module):
+        def forward(self, x):
+            height = x.shape[2]
+            torch._assert(height == 32, f"wrong height: expected 32, got {height}")
+            return x
+
+    with pytest.raises(prunekit.TraceError, match=f"expected 32, got {X.shape[2]}"):
+        prunekit.trace(OfOneSize(), X)

@@ -23,7 +23,7 @@ from prunekit.channels.kinds import KINDS
 from prunekit.channels.labels import tensors_in
 from prunekit.channels.refusals import TraceError
 from prunekit.channels.shapes import RunsOnData, ShapesOnly
-from prunekit.checks import remedy_for_types
+from prunekit.checks import remedy_for_types, shown
 
 # No line of the user's network is in these files.
 OURS = {__file__}
@@ -105,7 +105,7 @@ class Tracer(fx.Tracer):
                 node.meta["value"] = self._run(node)
             except Exception as error:
                 raise TraceError(
-                    f"{place(node)} fails on the example inputs: {error}"
+                    f"{place(node)} fails on the example inputs: {self._said(error)}"
                     + remedy_for_types(self.root, self.inputs)
                 ) from error
             finally:
@@ -138,6 +138,14 @@ class Tracer(fx.Tracer):
                 return getattr(args[0], target)(*args[1:], **kwargs)
             # Made in the forward pass, such as torch.ones(x.shape[1]).
             return _without_data(target(*args, **kwargs))
+
+    def _said(self, error: Exception) -> str:
+        """What an error says, with sizes where the code wrote of nodes."""
+        said = str(error)
+        for node in self.graph.nodes:
+            if "value" in node.meta:
+                said = said.replace(f"Proxy({node.name})", shown(node.meta["value"]))
+        return said
 
     def _input(self, name: str, *default: Any) -> Any:
         if name.startswith("**"):
