@@ -109,6 +109,8 @@ RANKINGS = [
     (RANKING.assign(filter=-RANKING["filter"]), ValueError, "a filter below 0"),
     (RANKING.assign(layer=None), ValueError, "a row without a layer"),
     (RANKING.assign(group=NAN), TypeError, "column group must hold whole numbers, not float64"),
+    (RANKING.assign(width=4.0), TypeError, "column width must hold whole numbers, not float64"),
+    (RANKING.assign(width=0), ValueError, "0 has filter 0, but the width 0"),
     (RANKING.to_dict(), TypeError, "ranking must be a DataFrame as rank gives it, not"),
     (RANKING["score"], TypeError, "ranking must be a DataFrame .* not an object of type Series"),
     (None, TypeError, "ranking must be a DataFrame as rank gives it, not None"),

@@ -24,6 +24,7 @@ from prunekit.losses import summed_cross_entropy
 from prunekit.progress import bar
 
 AnyCriterion = str | Criterion
+COLUMNS = ["layer", "filter", "score", "group", "width"]
 
 
 def _criteria(name: str, value: object) -> list[AnyCriterion]:
@@ -90,8 +91,9 @@ def rank(
     Returns
     -------
     DataFrame with the columns ``layer`` (in order of execution), ``filter``,
-    ``score`` and ``group``. Coupled filters share a group, and as their score
-    the mean of theirs. Filters that must stay have no row.
+    ``score``, ``group`` and ``width``, the number of the layer's filters. Coupled
+    filters share a group, and as their score the mean of theirs. Filters that must
+    stay have no row.
 
     Raises
     ------
@@ -111,7 +113,7 @@ def rank(
     >>> batch = torch.randn(8, 3, 32, 32), torch.arange(8)
     >>> ranking = rank(TinySqueezeNet(), [batch], "taylor")
     >>> ranking.columns.tolist(), len(ranking)
-    (['layer', 'filter', 'score', 'group'], 184)
+    (['layer', 'filter', 'score', 'group', 'width'], 184)
     """
     ranked = partial(rank_all, model, loader, batches=batches, loss=loss, normalize=normalize)
     return next(iter(ranked([criterion], graph=graph, progress=progress).values()))
@@ -153,7 +155,7 @@ def rank_all(
         criterion: _column(table, criterion, scores[criterion], normalize) for criterion in looking
     }
     return {
-        name: table.assign(score=criterion.scores(columns))[["layer", "filter", "score", "group"]]
+        name: table.assign(score=criterion.scores(columns))[COLUMNS]
         for name, criterion in chosen.items()
     }
 
@@ -211,7 +213,8 @@ def _filters(graph: ChannelGraph, layers: Sequence[str]) -> pd.DataFrame:
     for name in layers:
         groups = graph.layers[name].groups
         filters = np.flatnonzero(groups)
-        tables.append(pd.DataFrame({"layer": name, "filter": filters, "group": groups[filters]}))
+        columns = {"layer": name, "filter": filters, "group": groups[filters], "width": len(groups)}
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from prunekit.checks import checked, shown, whole
 from prunekit.checks.settings import LIMITS, Floor, PerLayer
-from prunekit.selection.limits import LEAST, caps_of, floors_of
+from prunekit.selection.limits import LEAST, caps_of, floors_of, widths_of
 
 
 def table(name: str, value: object) -> pd.DataFrame:
@@ -25,11 +25,11 @@ def table(name: str, value: object) -> pd.DataFrame:
         raise ValueError(f"the {name} has no column {', '.join(missing)}")
     if value.empty:
         raise ValueError(f"the {name} is empty: it has no filter to select")
-    kinds = {"filter": "whole numbers", "score": "numbers", "group": "whole numbers"}
-    for column in kinds.keys() & set(value):
-        if value[column].dtype.kind not in ("iuf" if column == "score" else "iu"):
+    for column in {"filter", "score", "group", "width"} & set(value):
+        allowed, kinds = ("iuf", "numbers") if column == "score" else ("iu", "whole numbers")
+        if value[column].dtype.kind not in allowed:
             raise TypeError(
-                f"the {name}'s column {column} must hold {kinds[column]}, not {value[column].dtype}"
+                f"the {name}'s column {column} must hold {kinds}, not {value[column].dtype}"
             )
     return value
 
@@ -65,17 +65,20 @@ def select(
     Parameters
     ----------
     ranking
-        Columns ``layer``, ``filter``, ``score`` and ``group``, as
+        Columns ``layer``, ``filter``, ``score``, ``group`` and ``width``, as
         :func:`prunekit.rank` returns them. Rows that share a group go
         together and are counted once, by the mean of their scores. Those of
-        group 0 stay. Without the column ``group`` every filter is alone.
+        group 0 stay, and so do filters without a row. Without the column
+        ``group`` every filter is alone; without ``width``, a layer is as wide
+        as its last filter in the ranking says.
     count
         Number of groups to remove.
     min_filters
-        The floor: so many of its filters stay in every layer of the ranking.
-        A group that would take any layer below it is passed over. Or floors
-        by name or pattern, such as ``{"*squeeze": 12, "*expand*": 24}``: a
-        layer has that of the last pattern it matches, and 2 if it matches none.
+        The floor: so many of its filters stay in every layer of the ranking,
+        those counted that stay anyway. A group that would take any layer below
+        it is passed over. Or floors by name or pattern, such as
+        ``{"*squeeze": 12, "*expand*": 24}``: a layer has that of the last
+        pattern it matches, and 2 if it matches none.
     exclude
         Layers that keep all their filters, by name or by pattern such as
         ``"features.0"`` or ``"layer1.*"``. A group that touches one stays.
@@ -106,7 +109,8 @@ def select(
         ``count`` groups can go, a score is NaN, the ranking is empty or lacks
         a column, a filter is listed twice, a limit in ``per_layer`` is
         below 0 or no share, or a name in ``exclude``, ``min_filters`` or
-        ``per_layer`` matches no layer.
+        ``per_layer`` matches no layer. Or a layer is narrower, by its
+        ``width``, than its filters say.
     TypeError
         One of these is no number, or a column holds something else.
 
@@ -167,14 +171,12 @@ class _Groups:
     """The groups of a ranking, each a bundle of its own, as they first appear in it.
 
     Each is put together when it is asked for: most stay, and never are.
-    ``left`` counts the filters of each layer.
     """
 
     def __init__(self, ranking: pd.DataFrame) -> None:
         self._filters = ranking["filter"].to_numpy()
         self._layers, self._names = pd.factorize(ranking["layer"].to_numpy())
         _refuse_bad(ranking, self._layers)
-        self.left = dict(zip(self._names, np.bincount(self._layers).tolist(), strict=True))
         # Alone by default: keys below zero are of no group of a graph.
         count = len(ranking)
         keys = ranking["group"].to_numpy() if "group" in ranking else np.arange(-count, 0)
@@ -220,11 +222,10 @@ def _take(
     round_to: int | None,
     per_layer: PerLayer | None,
 ) -> Selection:
-    groups = _Groups(ranking)
-    left, widths = groups.left, _widths(ranking)
-    floors = floors_of(left, min_filters, exclude)
+    groups, widths = _Groups(ranking), widths_of(ranking)
+    floors = floors_of(widths, min_filters, exclude)
     for layer, cap in caps_of(widths, per_layer).items():
-        floors[layer] = max(floors[layer], left[layer] - cap)
+        floors[layer] = max(floors[layer], widths[layer] - cap)
     bundles: _Groups | list[_Bundle] = groups
     scores = groups.scores
     if round_to is not None and round_to > 1:
@@ -232,7 +233,7 @@ def _take(
         scores = [bundle.score for bundle in bundles]
     heap = list(zip(scores, range(len(scores)), strict=True))
     heapq.heapify(heap)
-    taken: list[int] = []
+    left, taken = dict(widths), list[int]()
     while heap and len(taken) < count:
         _, order = heapq.heappop(heap)
         bundle = bundles[order]
@@ -256,12 +257,9 @@ def _refuse_bad(ranking: pd.DataFrame, layers: np.ndarray) -> None:
     if repeated.any():
         row = ranking.iloc[repeated.argmax()]
         raise ValueError(f"filter {row['filter']} of {row['layer']} is listed more than once")
-
-
-def _widths(ranking: pd.DataFrame) -> dict[str, int]:
-    """Filters of each layer. Those that must stay may have no row, but leave a gap."""
-    layers = ranking.groupby("layer", sort=False)["filter"]
-    return dict(np.maximum(layers.size(), layers.max() + 1))
+    if "width" in ranking and (beyond := (ranking["filter"] >= ranking["width"]).to_numpy()).any():
+        row = ranking.iloc[beyond.argmax()]
+        raise ValueError(f"{row['layer']} has filter {row['filter']}, but the width {row['width']}")
 
 
 def _bundles(groups: Iterable[_Bundle], widths: dict[str, int], round_to: int) -> list[_Bundle]:

@@ -6,9 +6,17 @@ import math
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+import pandas as pd
+
 from prunekit.checks.settings import Floor, PerLayer
 
 LEAST = 2  # filters of a layer, where nobody says otherwise
+
+
+def widths_of(ranking: pd.DataFrame) -> dict[str, int]:
+    """Filters of each layer of a ranking, those that must stay and have no row among them."""
+    layers = ranking.groupby("layer", sort=False)
+    return dict(layers["width"].max() if "width" in ranking else layers["filter"].max() + 1)
 
 
 def floors_of(
