@@ -15,10 +15,11 @@ from prunekit.channels import ChannelGraph
 from prunekit.channels.kinds import BATCH_NORM
 from prunekit.channels.units import Scope, is_depthwise
 from prunekit.execution import device_of
-from prunekit.repair.batch_norms import calls_by_module, norm_behind
+from prunekit.repair.batch_norms import norm_behind
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 from prunekit.widths import units
+from prunekit.widths.richness import calls_by_layer
 
 # Where its input is zero, a ReLU passes no gradient: a factor that is zero could never grow again,
 # as one behind the ReLU can. So little more than zero is below rounding, and passes it.
@@ -90,7 +91,7 @@ class SoftMasks(nn.Module):
         self.norms: list[str] = []
         place = np.full(graph.count, len(self.groups))  # others have a factor of 1, put behind
         place[self.groups] = np.arange(len(self.groups))
-        calls = calls_by_module(model, graph.inputs)
+        calls = calls_by_layer(graph)
         layers = dict.fromkeys(layer for unit in found for layer in unit.layers)
         for layer in layers:
             if _passed_on(graph, calls[layer]):
@@ -99,7 +100,8 @@ class SoftMasks(nn.Module):
             if name is None or not model.get_submodule(name).affine:
                 raise ValueError(
                     f"{layer}: no batch norm with a scale is directly behind it, and masks are "
-                    "folded into one: prunekit.insert_batch_norm puts one there"
+                    "folded into one: prunekit.insert_batch_norm puts one behind layers that are "
+                    "called as modules"
                 )
             self.norms.append(name)
             places = torch.from_numpy(place[graph.norms[name]])
@@ -188,6 +190,6 @@ def _only_reader(node: fx.Node, graph: ChannelGraph) -> str | None:
     """The next layer, if all that a node gives goes there and nowhere else."""
     while len(node.users) == 1:
         node = next(iter(node.users))
-        if node.op == "call_module" and node.target in graph.layers:
-            return node.target
+        if (layer := graph.calls.get(node.name)) in graph.layers:
+            return layer
     return None

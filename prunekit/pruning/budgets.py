@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph, trace
 from prunekit.channels.capture import attribute
+from prunekit.channels.kinds import kind_of
 from prunekit.checks import checked, choice, inputs, module
 from prunekit.checks.settings import Budget
 from prunekit.measure import latencies, profile
@@ -31,9 +32,10 @@ LATENCY_ROUNDS = 30
 def left(model: nn.Module, layers: list[str], example_inputs: Tensor | tuple) -> dict[str, int]:
     """What is left of a network, in the columns of the table."""
     cost = profile(model, example_inputs)
-    filters = cost.layers.set_index("layer")["filters"]
+    found = [model.get_submodule(name) for name in layers]
     return {
-        "filters": int(filters[layers].sum()),
+        # Of the layers themselves: a profile has no row for one that is called by a function.
+        "filters": sum(getattr(layer, kind_of(layer).filters) for layer in found),
         "parameters": cost.parameters,
         "macs": cost.macs,
         "bytes": cost.bytes,
