@@ -35,9 +35,11 @@ def on_device(model: nn.Module, example_inputs: Tensor | tuple) -> tuple:
     """Example inputs as the arguments of ``forward``, moved to where the model is."""
     given = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     device = device_of(model)
-    if device.type != "meta" and any(isinstance(x, Tensor) and x.is_meta for x in given):
+    if device.type != "meta" and any(
+        isinstance(x, Tensor) and x.is_meta for x in tree_leaves(given)
+    ):
         raise ValueError("example_inputs lies on the meta device, and the model does not")
-    return tuple(x.to(device) if isinstance(x, Tensor) else x for x in given)
+    return moved(given, device)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from prunekit.checks.structures import examples_of
+
 Check = Callable[[str, Any], Any]
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -226,15 +228,16 @@ def named_modules(name: str, value: object) -> dict[str, nn.Module]:
 def inputs(name: str, value: object) -> tuple:
     """Example inputs as the positional arguments of ``forward``, with a batch among them."""
     given = value if isinstance(value, tuple) else (value,)
-    tensors = [x for x in given if isinstance(x, Tensor)]
-    if not tensors:
+    tensors = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
+    if not tensors or not isinstance(value, (tuple, Tensor)):
         raise TypeError(
             f"{name} must be a tensor, or a tuple of the arguments of forward with a tensor among "
             f"them, not {shown(value)}"
         )
-    if not tensors[0].dim():
+    examples = examples_of(given)
+    if examples is None:
         raise ValueError(f"{name} must be a batch of shape (examples, ...), not one number")
-    if not len(tensors[0]):
+    if not examples:
         raise ValueError(f"{name} is an empty batch")
     return given
 

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from prunekit.channels.functional import FUNCTIONS, arguments
 from prunekit.channels.kinds import KINDS, kind_of
 from prunekit.checks import checked, inputs, module, run
+from prunekit.checks.structures import examples_of
 from prunekit.execution import evaluation_mode, on_device
 
 COLUMNS = ["layer", "type", "input_shape", "output_shape", "filters", "parameters", "macs"]
@@ -57,8 +58,9 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     Parameters
     ----------
     example_inputs
-        A batch of shape (examples, ...), or a tuple of such. It may lie on
-        the ``meta`` device if the model does: then nothing is computed.
+        A batch of shape (examples, ...), or a tuple of the arguments of
+        ``forward``: such batches, and lists and dictionaries of them. It may lie
+        on the ``meta`` device if the model does: then nothing is computed.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     (224, 21600, 896)
     """
     given = on_device(model, example_inputs)
-    examples = next(len(x) for x in given if isinstance(x, Tensor))
+    examples = examples_of(given) or 1
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:
         products = stack.enter_context(_Products())

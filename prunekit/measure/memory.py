@@ -70,7 +70,7 @@ def peak_memory(model: nn.Module, example_inputs: Tensor | tuple) -> int:
     True
     """
     given = on_device(model, example_inputs)
-    tensors = (x for x in given if isinstance(x, Tensor))
+    tensors = (x for x in tree_leaves(given) if isinstance(x, Tensor))
     known = chain(model.parameters(), model.buffers(), tensors)
     with evaluation_mode(model), torch.inference_mode(), MemoryMeter(known) as meter:
         run(model, given, "example_inputs")
