@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunekit import prune, sensitivity, trace
 from prunekit.adversarial import SoftMasks, align
-from prunekit.widths import mean_magnitudes
+from prunekit.widths import allocate, mean_magnitudes
 
 
 class AsModules(nn.Module):
@@ -103,3 +103,11 @@ def test_without_a_batch_norm_masks_say_what_to_do():
     model.deep_norm = nn.Identity()
     with pytest.raises(ValueError, match=r"no batch norm .* behind layers that are called as mod"):
         SoftMasks(model, trace(model, BATCH[0]))
+
+
+def test_a_budget_of_what_is_not_counted_is_refused():
+    model = made(ByFunction)
+    with pytest.raises(ValueError, match="no macs that profile counts: call its layers as modules"):
+        prune(model, [BATCH], [BATCH], budget="macs", fine_tune=None, progress=False)
+    with pytest.raises(ValueError, match="no macs that profile counts: call its layers as modules"):
+        allocate(model, BATCH[0], {"conv": 1.0}, 0.5)

@@ -42,6 +42,16 @@ def left(model: nn.Module, layers: list[str], example_inputs: Tensor | tuple) ->
     }
 
 
+def counted(cost: float, budget: str) -> float:
+    """What a whole network costs, of which shares are taken: refused if that is nothing."""
+    if not cost:
+        raise ValueError(
+            f"the network has no {budget} that profile counts: call its layers as modules, not "
+            "by functions such as F.conv2d, or give another budget"
+        )
+    return cost
+
+
 def relative_latency(model: nn.Module, unpruned: nn.Module, image: tuple) -> float:
     """Median time of a forward pass on one image, as a share of the unpruned network's.
 
@@ -163,12 +173,13 @@ def per_saving(
         filters = rows["filter"].to_numpy()
         if (filters >= len(of_model)).any() or (of_model[filters] != rows["group"]).any():
             raise ValueError(f"the ranking is of another network: its filters of {layer} differ")
+    whole = counted(total, str(budget))
     saved = np.zeros(graph.count, dtype=np.int64)
     for tensor in tensors:
         alone = [len(groups) - np.bincount(groups, minlength=graph.count) for groups in tensor.dims]
         saved += tensor.lost(alone)
     value = ranking.groupby("group")["score"].transform("sum")
-    return ranking.assign(score=value / (saved[ranking["group"].to_numpy()] / total))
+    return ranking.assign(score=value / (saved[ranking["group"].to_numpy()] / whole))
 
 
 class _Priced(NamedTuple):

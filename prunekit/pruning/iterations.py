@@ -20,7 +20,7 @@ from prunekit.criteria.ranking import rank, ranked_layers, two_examples
 from prunekit.execution import evaluation_mode
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import say
-from prunekit.pruning.budgets import enough, left, per_saving, relative_latency
+from prunekit.pruning.budgets import counted, enough, left, per_saving, relative_latency
 from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.schedule import criterion_at, ranked_by, reached
@@ -128,6 +128,7 @@ def begun(
     judged = _judged(plan, original, val_loader)
     row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
     row |= left(original, layers, example_inputs)
+    counted(row.get(plan.column, 1), plan.column)
     if plan.measured:
         cost = _measure(plan, original, example_inputs)
         row[plan.column] = 1.0 if plan.budget == "latency" else cost(original)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prunekit.channels import ChannelGraph, trace
 from prunekit.channels.units import Unit, units
 from prunekit.checks import checked, choice, inputs, module, number, shown, whole
-from prunekit.pruning.budgets import left_after
+from prunekit.pruning.budgets import counted, left_after
 from prunekit.pruning.plan import PRICED
 from prunekit.pruning.schedule import reached
 from prunekit.selection import Selection, table
@@ -120,7 +120,7 @@ def allocate(
     levels = [_levels(unit.width, least_rate, min_filters, round_to) for unit in chosen]
     steps = _steps(levels, shares, relation)
     count = left_after(model, example_inputs, budget)
-    whole_cost = count({})
+    whole_cost = counted(count({}), budget)
 
     def widths(taken: int) -> list[int]:
         grown = np.bincount(steps[:taken], minlength=len(chosen))

@@ -17,7 +17,7 @@ from prunekit.channels.units import units
 from prunekit.checks import checked, function, inputs, module, number, shown, whole
 from prunekit.checks.settings import Cost
 from prunekit.execution import evaluation_mode
-from prunekit.pruning.budgets import left_after
+from prunekit.pruning.budgets import counted, left_after
 from prunekit.pruning.plan import PRICED
 from prunekit.pruning.schedule import reached
 from prunekit.selection import table
@@ -192,7 +192,7 @@ def knapsack(
     graph = trace(model, example_inputs)
     chosen = named_units(graph, widths["unit"].unique())
     price = _pricing(model, graph, example_inputs, cost)
-    before = price({})
+    before = counted(price({}), str(cost))
     options = []
     for unit in chosen:
         rows = widths.loc[widths["unit"] == unit.name, ["kept", "lost", "cost"]]
