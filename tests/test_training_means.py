@@ -91,6 +91,48 @@ def test_the_model_ends_with_the_average_of_its_steps():
     torch.testing.assert_close(followed.weight, expected)
 
 
+class Tables(nn.Module):
+    """A network that reads an index table and a causal mask, and holds a frozen one of these."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 10)
+        self.places = nn.Parameter(torch.randn(36, 8))
+        self.register_buffer("index", torch.arange(35, -1, -1))
+        self.register_buffer("mask", torch.full((36, 36), -torch.inf).triu(1))
+        self.frozen = nn.Parameter(self.mask.clone(), requires_grad=False)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x)).flatten(2).mT + self.places[self.index]
+        scores = x @ x.mT
+        return self.fc(((scores + self.mask + self.frozen).softmax(-1) @ x).mean(1))
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.98])
+def test_an_average_leaves_tables_and_masks_as_they_are(decay):
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 8, 8), torch.arange(8))]
+    model = Tables()
+    before = copy.deepcopy(model.state_dict())
+    history = fit(model, batches, batches, epochs=4, average=decay, **QUIET)
+    for name in ("index", "mask", "frozen"):
+        assert torch.equal(model.state_dict()[name], before[name]), name
+    assert history["val_loss"].notna().all()
+    assert model.norm.num_batches_tracked == 4
+
+
+def test_running_statistics_are_averaged_too():
+    """A norm that no weight stands before: its statistics are those of the data, step by step."""
+    torch.manual_seed(0)
+    x, y = torch.randn(16, 4) + 3, torch.randint(3, (16,))
+    start = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    followed = copy.deepcopy(start)
+    fit(followed, [(x, y)], epochs=2, average=0.75, **QUIET)
+    first = 0.1 * x.mean(0)
+    second = 0.9 * first + 0.1 * x.mean(0)
+    torch.testing.assert_close(followed[0].running_mean, 0.75 * first + 0.25 * second)
+
+
 def test_validation_judges_the_average(digits):
     torch.manual_seed(0)
     model = insert_batch_norm(TinySqueezeNet(), Loader(digits.train))

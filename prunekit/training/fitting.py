@@ -33,7 +33,7 @@ from prunekit.training.checkpoint import TrainingState
 from prunekit.training.evaluation import Judge, validated
 from prunekit.training.interrupted import Interrupted
 from prunekit.training.objective import Objective, Penalty, objective_of, penalty_of
-from prunekit.training.optimisation import averaged, scheduler_of, sgd, take_average
+from prunekit.training.optimisation import averaged, follow, scheduler_of, sgd, take_average
 
 #: Of a classifier's training.
 HISTORY_COLUMNS = (
@@ -109,10 +109,10 @@ def fit(
         Epochs during which the rate first rises, in a straight line, to
         ``lr``. Not with ``"one_cycle"``.
     average
-        Decay of an exponential moving average of the weights and running
-        statistics, a step at a time: 0.999 looks back over about a thousand
-        steps. The model ends with the average, and validation judges it.
-        0 for none.
+        Decay of an exponential moving average of the weights that learn and
+        the running mean and variance of norms, a step at a time: 0.999 looks
+        back over about a thousand steps. The model ends with the average, and
+        validation judges it. Other buffers are those of the last step. 0 for none.
     clip_norm
         Largest norm of the whole gradient.
     penalty
@@ -281,8 +281,7 @@ def _epoch(
         lr = scheduler.get_last_lr()[0]
         optimizer.step()
         scheduler.step()
-        if state.average is not None:
-            state.average.update_parameters(model)
+        follow(model, state.average)
         size = examples_of(given) or 0
         examples += size
         of_batch = {"loss": value * size} | dict(zip(counts, counted, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.optim import SGD, lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 Scheduler = lr_scheduler.LRScheduler
+#: The buffers in which norms follow the data as training goes on, by their names.
+RUNNING = ("running_mean", "running_var")
 
 
 def sgd(
@@ -77,6 +80,22 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
     if not decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+@torch.no_grad()
+def follow(model: nn.Module, average: AveragedModel | None) -> None:
+    """Move an average a step on: weights that learn, and the running statistics of norms.
+
+    All else is taken as it stands. The mean of two indices is none, and that of two
+    infinities is no number.
+    """
+    if average is None:
+        return
+    average.update_parameters(model)
+    followers = dict(chain(average.module.named_parameters(), average.module.named_buffers()))
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if not tensor.requires_grad and name.rpartition(".")[2] not in RUNNING:
+            followers[name].copy_(tensor)
 
 
 @torch.no_grad()
