@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import signal
 from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import prunekit
@@ -15,6 +18,7 @@ from prunekit import prune
 from prunekit.data import Loader, load_dataset
 from prunekit.models import TinySqueezeNet
 from prunekit.pruning.loop import CHECKPOINT
+from prunekit.storage.files import write_tensors
 
 FILTERS = 184  # of TinySqueezeNet, the classifier's outputs left out
 SMALL_STUDY = """
@@ -42,6 +46,43 @@ def network() -> nn.Module:
     return TinySqueezeNet()
 
 
+def dropping_more(model: nn.Module) -> nn.Module:
+    """The same weights, and another rate of dropout."""
+    other = copy.deepcopy(model)
+    other.classifier[0].p = 0.9
+    return other
+
+
+def striding_less(model: nn.Module) -> nn.Module:
+    """The same weights, and another stride."""
+    other = copy.deepcopy(model)
+    other.features[0].stride = (1, 1)
+    return other
+
+
+def bent_otherwise(model: nn.Module) -> nn.Module:
+    """The same weights, and another activation."""
+    other = copy.deepcopy(model)
+    other.features[1] = nn.Tanh()
+    return other
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """The same weights, of which the first ones do not learn."""
+    other = copy.deepcopy(model)
+    other.features[0].requires_grad_(False)
+    return other
+
+
+def written_before(path: Path, key: str) -> None:
+    """Make a file one from before settings said what a network is beside its weights."""
+    with safe_open(path, framework="pt") as stored:
+        record = json.loads(stored.metadata()[key])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    del record["settings"]["network"], record["settings"]["frozen"]
+    write_tensors(tensors, path, {key: json.dumps(record)})
+
+
 def digits_loaders():
     dataset = load_dataset("digits")
     train = Loader(dataset.train[:160], 32, shuffle=True, augment=True, flip=False)
@@ -51,7 +92,8 @@ def digits_loaders():
 def quickly(noise, **options):
     """Prune by weights, without fine-tuning."""
     settings = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 40, "fine_tune": None}
-    return prune(network(), noise, noise, **(settings | {"progress": False} | options))
+    settings |= {"model": network(), "progress": False}
+    return prune(train_loader=noise, val_loader=noise, **(settings | options))
 
 
 def on_digits(digits, folder=None, **options):

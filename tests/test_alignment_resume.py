@@ -18,10 +18,14 @@ def batches():
     return [(x, torch.tensor([0, 1, 2, 3]))] * 4
 
 
-def aligned(batches, **more):
+class Other(ResNet):
+    """The same weights in a network of another class."""
+
+
+def aligned(batches, make=ResNet, **more):
     torch.manual_seed(0)
     options = {"epochs": 4, "penalty": 24, "mask_every": 2, "lr": 0.02, "progress": False}
-    return align(ResNet(blocks=1), batches, batches, **options | more)
+    return align(make(blocks=1), batches, batches, **options | more)
 
 
 @pytest.mark.parametrize("weights", [{}, {"adversarial_weight": 0, "momentum": 0}])
@@ -58,6 +62,8 @@ def test_another_setting_and_a_damaged_file_are_refused(batches, tmp_path):
     for change, named in (({"penalty": 3}, "penalty"), ({"label_weight": 1}, "label_weight")):
         with pytest.raises(ValueError, match=f"alignment with other settings: {named}"):
             aligned(batches, folder=tmp_path, **{"epochs": 1} | change)
+    with pytest.raises(ValueError, match="alignment with other settings: network"):
+        aligned(batches, Other, folder=tmp_path, epochs=1)
     (tmp_path / "candidate-0001.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"candidate-0001\.safetensors is damaged"):
         aligned(batches, folder=tmp_path, epochs=1)

@@ -31,8 +31,20 @@ def batches():
     return [(x[:16], y[:16]), (x[16:], y[16:])]
 
 
-def trained(batches, count: int = 2, **options) -> tuple[list[nn.Module], pd.DataFrame]:
-    models = ring_of(count, lambda: ResNet(blocks=1))
+def network() -> nn.Module:
+    return ResNet(blocks=1)
+
+
+def without_learning_filters() -> nn.Module:
+    model = network()
+    model.conv1.requires_grad_(False)
+    return model
+
+
+def trained(
+    batches, count: int = 2, make=network, **options
+) -> tuple[list[nn.Module], pd.DataFrame]:
+    models = ring_of(count, make)
     defaults = {"epochs": 3, "lr": 0.05, "calibration": 32, "progress": False}
     return models, fit_grafted(models, batches, batches, **defaults | options)
 
@@ -90,6 +102,8 @@ def test_a_run_that_was_stopped_goes_on(batches, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
     with pytest.raises(ValueError, match="of a grafted training with other settings: mode"):
         trained(batches, folder=tmp_path, mode="follow")
+    with pytest.raises(ValueError, match=r"other settings: frozen \(\[\[\], \[\]\] there"):
+        trained(batches, folder=tmp_path, make=without_learning_filters)
 
 
 def test_each_network_has_its_own_order(batches):

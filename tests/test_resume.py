@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from loops import FILTERS, assert_same_run, digits_loaders, network, on_digits, quickly
+from loops import (
+    FILTERS,
+    assert_same_run,
+    bent_otherwise,
+    digits_loaders,
+    dropping_more,
+    frozen,
+    network,
+    on_digits,
+    quickly,
+    striding_less,
+    written_before,
+)
 from torch import nn
 
 import prunekit
@@ -178,6 +190,29 @@ def test_a_folder_of_another_model_is_refused(noise, tmp_path):
     torch.manual_seed(1)
     with pytest.raises(ValueError, match="starting_weights"):
         prune(TinySqueezeNet(), noise, noise, "weight_l1", 0.5, 40, fine_tune=None, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        *((dropping_more, "network"), (striding_less, "network"), (bent_otherwise, "network")),
+        (frozen, "frozen"),
+    ],
+)
+def test_a_folder_of_a_model_with_the_same_weights_is_refused_and_kept(
+    noise, tmp_path, other, named
+):
+    quickly(noise, folder=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(ValueError, match=rf"other settings: {named} \("):
+        quickly(noise, model=other(network()), folder=tmp_path)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_folder_from_before_networks_were_described_is_gone_on_with(noise, tmp_path):
+    history = quickly(noise, folder=tmp_path)
+    written_before(tmp_path / CHECKPOINT, "prunekit-run")
+    assert_same_run(quickly(noise, folder=tmp_path), history)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: data])

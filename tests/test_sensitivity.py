@@ -21,6 +21,10 @@ from prunekit.training import Interrupted, evaluate
 ONE_HOT = [(torch.eye(4).reshape(4, 4, 1, 1), torch.arange(4))]
 
 
+class Other(nn.Sequential):
+    """The same weights in a network of another class."""
+
+
 def on_paper() -> nn.Sequential:
     """Each filter of the first layer decides one class; half of the second's do nothing.
 
@@ -165,6 +169,7 @@ def test_ctrl_c_keeps_the_rows_so_far(tmp_path):
         ({"train_loader": [(ONE_HOT[0][0] + 1, ONE_HOT[0][1])]}, "ranked_on"),
         ({"model": on_paper().double().float().requires_grad_(False)}, None),
         ({"model": nn.Sequential(*on_paper()[:3], nn.Linear(8, 4))}, "starting_weights"),
+        ({"model": Other(*on_paper())}, "network"),
     ],
 )
 def test_a_folder_of_another_scan_is_left_as_it_was(tmp_path, changed, named):

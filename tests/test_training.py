@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from loops import bent_otherwise, dropping_more, frozen, striding_less, written_before
 from torch import nn
 
 from prunekit import prune
@@ -219,13 +220,27 @@ def trained(tmp_path):
         (lambda given: {"loader": [(given["loader"][0][0] + 1, torch.arange(8))]}, "data"),
         (lambda given: {"val_loader": given["loader"]}, "val_data"),
         (lambda given: {"teacher": TinySqueezeNet()}, "teacher"),
+        (lambda given: {"model": dropping_more(given["model"])}, r"network \("),
+        (lambda given: {"model": striding_less(given["model"])}, r"network \("),
+        (lambda given: {"model": bent_otherwise(given["model"])}, r"network \("),
+        (lambda given: {"model": frozen(given["model"])}, r"frozen \(\[\] there, \['features.0.w"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused_and_kept(trained, other, message):
     before = trained["checkpoint"].read_bytes()
+    given = trained | other(trained)
+    weights = copy.deepcopy(given["model"].state_dict())
     with pytest.raises(ValueError, match=message):
-        fit(**trained | other(trained))
+        fit(**given)
     assert trained["checkpoint"].read_bytes() == before
+    for name, tensor in given["model"].state_dict().items():
+        assert torch.equal(tensor, weights[name])
+
+
+def test_a_checkpoint_from_before_networks_were_described_is_gone_on_with(trained):
+    written_before(trained["checkpoint"], "prunekit-training")
+    history = fit(**trained | {"model": dropping_more(trained["model"])})
+    assert len(history) == 1
 
 
 def test_a_damaged_checkpoint_is_named(trained):

@@ -30,7 +30,7 @@ from prunekit.pruning.budgets import left_after
 from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.repair import repair
 from prunekit.selection import Selection
-from prunekit.storage.fingerprints import digest_of, digest_of_data
+from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training import evaluate
 
 _WEIGHT = partial(number, least=0, below=math.inf)
@@ -195,6 +195,8 @@ def align(
             **{"calibration": calibration, "seed": seed, **weights},
             "teacher": digest_of(teacher),
             "discriminator": digest_of(discriminator),
+            "network": [form_of(teacher), form_of(discriminator)],
+            "frozen": [frozen_in(teacher), frozen_in(discriminator)],
             "data": digest_of_data(loader, "loader"),
             "val_data": digest_of_data(val_loader, "val_loader"),
         }

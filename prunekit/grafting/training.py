@@ -24,7 +24,7 @@ from prunekit.progress import say
 from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.repair import repair
 from prunekit.storage.files import read_state, write_tensors
-from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
+from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training import Interrupted, evaluate, fit
 
 CHECKPOINT = "grafting.safetensors"
@@ -181,6 +181,8 @@ def fit_grafted(
     if folder is not None:
         file = Path(folder) / CHECKPOINT
         settings["starting_weights"] = [digest_of(model) for model in models]
+        settings["network"] = [form_of(model) for model in models]
+        settings["frozen"] = [frozen_in(model) for model in models]
         settings["data"] = digest_of_data(loader, "loader")
         settings["val_data"] = (
             None if val_loader is None else digest_of_data(val_loader, "val_loader")

@@ -22,7 +22,7 @@ from prunekit.pruning.iterations import begun, example_inputs_of, iterations
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria
 from prunekit.selection import LEAST, caps_of, floors_of
-from prunekit.storage.fingerprints import digest_of, digest_of_data
+from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training import Interrupted
 from prunekit.training.evaluation import Judge
 
@@ -136,7 +136,9 @@ def prune(
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with
-        the table of an unbroken run. A criterion or function of one's own is
+        the table of an unbroken run. A model is told by its weights, which of
+        them are frozen, and the classes and public attributes of its modules,
+        as in :func:`prunekit.training.fit`. A criterion or function of one's own is
         told by its code and by the values it holds; data by the loader's
         method ``fingerprint`` where it has one, by all batches of a list, else
         by the first batch.
@@ -206,6 +208,8 @@ def prune(
         checkpoint = Path(folder) / CHECKPOINT
         settings = plan.described() | {
             "starting_weights": digest_of(model),
+            "network": form_of(model),
+            "frozen": frozen_in(model),
             "train_data": digest_of_data(train_loader, "train_loader"),
             "val_data": digest_of_data(val_loader, "val_loader"),
         }

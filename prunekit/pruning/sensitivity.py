@@ -25,7 +25,7 @@ from prunekit.pruning.budgets import left
 from prunekit.pruning.schedule import described
 from prunekit.selection import Selection, select
 from prunekit.storage.files import read_state, write_tensors
-from prunekit.storage.fingerprints import digest_of, digest_of_data
+from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate
 
@@ -157,6 +157,7 @@ def sensitivity(
             "shares": list(shares),
             "seed": seed,
             "starting_weights": digest_of(model),
+            "network": form_of(model),
             "data": digest_of_data(loader, "loader"),
             "ranked_on": digest_of_data(ranked_on, "train_loader"),
         }

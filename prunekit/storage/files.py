@@ -15,6 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+#: Settings that files from before they were written do not hold, which are then not compared.
+ADDED = ("network", "frozen")
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -80,7 +83,7 @@ def read_state(
     differing = [
         f"{name} ({there.get(name)!r} there, {value!r} here)"
         for name, value in json.loads(json.dumps(settings)).items()
-        if there.get(name) != value
+        if there.get(name, value if name in ADDED else None) != value
     ]
     if differing:
         raise ValueError(f"{path} is of a {writer} with other settings: {', '.join(differing)}")

@@ -92,7 +92,7 @@ class _Describer:
         if isinstance(setting, (Tensor, np.ndarray)):
             return {"sha256": digest_of({"": torch.as_tensor(setting)})}
         if isinstance(setting, nn.Module):
-            parts = [self._of_layer(*named) for named in setting.named_modules()]
+            parts = [self.of_layer(*named) for named in setting.named_modules()]
             return {"class": type(setting).__qualname__} | _short([parts, digest_of(setting)])
         if isinstance(setting, (np.generic, torch.dtype, torch.device, PurePath)):
             return str(setting)
@@ -107,8 +107,9 @@ class _Describer:
             return described
         return self._of_object(setting)
 
-    def _of_layer(self, name: str, layer: nn.Module) -> list[Any]:
+    def of_layer(self, name: str, layer: nn.Module, leave: tuple[type, ...] = ()) -> list[Any]:
         said = {k: v for k, v in vars(layer).items() if not k.startswith("_") and k != "training"}
+        said = {k: v for k, v in said.items() if not isinstance(v, leave)}
         code = layer.code if isinstance(layer, fx.GraphModule) else None
         return [name, self.of(type(layer)), code, self.of(said)]
 
@@ -191,6 +192,36 @@ def digest_of(model: nn.Module | Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def form_of(model: nn.Module) -> str:
+    """SHA-256 of what a network is beside its numbers: its modules and their settings.
+
+    Modules are compared by name, by class (one's own by its code, one of an
+    installed package by its name) and by their public attributes, such as a
+    stride or the rate of a dropout. Attributes that are plain tensors, or the
+    shapes of some, are left out: networks keep those of their maps there.
+
+    Raises
+    ------
+    ValueError
+        A module holds something that cannot be told apart from others of its
+        kind, under a name without an underscore before it.
+
+    Examples
+    --------
+    >>> form_of(nn.Dropout(0.1)) == form_of(nn.Dropout(0.9))
+    False
+    """
+    describer = _Describer("the model")
+    leave = (Tensor, torch.Size)
+    modules = [describer.of_layer(name, one, leave) for name, one in model.named_modules()]
+    return _short(modules)["sha256"]
+
+
+def frozen_in(model: nn.Module) -> list[str]:
+    """The parameters of a network that do not learn, by name."""
+    return [name for name, weight in model.named_parameters() if not weight.requires_grad]
 
 
 def digest_of_data(loader: Iterable, name: str) -> Any:

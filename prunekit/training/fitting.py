@@ -28,7 +28,7 @@ from prunekit.checks.settings import TRAINING
 from prunekit.checks.structures import arguments, examples_of, moved
 from prunekit.execution import autocast, device_of, fastest_layout, laid_out
 from prunekit.progress import bar, say
-from prunekit.storage.fingerprints import describe, digest_of, digest_of_data
+from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training.checkpoint import TrainingState
 from prunekit.training.evaluation import Judge, validated
 from prunekit.training.interrupted import Interrupted
@@ -127,8 +127,10 @@ def fit(
         is no teacher to give. A ``loss`` uses neither number.
     checkpoint
         A file that each epoch replaces as it ends. Training that finds one of
-        the same settings, data and starting weights goes on from it, and ends
-        with the weights of an unbroken run.
+        the same settings, data and network goes on from it, and ends with the
+        weights of an unbroken run. Networks are the same if they start with the
+        same weights, of which the same are frozen, and their modules are of
+        the same classes with the same public attributes.
     progress
         Whether to show a bar and a line an epoch, where there is a terminal
         or a notebook.
@@ -148,7 +150,7 @@ def fit(
         infinite (that step is not made), the loss is a mean over examples,
         outputs or labels are not as :func:`evaluate` needs them, ``loss`` takes
         no third argument and there is a teacher, or ``checkpoint`` is damaged
-        or of a training with other settings.
+        or of a training with other settings or of another network.
     TypeError
         As :func:`evaluate`, ``loss`` gives no tensor or ``evaluate`` no
         numbers, or a loader is an iterator, used up after one pass.
@@ -192,6 +194,8 @@ def fit(
             "teacher_weight": teacher_weight,
             "temperature": temperature,
             "starting_weights": digest_of(model),
+            "network": form_of(model),
+            "frozen": frozen_in(model),
             "data": digest_of_data(loader, "loader"),
             "val_data": None if val_loader is None else digest_of_data(val_loader, "val_loader"),
         }
