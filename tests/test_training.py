@@ -110,6 +110,27 @@ def test_the_mode_of_the_model_is_kept(digits):
     assert model.training
 
 
+def test_every_module_is_in_the_mode_it_had_and_all_are_trained_meanwhile():
+    """Torch's own convention: ``model.train()`` leaves out no module but one that overrides it."""
+
+    class Steady(nn.BatchNorm2d):
+        def train(self, mode=True):
+            return super().train(False)
+
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 8, 8) + 2, torch.arange(8))]
+    model = nn.Sequential(
+        *(nn.BatchNorm2d(3), Steady(3), nn.Dropout(), nn.Flatten(), nn.Linear(192, 10))
+    )
+    model.train()
+    model[0].eval()
+    fit(model, batches, batches, epochs=2, average=0.9, progress=False)
+    assert [module.training for module in model] == [False, False, True, True, True]
+    assert model.training
+    assert model[0].running_mean.min() > 0
+    assert not model[1].running_mean.any()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -26,7 +26,7 @@ from prunekit.checks.batches import (
 )
 from prunekit.checks.settings import TRAINING
 from prunekit.checks.structures import arguments, examples_of, moved
-from prunekit.execution import autocast, device_of, fastest_layout, laid_out
+from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.progress import bar, say
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training.checkpoint import TrainingState
@@ -74,6 +74,10 @@ def fit(
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train ``model`` in place by SGD with Nesterov momentum.
+
+    Meanwhile all of it is in training mode, as ``model.train()`` puts it, and
+    so are modules that were in ``eval()``: a batch norm that is to keep its
+    statistics overrides ``train``. Afterwards every module is in the mode it had.
 
     Parameters
     ----------
@@ -208,12 +212,13 @@ def fit(
         return penalty_of(penalty, model, scheduler.last_epoch / total_steps)
 
     rows = state.rows
-    done, was_training = sum(row["steps"] for row in rows), model.training
+    done = sum(row["steps"] for row in rows)
     shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
     try:
         looked_over = partial(taught, labels=objective.labels)
         first_pass, layout = _begun(model, looked_over(loader))
-        with laid_out(model, layout), laid_out(judged, layout):
+        # Each epoch sets its own mode; afterwards every module is in the one it had.
+        with evaluation_mode(model), laid_out(model, layout), laid_out(judged, layout):
             for batches in chain([first_pass], map(looked_over, repeat(loader))):
                 steps_left = total_steps - sum(row["steps"] for row in rows)
                 if not steps_left:
@@ -241,7 +246,6 @@ def fit(
         raise Interrupted(message, _history(rows)) from error
     finally:
         shown.close()
-        model.train(was_training)
     return _history(rows)
 
 
