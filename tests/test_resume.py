@@ -74,16 +74,18 @@ class InterruptedOnce:
         return len(self.notes.read_text().splitlines())
 
 
-def test_biases_that_a_repair_gave_to_layers_without_one_are_read_back(noise, tmp_path):
+@pytest.mark.parametrize("learns", [True, False])
+def test_biases_that_a_repair_gave_to_layers_without_one_are_read_back(noise, tmp_path, learns):
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False)),
         *(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
     )
+    model[2].requires_grad_(learns)
     options = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 6, "progress": False}
-    options |= {"repair": "least_squares", "fine_tune": None}
+    options |= {"repair": "least_squares", "fine_tune": {"epochs": 1, "lr": 0.1}}
     unbroken = prune(model, noise, noise, **options)
-    assert unbroken.model[2].bias is not None
+    assert unbroken.model[2].bias.requires_grad == learns
 
     def interrupt(model, rows):
         if len(rows) == 3:
@@ -91,7 +93,9 @@ def test_biases_that_a_repair_gave_to_layers_without_one_are_read_back(noise, tm
 
     with pytest.raises(KeyboardInterrupt):
         prune(model, noise, noise, folder=tmp_path, report=interrupt, **options)
-    assert_same_run(prune(model, noise, noise, folder=tmp_path, **options), unbroken)
+    resumed = prune(model, noise, noise, folder=tmp_path, **options)
+    assert resumed.model[2].bias.requires_grad == learns
+    assert_same_run(resumed, unbroken)
 
 
 def test_a_run_interrupted_while_fine_tuning_keeps_the_iterations_before(noise, tmp_path):

@@ -14,6 +14,7 @@ from torch import nn
 
 from prunekit.selection import Selection
 from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.fingerprints import frozen_in
 from prunekit.surgery import rebuild
 
 
@@ -55,6 +56,7 @@ class Run:
             "removed": [{"filters": dict(one), "groups": one.groups} for one in self.removed],
             "rebuilt": self.rebuilt,
             "stopped": self.stopped,
+            "frozen": frozen_in(self.model),
         }
         tensors = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -65,6 +67,8 @@ class Run:
 
 def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_inputs: tuple) -> Run:
     """Read a run back: the recorded removals are made again, then the weights are loaded.
+
+    The same ones are frozen as when it was written.
 
     Raises
     ------
@@ -80,6 +84,9 @@ def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_input
         layer, _, bias = name.rpartition(".")
         setattr(small.get_submodule(layer), bias, nn.Parameter(torch.empty_like(tensors[name])))
     small.load_state_dict(tensors)
+    if "frozen" in record:  # files from before do not say it
+        for name, weight in small.named_parameters():
+            weight.requires_grad_(name not in record["frozen"])
     plain_layout(small)
     return Run(small, record["rows"], removed, record["rebuilt"], record["stopped"])
 
