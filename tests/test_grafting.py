@@ -140,6 +140,26 @@ def test_any_network(make):
     assert all(torch.equal(models[0].state_dict()[key], before[0][key]) for key in counters)
 
 
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+
+    def forward(self, scores):
+        return (scores + self.mask).softmax(-1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_masks_and_tables_stay_as_they_are(mode):
+    models = ring_of(2, lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), Masked()))
+    models[0][1].running_mean.fill_(1)
+    before = states(models)
+    graft(models, coefficients(models, mode))
+    for model, old in zip(models, before, strict=True):
+        assert torch.equal(model[2].mask, old["2.mask"])
+        assert torch.equal(model[1].running_mean, old["1.running_mean"]) == (mode == "conv_only")
+
+
 def twice(model: nn.Module) -> list[nn.Module]:
     return [model, model]
 

@@ -17,6 +17,7 @@ from prunekit.channels.capture import attribute
 from prunekit.channels.kinds import CONVOLUTION, LINEAR, TRANSPOSED, kind_of
 from prunekit.checks import checked, choice, modules, number
 from prunekit.checks.settings import Checks
+from prunekit.training.optimisation import RUNNING
 from prunekit.widths import entropy
 
 Mode = Literal["conv_only", "follow", "separate", "joint"]
@@ -60,7 +61,8 @@ class _Part:
 def _parts(model: nn.Module) -> list[_Part]:
     stored, parts = model.state_dict(), []
     for name, module in model.named_modules():
-        tensors = chain(module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        buffers = ((key, t) for key, t in module.named_buffers(recurse=False) if key in RUNNING)
+        tensors = chain(module.named_parameters(recurse=False), buffers)
         keys = [f"{name}.{key}" if name else key for key, t in tensors if t.is_floating_point()]
         keys = [key for key in keys if key in stored]
         if kind_of(module) in KINDS:
@@ -150,9 +152,10 @@ def coefficients(
     Notes
     -----
     What stands between a layer and the next one in the order of
-    ``model.modules()`` is taken for its batch norm, running statistics
+    ``model.modules()`` is taken for its batch norm, running mean and variance
     included; so does the public code. Linear layers are grafted as
-    convolutions are.
+    convolutions are. Buffers that are no such statistics, as masks and tables
+    are, stay as they are.
 
     Examples
     --------
