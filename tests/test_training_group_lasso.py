@@ -62,6 +62,38 @@ def test_the_norms_are_of_all_that_a_removal_takes():
         assert norms[group].item() ** 2 == pytest.approx(squares(model) - squares(small), rel=1e-3)
 
 
+class Looped(nn.Module):
+    """The same convolution three times: each of its weights is read and written by one stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.again = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for _ in range(3):
+            x = x + F.relu(self.again(x))
+        return self.head(x)
+
+
+def test_what_a_group_owns_from_both_sides_counts_once():
+    torch.manual_seed(0)
+    model = Looped()
+    graph = trace(model, torch.zeros(2, 3, 8, 8))
+    norms = GroupLasso(graph, strength=1).norms(model)
+    for group in range(1, graph.count):
+        gone = torch.zeros(6, dtype=torch.bool)
+        gone[graph.members(group)["again"]] = True
+        owned = [
+            *(model.stem.weight[gone], model.stem.bias[gone], model.again.bias[gone]),
+            *(model.again.weight[gone], model.again.weight[~gone][:, gone]),
+            model.head.weight[:, gone],
+        ]
+        by_hand = sum(part.detach().square().sum().item() for part in owned)
+        assert norms[group].item() ** 2 == pytest.approx(by_hand, rel=1e-5)
+
+
 def test_a_graph_of_another_network_is_refused():
     model = TinySqueezeNet()
     graph = trace(model, torch.zeros(2, 3, 32, 32))

@@ -96,9 +96,17 @@ class GroupLasso:
                     f"were removed ({name} differs): trace the model again"
                 )
             square = parameters[name].square().unsqueeze(-1)
+            before: list[Tensor] = []
             for dim, of in dims.items():
-                squares.append(square.sum([d for d in range(square.dim()) if d != dim]))
+                along = [-1 if d == dim else 1 for d in range(square.dim())]
+                own = torch.tensor(of, device=square.device).view(along)
+                # What a group owns from two sides is there once.
+                once = square
+                for others in before:
+                    once = once * (own != others)
+                squares.append(once.sum([d for d in range(square.dim()) if d != dim]))
                 groups.append(of)
+                before.append(own)
         values = torch.cat(squares)
         index = torch.from_numpy(np.concatenate(groups)).to(values.device)
         # The root has no slope at zero: a group that is gone stays where it is.
