@@ -92,8 +92,8 @@ def digits_loaders():
 def quickly(noise, **options):
     """Prune by weights, without fine-tuning."""
     settings = {"criterion": "weight_l1", "ratio": 0.5, "per_iteration": 40, "fine_tune": None}
-    settings |= {"model": network(), "progress": False}
-    return prune(train_loader=noise, val_loader=noise, **(settings | options))
+    settings |= {"model": network(), "train_loader": noise, "val_loader": noise, "progress": False}
+    return prune(**(settings | options))
 
 
 def on_digits(digits, folder=None, **options):

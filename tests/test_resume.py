@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from loops import (
@@ -194,6 +196,35 @@ def test_a_folder_of_another_model_is_refused(noise, tmp_path):
     torch.manual_seed(1)
     with pytest.raises(ValueError, match="starting_weights"):
         prune(TinySqueezeNet(), noise, noise, "weight_l1", 0.5, 40, fine_tune=None, folder=tmp_path)
+
+
+class Noisy(list):
+    """Batches with noise that NumPy and Python draw."""
+
+    def __iter__(self):
+        for x, y in super().__iter__():
+            factor = np.random.rand() + random.random()  # noqa: NPY002
+            yield x * factor, y
+
+    def fingerprint(self):
+        return "noisy"
+
+
+def test_data_augmented_by_numpy_and_python_are_the_same_after_a_stop(noise, tmp_path):
+    def interrupt(model, rows):
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+
+    options = {
+        "train_loader": Noisy(noise),
+        "fine_tune": {"epochs": 1, "lr": 0.01},
+        "criterion": "taylor",
+    }
+    unbroken = quickly(noise, **options)
+    with pytest.raises(KeyboardInterrupt):
+        quickly(noise, folder=tmp_path, report=interrupt, **options)
+    np.random.rand(), random.random()  # noqa: NPY002
+    assert_same_run(quickly(noise, folder=tmp_path, **options), unbroken)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Training learns, stops cleanly, and says what is wrong."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from loops import bent_otherwise, dropping_more, frozen, striding_less, written_before
@@ -219,6 +221,55 @@ def test_training_that_was_killed_ends_with_the_weights_of_an_unbroken_one(tmp_p
     assert history["epoch"].tolist() == [1, 2, 3]
     for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+class Augmented(StopsIn):
+    """As :class:`StopsIn`, with noise on the images."""
+
+    def __init__(self, noise, batches, last):
+        super().__init__(batches, last)
+        self.noise = noise
+
+    def __iter__(self):
+        return iter([(x + self.noise(), y) for x, y in super().__iter__()])
+
+
+ON_THE_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        np.random.standard_normal,
+        random.random,
+        lambda: random.gauss(0, 1),
+        pytest.param(lambda: torch.randn((), device="cuda").item(), marks=ON_THE_GPU),
+    ],
+    ids=["numpy", "python", "gauss", "cuda"],
+)
+def test_a_resumed_training_draws_the_numbers_of_an_unbroken_one(tmp_path, noise):
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 6, 6), torch.arange(8)) for _ in range(3)]
+    untrained = nn.Sequential(nn.Flatten(), nn.Linear(108, 10))
+    if torch.cuda.is_available():
+        untrained.cuda()
+    settings = {"epochs": 3, "lr": 0.02, "progress": False}
+    whole, broken, resumed = (copy.deepcopy(untrained) for _ in range(3))
+
+    def seeded():
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+
+    seeded()
+    fit(whole, Augmented(noise, batches, 3), **settings)
+    seeded()
+    path = tmp_path / "training.safetensors"
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(broken, Augmented(noise, batches, 2), checkpoint=path, **settings)
+    noise()
+    fit(resumed, Augmented(noise, batches, 1), checkpoint=path, **settings)
+    assert torch.equal(whole[1].weight, resumed[1].weight)
 
 
 @pytest.fixture

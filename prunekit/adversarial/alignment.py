@@ -27,7 +27,7 @@ from prunekit.execution import device_of, evaluation_mode
 from prunekit.grafting.training import falling
 from prunekit.progress import bar, say
 from prunekit.pruning.budgets import left_after
-from prunekit.pruning.checkpoint import mixed_seed
+from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
 from prunekit.selection import Selection
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
@@ -126,7 +126,8 @@ def align(
         How many images of ``loader`` running statistics are estimated from
         again for each candidate.
     seed
-        With the number of an epoch, it seeds torch's generators.
+        With the number of an epoch, it seeds the generators of torch, NumPy
+        and Python.
     folder
         Where each epoch is written as it ends, its candidate in a file of its
         own. A call with the same networks, data and settings that finds them
@@ -166,7 +167,7 @@ def align(
     >>> best = choose(found.table)
     >>> small = rebuild(found.networks[best], batches[0][0], found.removals[best])
     """
-    torch.manual_seed(mixed_seed(seed, 0))
+    seed_generators(mixed_seed(seed, 0))
     x = first_batch("loader", loader)[0]
     few, batches = x[:2].to(device_of(teacher)), -(-calibration // len(x))
     student = copy.deepcopy(teacher)
@@ -203,7 +204,7 @@ def align(
         rows, networks, removals = checkpoint.read(folder, settings, game)
     for epoch in range(len(rows) + 1, epochs + 1):
         start = time.perf_counter()
-        torch.manual_seed(mixed_seed(seed, epoch))
+        seed_generators(mixed_seed(seed, epoch))
         game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
         losses = game.epoch(bar(pairs(loader), show=progress, desc=f"epoch {epoch}", leave=False))
         network = masks.folded(student)

@@ -21,7 +21,7 @@ from prunekit.checks.batches import Batches, first_batch, repeatable
 from prunekit.checks.settings import TUNING
 from prunekit.grafting.ring import GRAFTING, Mode, coefficients, graft
 from prunekit.progress import say
-from prunekit.pruning.checkpoint import mixed_seed
+from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
 from prunekit.storage.files import read_state, write_tensors
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
@@ -135,8 +135,8 @@ def fit_grafted(
         Whether all networks see the data in the same order, with the same
         augmentation; by default each has its own.
     seed
-        With the numbers of an epoch and of a network, it seeds torch's
-        generators as each begins.
+        With the numbers of an epoch and of a network, it seeds the generators
+        of torch, NumPy and Python as each begins.
     training
         Further settings of ``fit``: momentum, weight decay, a teacher.
         Momentum starts at zero in each epoch, which it forgets within some
@@ -195,7 +195,7 @@ def fit_grafted(
         for epoch in range(len(rows) // len(models), epochs):
             of_epoch = []
             for place, model in enumerate(models):
-                torch.manual_seed(mixed_seed(seed, epoch, 0 if same_order else place))
+                seed_generators(mixed_seed(seed, epoch, 0 if same_order else place))
                 rate = highest[place] * falling(schedule, epoch / epochs)
                 row = _epoch(model, loader, rate, training, progress)
                 of_epoch.append({"epoch": epoch + 1, "network": place} | row)
@@ -203,7 +203,7 @@ def fit_grafted(
             graft(models, shares)
             for place, (model, row) in enumerate(zip(models, of_epoch, strict=True)):
                 if batches and len(models) > 1:
-                    torch.manual_seed(mixed_seed(seed, epoch, len(models)))
+                    seed_generators(mixed_seed(seed, epoch, len(models)))
                     _calibrate(model, loader, batches)
                 row["own"] = float(shares.loc[shares["network"] == place, "own"].mean())
                 held_out = evaluate(model, val_loader) if val_loader is not None else None

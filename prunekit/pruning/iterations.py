@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
 from prunekit.channels import trace
@@ -21,7 +20,7 @@ from prunekit.execution import evaluation_mode
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import say
 from prunekit.pruning.budgets import counted, enough, left, per_saving, relative_latency
-from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout
+from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, seed_generators
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.schedule import criterion_at, ranked_by, reached
 from prunekit.repair import repair
@@ -62,7 +61,7 @@ def iterations(
     measure = _measure(plan, original, example_inputs)
     while not run.stopped:
         start, iteration = time.perf_counter(), len(run.rows)
-        torch.manual_seed(mixed_seed(plan.seed, iteration))
+        seed_generators(mixed_seed(plan.seed, iteration))
         # A pruned network may measure slower than the original: then nothing is gone yet.
         chosen = criterion_at(plan.criterion, max(0.0, run.share_removed(plan.column)))
         graph = trace(run.model, example_inputs)

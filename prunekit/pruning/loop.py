@@ -132,7 +132,8 @@ def prune(
         network. The table shows the iteration that fell short; the model is
         the one before it.
     seed
-        With the number of an iteration, it seeds torch's generators as that begins.
+        With the number of an iteration, it seeds the generators of torch, NumPy
+        and Python as that begins.
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with

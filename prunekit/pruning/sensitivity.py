@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
 from prunekit.channels import ChannelGraph, trace
@@ -22,6 +21,7 @@ from prunekit.criteria.ranking import AnyCriterion, lookup, rank, ranked_layers
 from prunekit.execution import device_of
 from prunekit.progress import bar
 from prunekit.pruning.budgets import left
+from prunekit.pruning.checkpoint import seed_generators
 from prunekit.pruning.schedule import described
 from prunekit.selection import Selection, select
 from prunekit.storage.files import read_state, write_tensors
@@ -112,7 +112,7 @@ def sensitivity(
         Batches to rank on, where the criterion looks at data; those of
         ``loader`` by default.
     seed
-        Of torch's generators as filters are ranked.
+        Of the generators of torch, NumPy and Python as filters are ranked.
     folder
         Where each row is written as it is known. A scan with the same model,
         data and settings that finds one there goes on from it, as a run of
@@ -134,6 +134,7 @@ def sensitivity(
 
     Examples
     --------
+    >>> import torch
     >>> from torchvision.models.resnet import BasicBlock, ResNet
     >>> model = ResNet(BasicBlock, [1, 1, 0, 0], num_classes=8)
     >>> batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
@@ -170,7 +171,7 @@ def sensitivity(
     record = None
     if file is not None and file.is_file():
         record, _ = read_state(file, settings, "prunekit-sensitivity", "scan of sensitivity")
-    torch.manual_seed(seed)
+    seed_generators(seed)
     ranking = rank(model, ranked_on, criterion, graph=graph, progress=progress)
     found = units(graph, "everywhere")
     if record is None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map
 
+from prunekit.execution import device_of
 from prunekit.storage.files import read_state, write_tensors
 
 
 @dataclass
 class TrainingState:
-    """Everything the next epoch depends on: weights, momentum, schedule, generator, rows so far.
+    """Everything the next epoch depends on: weights, momentum, schedule, generators, rows so far.
 
     ``average`` is the moving average of the weights, where one is kept.
     """
@@ -46,6 +50,8 @@ class TrainingState:
             for name, tensor in tensors.items()
         }
         tensors["generator"] = torch.get_rng_state()
+        if (device := device_of(self.model)).type == "cuda":
+            tensors["generator.cuda"] = torch.cuda.get_rng_state(device)
         groups = [
             {k: v for k, v in group.items() if k != "params"}
             for group in self.optimizer.param_groups
@@ -55,6 +61,8 @@ class TrainingState:
             "rows": self.rows,
             "groups": groups,
             "schedule": self.scheduler.state_dict(),
+            "numpy": tree_map(_plain, np.random.get_state(legacy=False)),  # noqa: NPY002
+            "python": random.getstate(),
         }
         write_tensors(tensors, path, {"prunekit-training": json.dumps(record)})
 
@@ -78,8 +86,24 @@ class TrainingState:
                 buffer = torch.empty_like(parameter).copy_(momentum)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer
         self.scheduler.load_state_dict(record["schedule"])
-        torch.set_rng_state(tensors["generator"])
+        self._draw_on(record, tensors)
         self.rows.extend(record["rows"])
+
+    def _draw_on(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Let the generators go on where they were; files from before hold that of torch only."""
+        torch.set_rng_state(tensors["generator"])
+        device = device_of(self.model)
+        if device.type == "cuda" and "generator.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["generator.cuda"], device)
+        if "numpy" in record:
+            np.random.set_state(record["numpy"])  # noqa: NPY002
+            version, numbers, gauss = record["python"]
+            random.setstate((version, tuple(numbers), gauss))
+
+
+def _plain(value: Any) -> Any:
+    """An array as JSON knows it."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _beginning_with(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
