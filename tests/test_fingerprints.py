@@ -8,11 +8,12 @@ import sys
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from prunekit import trace
+from prunekit import prune, rank, trace
 from prunekit.criteria import FPGM, MapSimilarity, WeightNorm
 from prunekit.data import Loader, load_dataset
 from prunekit.storage.fingerprints import describe, digest_of_data
@@ -160,6 +161,37 @@ def test_data_of_a_shuffled_loader_is_known_again(noise):
     torch.rand(3)
     assert digest_of_data(loader(0.0), "loader") == first
     assert digest_of_data(loader(1.0), "loader") != first
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def __iter__(self):
+        for index in range(6):
+            yield torch.full((3, 8, 8), self.value + index), index
+
+
+def test_data_of_a_stream_without_a_length_is_known_again():
+    def loader(value):
+        return torch.utils.data.DataLoader(Stream(value), batch_size=2)
+
+    first = digest_of_data(loader(0.0), "loader")
+    assert digest_of_data(loader(0.0), "loader") == first
+    assert digest_of_data(loader(1.0), "loader") != first
+    assert first["batches"] is None
+
+
+def test_a_network_is_ranked_and_pruned_on_a_stream_without_a_length(tmp_path):
+    torch.manual_seed(0)
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))
+    as_list = rank(model, list(loader), "taylor", progress=False)
+    pd.testing.assert_frame_equal(rank(model, loader, "taylor", progress=False), as_list)
+    options = {"per_iteration": 2, "ratio": 0.25, "folder": tmp_path, "progress": False}
+    history = prune(model, loader, loader, "taylor", **options)
+    assert history.table["filters"].tolist() == [8, 6]
+    assert prune(model, loader, loader, "taylor", **options).table.equals(history.table)
 
 
 def test_data_that_is_never_the_same_is_refused():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -180,7 +181,8 @@ def prepared(
     if not layers:
         raise ValueError(f"no filter of {type(model).__name__} may be removed")
     seen = islice(chain([first], remaining), batches)
-    total = min(len(loader), batches or len(loader)) if isinstance(loader, Sized) else batches
+    known = length_hint(loader)  # len() fails for a DataLoader over data without a length
+    total = min(known, batches or known) if known else batches
     shown = bar(
         seen, total=total, show=progress, desc="ranking", unit="batch", delay=1, leave=False
     )

@@ -16,8 +16,9 @@ import random
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import length_hint
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -230,7 +231,7 @@ def digest_of_data(loader: Iterable, name: str) -> Any:
     A loader with a method ``fingerprint``, such as
     :class:`prunekit.data.Loader`, says it itself. A list of batches is read
     whole. Of anything else the first batch is looked at, drawn twice from the
-    same random numbers, and the number of batches.
+    same random numbers, and the number of batches if the loader knows it.
 
     Parameters
     ----------
@@ -259,8 +260,8 @@ def digest_of_data(loader: Iterable, name: str) -> Any:
 def _first_batch(loader: Iterable, name: str) -> dict[str, Any]:
     with _random_numbers_of_its_own():
         first = next(iter(loader), None)
-    batches = len(loader) if isinstance(loader, Sized) else None
-    return {"batches": batches} | _short(describe(first, name))
+    known = length_hint(loader, -1)  # len() fails for a DataLoader over data without a length
+    return {"batches": known if known >= 0 else None} | _short(describe(first, name))
 
 
 @contextmanager
