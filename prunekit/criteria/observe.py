@@ -163,7 +163,11 @@ def _differentiate(
         given = tree_map_only(Tensor, _followed, given)
         inputs = [x for x in tree_leaves(given) if isinstance(x, Tensor) and x.requires_grad]
         if not inputs:
-            raise ValueError("ranking by a loss needs an input of floating point: convert it first")
+            raise ValueError(
+                "ranking by a loss follows gradients from the inputs, which whole numbers, such as "
+                "tokens, do not have: convert images to floating point, and rank networks on "
+                "tokens by a criterion without a loss, such as activation_l2"
+            )
         # A clone may be written to in place, which a tensor that requires a gradient may not.
         output = watched(*tree_map_only(Tensor, Tensor.clone, given))
         if loss is summed_cross_entropy:
