@@ -24,7 +24,7 @@ KEYS = ["variant", "seed", "ratio"]
 
 
 def time_networks(
-    studies: Sequence[Recorded], results: Path, *, command: str, rounds: int = 5, passes: int = 20
+    studies: Sequence[Recorded], results: Path, *, command: str, rounds: int = 40, passes: int = 5
 ) -> None:
     """Write each study's ``latency.csv``: milliseconds of one example, a row a reported network.
 
@@ -33,7 +33,8 @@ def time_networks(
     as many, from the table ``networks_pattern``. Each round times every
     network of every study once, in turn, so that a disturbance strikes all of
     them alike; a network's figure is the smallest of its medians, since other
-    programs can only slow it down.
+    programs can only slow it down. Rounds are short and many, so that each
+    network meets a quiet moment.
 
     Parameters
     ----------
