@@ -19,6 +19,7 @@ from prunekit.book.printed import distance, pattern_claims, pattern_distances
 from prunekit.book.readings import by_block
 from prunekit.book.starts import relative, start_tuned_pruned
 from prunekit.models import CIFAR_MODELS, squeezenet
+from prunekit.study.timing import timed_together
 
 sys.path.insert(0, str(BOOK))
 import criteria_tables
@@ -88,6 +89,19 @@ def test_parameters_fall_furthest_at_one_ratio_of_filters():
     saved = savings[savings["ratio"] == 0.67].groupby("variant").mean(numeric_only=True)
     assert (saved["parameters_removed"] > saved["filters_removed"]).all()
     assert (saved["parameters_removed"] > saved["macs_removed"]).all()
+
+
+def test_time_falls_less_than_macs_as_chapter_11_says():
+    studies = [study(name) for name in ("ratios", "criteria")]
+    assert timed_together(studies)
+    table = pd.concat([one.table("networks").merge(one.table("latency")) for one in studies])
+    at_67 = relative(table, studies[0].started()).query("0.66 < ratio < 0.68")
+    saved = at_67.groupby("variant")[["parameters_removed", "macs_removed", "ms_removed"]].mean()
+    three = saved.loc[["activation_l2", "taylor", "combined"]]
+    assert (abs(three["macs_removed"] - 0.6) < 0.03).all()
+    assert (abs(three["ms_removed"] - 0.4) < 0.03).all()
+    orders = {tuple(saved[axis].sort_values().index) for axis in saved}
+    assert len(orders) == 3  # "four axes with four orders": on the first all are alike
 
 
 def test_more_repair_is_better_and_one_cut_beats_the_loop():
