@@ -105,7 +105,7 @@ CASES = [
     *((prune, {"model": model, "train_loader": loader, "val_loader": loader}, *expected)
       for model, loader, *expected in INPUTS[:3]),
     (rank, {"model": TwoInputs(), "loader": UNKNOWN}, ValueError, "does not suit the arguments"),
-    (rank, {"model": Bytes(), "loader": [(X.byte(), Y)]}, ValueError, "convert images to floating point"),
+    (rank, {"model": Bytes(), "loader": [(X.byte(), Y)]}, ValueError, "images to floating point"),
 ]  # fmt: skip
 
 
