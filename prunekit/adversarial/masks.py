@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.kinds import BATCH_NORM
 from prunekit.channels.units import Scope, is_depthwise
 from prunekit.execution import device_of
-from prunekit.repair.batch_norms import norm_behind
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
 from prunekit.widths import units
-from prunekit.widths.richness import calls_by_layer
 
 # Where its input is zero, a ReLU passes no gradient: a factor that is zero could never grow again,
 # as one behind the ReLU can. So little more than zero is below rounding, and passes it.
@@ -91,12 +90,13 @@ class SoftMasks(nn.Module):
         self.norms: list[str] = []
         place = np.full(graph.count, len(self.groups))  # others have a factor of 1, put behind
         place[self.groups] = np.arange(len(self.groups))
-        calls = calls_by_layer(graph)
+        calls = calls_by_module(graph.operations, graph.calls)
+        modules = modules_called(graph.operations)  # a hook on a norm sees no call by function
         layers = dict.fromkeys(layer for unit in found for layer in unit.layers)
         for layer in layers:
-            if _passed_on(graph, calls[layer]):
+            if _passed_on(graph, calls.get(layer, [])):  # not called: it runs in training only
                 continue
-            name = norm_behind(calls[layer], model, BATCH_NORM)
+            name = norm_behind(calls[layer], modules, model, BATCH_NORM)
             if name is None or not model.get_submodule(name).affine:
                 raise ValueError(
                     f"{layer}: no batch norm with a scale is directly behind it, and masks are "

@@ -85,13 +85,16 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
     examples = examples_of(given) or 1
     rows: dict[nn.Module, dict] = {}
     with ExitStack() as stack:
-        products = stack.enter_context(_Products())
+        products = _Products()
+        if any(map(_computes_its_own_way, model.modules())):
+            stack.enter_context(products)
         for name, module in model.named_modules():
             own = sum(p.numel() for p in module.parameters(recurse=False))
             if own:
                 row = {"layer": name, "type": type(module).__name__, "parameters": own, "macs": 0}
                 counter = _counter(rows, row, examples, products)
-                stack.callback(module.register_forward_pre_hook(products.begin).remove)
+                if _computes_its_own_way(module):
+                    stack.callback(module.register_forward_pre_hook(products.begin).remove)
                 hook = module.register_forward_hook(counter, with_kwargs=True)
                 stack.callback(hook.remove)
         stack.enter_context(evaluation_mode(model))
@@ -107,7 +110,11 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
 
 
 class _Products(TorchFunctionMode):
-    """Notes the MACs of layers' functions, and how large their weights are."""
+    """Notes the MACs of layers' functions, and how large their weights are.
+
+    For subclasses of layers, whose output need not be that of the product. It makes every call
+    of torch slower, and is left out where all layers are torch's own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,11 +151,17 @@ def _counter(
     def count(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
         x = next(iter((*inputs, *named.values())), None)
         entry = rows.setdefault(module, row)
-        entry["macs"] += _macs(module, products.end(), x, output) // examples
+        own = products.end() if _computes_its_own_way(module) else []
+        entry["macs"] += _macs(module, own, x, output) // examples
         entry["filters"] = _filters(module)
         entry["input_shape"], entry["output_shape"] = _shape(x), _shape(output)
 
     return count
+
+
+def _computes_its_own_way(module: nn.Module) -> bool:
+    known = next((known for known in type(module).__mro__ if known in KINDS), nn.Module)
+    return bool(kind_of(module).filters) and type(module).forward is not known.forward
 
 
 def _macs(module: Any, products: list[tuple[torch.Size, int]], x: Any, output: Any) -> int:
@@ -157,7 +170,7 @@ def _macs(module: Any, products: list[tuple[torch.Size, int]], x: Any, output: A
     Its output tells only where it did so by other functions than those known.
     """
     kind = kind_of(module)
-    own = [macs for shape, macs in products if kind.filters and shape == module.weight.shape]
+    own = [macs for shape, macs in products if shape == module.weight.shape]
     return sum(own) or kind.macs(module, x, output)
 
 

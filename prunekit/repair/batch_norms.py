@@ -17,8 +17,9 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from prunekit.channels import kinds, trace
+from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.capture import capture, meta_copy, without_data
-from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, Kind, kind_of
+from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, kind_of
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
@@ -102,13 +103,16 @@ def insert_batch_norm(
     images = list(images_in(loader, batches))
     normed = copy.deepcopy(model)
     graph = trace(normed, images[0][:2].to(device_of(normed)))
-    prunable, calls = graph.prunable, calls_by_module(normed, graph.inputs)
+    prunable, called = graph.prunable, modules_called(graph.operations)
+    calls = calls_by_module(graph.operations, called)
     convolutions = {
         name: module
         for name in calls
         if kind_of(module := normed.get_submodule(name)) is CONVOLUTION
     }
-    normed_already = {name for name in convolutions if norm_behind(calls[name], normed, *NORMS)}
+    normed_already = {
+        name for name in convolutions if norm_behind(calls[name], called, normed, *NORMS)
+    }
     read = tensors_read(graph.operations.nodes, normed)
     read_apart = {name for name, conv in convolutions.items() if holds_any(read, conv)}
     if layers is None:
@@ -166,10 +170,11 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
     folded = copy.deepcopy(model)
     inputs = None if example_inputs is None else without_data(example_inputs)
     graph = capture(meta_copy(folded).eval(), inputs)
-    calls = calls_in(graph)
+    called = modules_called(graph)
+    calls = calls_by_module(graph, called)
     shared = tied_parameters(folded) | tensors_read(graph.nodes, folded)
     for name, uses in calls.items():
-        conv, behind = folded.get_submodule(name), norm_behind(uses, folded, BATCH_NORM)
+        conv, behind = folded.get_submodule(name), norm_behind(uses, called, folded, BATCH_NORM)
         if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
             continue
         norm = folded.get_submodule(behind)
@@ -182,33 +187,6 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
             if isinstance(folded, fx.GraphModule):
                 _rename_in_graph(folded, name)
     return folded
-
-
-def calls_by_module(model: nn.Module, inputs: tuple | None = None) -> dict[str, list[fx.Node]]:
-    """The calls of each module in evaluation mode, in order of execution.
-
-    A model that branches on sizes needs ``inputs``, example inputs without data.
-    """
-    return calls_in(capture(meta_copy(model).eval(), inputs))
-
-
-def calls_in(graph: fx.Graph) -> dict[str, list[fx.Node]]:
-    """The calls of each module in a graph."""
-    calls: dict[str, list[fx.Node]] = {}
-    for node in graph.nodes:
-        if node.op == "call_module":
-            calls.setdefault(str(node.target), []).append(node)
-    return calls
-
-
-def norm_behind(calls: list[fx.Node], model: nn.Module, *norms: Kind) -> str | None:
-    """The name of the norm that reads what each of these calls gives, where nothing else does."""
-    readers = [list(call.users) for call in calls]
-    if any(len(users) != 1 or users[0].op != "call_module" for users in readers):
-        return None
-    names = {str(users[0].target) for users in readers}
-    behind = [name for name in names if kind_of(model.get_submodule(name)) in norms]
-    return behind[0] if len(names) == len(behind) == 1 else None
 
 
 def _output_moments(

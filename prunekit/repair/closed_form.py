@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
-from prunekit.repair.batch_norms import calls_by_module, norm_behind
 from prunekit.repair.calibration import Images, channel_moments, hooked, images_in, read_by
 from prunekit.repair.least_squares import at_places, fit
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
@@ -107,7 +107,8 @@ def repair(
     repaired = copy.deepcopy(pruned)
     graph = trace(repaired, images[:2])
     kept = _kept_filters(original, graph, remove, images[:2])
-    calls, once = calls_by_module(repaired, graph.inputs), _used_once(repaired, graph)
+    called, once = modules_called(graph.operations), _used_once(repaired, graph)
+    calls = calls_by_module(graph.operations, called)
     # Of norms, those too whose forward pass is written out as a function.
     norms = [name for name in once if _keeps_statistics(repaired.get_submodule(name))]
     if method == "batch_norm":
@@ -137,7 +138,7 @@ def repair(
             weight, constant = _rescaled(layer, found, goal)
         else:
             weight, constant = fit(layer, read_by(inputs, named), goal - found, maps.shape[2])
-        norm = norm_behind(calls[name], repaired, BATCH_NORM)
+        norm = norm_behind(calls[name], called, repaired, BATCH_NORM)
         _put(layer, repaired.get_submodule(norm) if norm in norms else None, weight, constant)
         return layer.forward(*inputs, **named)
 

@@ -8,10 +8,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from prunekit.channels import ChannelGraph
-from prunekit.channels.kinds import BATCH_NORM, kind_of
+from prunekit.channels.calls import calls_by_module, norm_behind
+from prunekit.channels.kinds import BATCH_NORM
 from prunekit.channels.units import Scope
 from prunekit.checks import checked, choice, flag, module, number, shown
 from prunekit.criteria.weight import filters_of
@@ -132,38 +133,22 @@ def mean_magnitudes(
     {'0': 2.0}
     """
     graph.refuse_another(model)
-    calls = calls_by_layer(graph)
+    calls = calls_by_module(graph.operations, graph.calls)
 
     def magnitude(name: str) -> float:
         rows = filters_of(model.get_submodule(name)).double().abs()
         if folded:
-            rows = rows * _scales(_norm_behind(calls[name], model, graph))
+            rows = rows * _scales(
+                model, norm_behind(calls.get(name, []), graph.calls, model, BATCH_NORM)
+            )
         return float((rows.mean() if per == "weight" else rows.sum(1).mean()).cpu())
 
     return by_maker(graph, scope, magnitude, "magnitude")
 
 
-def calls_by_layer(graph: ChannelGraph) -> dict[str, list[fx.Node]]:
-    """The calls of each layer in evaluation mode, as a module or by a function."""
-    calls: dict[str, list[fx.Node]] = {name: [] for name in graph.layers}
-    for node in graph.operations.nodes:
-        if (name := graph.calls.get(node.name, "")) in calls:
-            calls[name].append(node)
-    return calls
-
-
-def _norm_behind(calls: list[fx.Node], model: nn.Module, graph: ChannelGraph) -> Any:
-    """The batch norm that reads what each of these calls gives, where nothing else does."""
-    readers = {tuple(graph.calls.get(user.name, "") for user in call.users) for call in calls}
-    names = readers.pop() if len(readers) == 1 else ()
-    if len(names) != 1 or not names[0]:
-        return None
-    norm = model.get_submodule(names[0])
-    return norm if kind_of(norm) is BATCH_NORM else None
-
-
-def _scales(norm: Any) -> Tensor | float:
+def _scales(model: nn.Module, name: str | None) -> Tensor | float:
     """What a batch norm multiplies each channel by in evaluation mode, as a column."""
+    norm: Any = None if name is None else model.get_submodule(name)
     if norm is None or norm.running_var is None:
         return 1.0
     scale = (norm.running_var.double() + norm.eps).rsqrt()
