@@ -41,6 +41,7 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
     x = torch.zeros(1, 3, 32, 32)
     task = SimpleNamespace(train=noise, val=noise, test=noise, example_inputs=x, options={})
     task.numbers, task.judged = ("accuracy",), partial(Classification.judged, None)
+    task.metadata = {}
     model = network()
     tuning = Tuning(model, task, tmp_path, tmp_path)
     reporter = Reporter(model, task, tuning, settings, tmp_path, lambda share: None)

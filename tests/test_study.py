@@ -189,6 +189,7 @@ def test_a_network_kept_in_half_precision_is_a_start_in_single(tmp_path):
     (tmp_path / "small.toml").write_text(declared)
     study, done = read_study(tmp_path / "small.toml"), tmp_path / "done"
     save(TinySqueezeNet(), done / "model.safetensors")
+    (done / "networks.csv").write_text("ratio\n0.3\n")
     record = {"settings": study.runs["small-seed0"], "data_sha256": "", "starting_weights": ""}
     (done / "provenance.json").write_text(json.dumps(record))
     Recorded(tmp_path / "small", study).add("small-seed0", done)

@@ -74,8 +74,11 @@ class Study:
     threads : int
         Threads of one run.
     keep_model : bool or "half"
-        Whether the last network of each run is a result; ``"half"`` keeps it
-        in half precision, at half the bytes.
+        Whether the networks that each run reports are results, too: the last
+        one as ``model.safetensors`` in the folder of the run, and any before
+        it in a folder of that one named by its ratio, as
+        ``0.75/model.safetensors``; ``"half"`` keeps them in half precision,
+        at half the bytes.
     """
 
     name: str

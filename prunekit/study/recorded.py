@@ -14,8 +14,9 @@ from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
 from prunekit.storage.provenance import provenance
 from prunekit.study.declaration import Study
+from prunekit.study.reporting import kept_at
 from prunekit.study.tasks import task_of
-from prunekit.study.work import DONE, FRESH, MODEL
+from prunekit.study.work import DONE, FRESH
 
 TABLES = (
     *("history", "table", "pattern", "candidates", "grafting"),
@@ -119,9 +120,11 @@ class Recorded:
             if (done / f"{name}.csv").is_file() and (done / f"{name}.csv").stat().st_size > 1:
                 self._add_rows(name, run, pd.read_csv(done / f"{name}.csv"))
         if self.study.keep_model:
-            model = load(done / MODEL)
-            kept = model.half() if self.study.keep_model == "half" else model
-            save(kept, self.folder / run / MODEL, model.metadata)
+            for ratio in pd.read_csv(done / "networks.csv")["ratio"]:
+                path = kept_at(ratio, record["settings"])
+                model = load(done / path)
+                kept = model.half() if self.study.keep_model == "half" else model
+                save(kept, self.folder / run / path, model.metadata)
         records[run] = record
         ordered = {name: records[name] for name in self.study.runs if name in records}
         write_json({"title": self.study.title, "runs": ordered}, self.folder / PROVENANCE)

@@ -25,7 +25,7 @@ from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
 from prunekit.study.at_once import grafted
 from prunekit.study.tasks import Task
-from prunekit.study.tuning import Distilled, Tuning
+from prunekit.study.tuning import MODEL, Distilled, Tuning
 from prunekit.training import fit
 
 Progress = Callable[[float], None]
@@ -100,22 +100,20 @@ class Reporter:
         ).model
 
     def _keep(self, model: nn.Module, path: Path) -> None:
-        save(model, path, example_inputs=self.example_inputs)
+        save(model, path, self.task.metadata, example_inputs=self.example_inputs)
 
     def show(self, model: nn.Module, rows: list[dict[str, Any]]) -> None:
         removed = 1 - rows[-1][self.budget] / rows[0][self.budget]
         self.progress(removed / self.settings["prune"]["ratio"] * 0.95)
 
-    def finish_last(self, model: nn.Module) -> nn.Module:
-        """Report the network at the run's end; a second time, read it back."""
-        stored = self.folder / "last.safetensors"
+    def finish_last(self, model: nn.Module) -> None:
+        """Report the network at the run's end, if that is not done."""
         now = self._filters(self.as_reported(model))
         ratio = 1 - float(now.sum()) / float(self.before.sum())
-        if not stored.is_file() or not self._row(ratio).is_file():
-            self._keep(self._finish(model, ratio), stored)
-        return load(stored)
+        if not (self.folder / MODEL).is_file() or not self._row(ratio).is_file():
+            self._finish(model, ratio)
 
-    def _finish(self, model: nn.Module, ratio: float) -> nn.Module:
+    def _finish(self, model: nn.Module, ratio: float) -> None:
         begin = time.perf_counter()
         task = self.task
         decides = task.numbers[0]
@@ -143,10 +141,10 @@ class Reporter:
             "seconds": time.perf_counter() - begin,
         }
         removed = {name: int(n) for name, n in (self.before - filters).items()}
+        self._keep(model, self.folder / kept_at(ratio, self.settings))
         write_json({"row": row, "removed": removed}, self._row(ratio))
         checkpoint.unlink(missing_ok=True)
         self._begun(ratio).unlink(missing_ok=True)
-        return model
 
     def write_tables(self) -> None:
         stored = [
@@ -175,6 +173,12 @@ class Reporter:
     def _filters(self, model: nn.Module) -> pd.Series:
         layers = profile(model, self.example_inputs).layers.set_index("layer")
         return layers["filters"][self.reported_layers]
+
+
+def kept_at(ratio: float, settings: dict[str, Any]) -> str:
+    """Where a reported network lies in its run's folder: the last where starts are looked for."""
+    ratios = (settings["finish"] or {}).get("ratios", [ratio])
+    return MODEL if ratio == max(ratios) else f"{ratio:g}/{MODEL}"
 
 
 def reported_name(layer: str) -> str:

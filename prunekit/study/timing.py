@@ -17,7 +17,8 @@ from prunekit.selection import Selection
 from prunekit.storage import load
 from prunekit.storage.provenance import current_commit
 from prunekit.study.recorded import Recorded, record_table
-from prunekit.study.work import MODEL, start
+from prunekit.study.reporting import kept_at
+from prunekit.study.work import start
 from prunekit.surgery import rebuild
 
 KEYS = ["variant", "seed", "ratio"]
@@ -96,7 +97,7 @@ def _networks(
         key = tuple(row.pop(name) for name in KEYS)
         run, settings = by_name[key[:2]]
         inputs = torch.zeros(1, 3, settings["input_size"], settings["input_size"])
-        kept = recorded.folder / run / MODEL
+        kept = recorded.folder / run / kept_at(key[2], settings)
         if recorded.study.keep_model and kept.is_file():
             yield key, load(kept).float(), inputs
             continue

@@ -23,7 +23,7 @@ from prunekit.models import (
 )
 from prunekit.pruning import prune
 from prunekit.repair import insert_batch_norm
-from prunekit.storage import load, save
+from prunekit.storage import load
 from prunekit.storage.files import write_json, write_table
 from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import provenance
@@ -137,10 +137,8 @@ def carry_out(
     elif settings["align"]:
         model = aligned(model, task, settings["align"], folder)
     if not (finish and "ratios" in finish):
-        model = reporter.finish_last(model)
+        reporter.finish_last(model)
     reporter.write_tables()
-    reported = reporter.as_reported(model)
-    save(reported, folder / MODEL, task.metadata, example_inputs=task.example_inputs)
     record = provenance(
         seed=settings["seed"],
         data=dataset.name,
