@@ -16,7 +16,7 @@ import platform
 from boards import contents, forged
 
 import prunekit
-from prunekit.book.deployment import RESULTS, SIZE, pruned_checkpoint
+from prunekit.book.deployment import ORIGINAL, PRUNED, SIZE
 from prunekit.data import load_dataset
 from prunekit.deploy import (
     Settings,
@@ -43,11 +43,8 @@ def archive(tmp_path_factory) -> Path:
     """The book's original and pruned networks, with runners for ARM and for this machine."""
     data = load_dataset("cifar10", download=False)
     path = tmp_path_factory.mktemp("arm") / "bundle.tar.gz"
-    original = RESULTS / "squeezenet_cifar10/fine_tuned/model.safetensors"
-    models = {
-        "original": prunekit.load(original),
-        "pruned": prunekit.load(pruned_checkpoint()),
-    }
+    networks = {"original": ORIGINAL, "pruned": PRUNED}
+    models = {n: prunekit.load(at / "model.safetensors").float() for n, at in networks.items()}
     bundle(
         models,
         some_images(data.val, 4, SIZE),

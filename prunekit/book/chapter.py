@@ -125,14 +125,15 @@ class Chapter:
             flip=self.on_cifar10,
         )
 
-    def model(self, experiment: str = "fine_tuned") -> nn.Module:
-        """A fresh copy of a trained network, in evaluation mode.
+    def model(self, experiment: str | Path = "fine_tuned") -> nn.Module:
+        """A fresh copy of a trained network, in single precision and evaluation mode.
 
-        With CIFAR-10 it is the recorded one of ``experiment``. On the digits
-        a small SqueezeNet is trained on the spot, which takes seconds.
+        With CIFAR-10 it is the recorded one of ``experiment``, or of any
+        folder that is given as a path. On the digits a small SqueezeNet is
+        trained on the spot, which takes seconds.
         """
         if self.on_cifar10:
-            return storage.load(self.results / experiment / "model.safetensors")
+            return storage.load(self.results / experiment / "model.safetensors").float().eval()
         torch.manual_seed(SEED)
         model = TinySqueezeNet(len(self.dataset.classes))
         model.load_state_dict(self._digits_weights)

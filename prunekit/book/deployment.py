@@ -48,9 +48,13 @@ from prunekit.measure import profile
 from prunekit.storage.fingerprints import digest_of
 from prunekit.storage.provenance import current_commit
 from prunekit.study.recorded import record_table
+from prunekit.study.tuning import MODEL
 
 RESULTS = BOOK / "results"
 DEPLOYMENT = RESULTS / "deployment"
+#: Where the two trained networks lie: a start, and what its best recipe left of it.
+ORIGINAL = RESULTS / "base_96px" / "base_96px-seed0"
+PRUNED = RESULTS / "best_96px" / "best_96px-seed0" / "0.75"
 FILES = BOOK.parent / "_build" / "deployment"
 SIZE = 96
 SEED = 0
@@ -140,8 +144,7 @@ class Recording:
     @cached_property
     def networks(self) -> list[Network]:
         """Original and pruned, both trained; then the original cut at several ratios."""
-        original = prunekit.load(RESULTS / "squeezenet_cifar10/fine_tuned/model.safetensors")
-        pruned = prunekit.load(pruned_checkpoint())
+        original, pruned = (prunekit.load(n / MODEL).float() for n in (ORIGINAL, PRUNED))
         cut = [
             Network(f"cut-{round(100 * share)}", self._cut(original, share, None), False)
             for share in self.shares
@@ -247,14 +250,9 @@ class Recording:
             command=shlex.join(["python", "-m", "prunekit.book.deployment", *sys.argv[1:]]),
             begin=self.begin,
             commit=self.commit,
-            pruned=pruned_checkpoint().relative_to(RESULTS).as_posix(),
+            original=ORIGINAL.relative_to(RESULTS).as_posix(),
+            pruned=PRUNED.relative_to(RESULTS).as_posix(),
         )
-
-
-def pruned_checkpoint() -> Path:
-    """The book's best pruned network, once it is recorded; until then the end of the first run."""
-    best = sorted((RESULTS / "best").rglob("model.safetensors"))
-    return best[0] if best else RESULTS / "squeezenet_cifar10/combined_90/model.safetensors"
 
 
 STEPS = ("files", "instructions", "latency", "layers")

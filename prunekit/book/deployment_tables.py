@@ -109,7 +109,20 @@ def detector_caption() -> str:
 def caption(name: str) -> str:
     """One line that says where a recorded table comes from."""
     record = json.loads(_recorded(f"{name}.json").read_text("utf-8"))
-    return origin(f"Recorded table `{name}`, pruned network `{record['pruned']}`", [record])
+    networks = f"`{record['original']}` and, pruned, `{record['pruned']}`"
+    return origin(f"Recorded table `{name}`, networks {networks}", [record])
+
+
+def accuracies() -> str:
+    """What share of the validation images each network of the tables has right, in a sentence."""
+    files = table("files")
+    right = files[files["engine"] == "executorch"].set_index(["model", "precision"])["accuracy"]
+    original, pruned = (right[model] for model in TRAINED)
+    return (
+        f"Of the validation images the original has {original['fp32']:.1%} right, and "
+        f"{original['int8']:.1%} in eight bits; the pruned network {pruned['fp32']:.1%} and "
+        f"{pruned['int8']:.1%}."
+    )
 
 
 def summary() -> pd.DataFrame:
