@@ -162,11 +162,13 @@ def bytes_per_parameter(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Seri
 
 
 def lost_since_start(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Test accuracy that the last network lies below the recorded one its run began with."""
+    """Test accuracy that the network at ``at`` lies below the recorded one its run began with."""
     start = recorded.started()
     if start is None:
         raise FileNotFoundError(f"the runs in {recorded.folder} began with no recorded network")
-    return (start["test_accuracy"] - _last(recorded, claim)["test_accuracy"]).dropna()
+    networks = _of(recorded, claim["variant"]).set_index("seed")
+    there = networks[np.isclose(networks["ratio"], claim["at"])]
+    return (start["test_accuracy"] - there["test_accuracy"]).dropna()
 
 
 MEASURES: dict[str, Callable[[Recorded, Mapping[str, Any]], pd.Series]] = {
@@ -234,7 +236,3 @@ def _at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
     limits = networks["seed"].map(knee(recorded, claim))
     within = networks[reached(limits, networks["ratio"])].sort_values("ratio")
     return within.groupby("seed").last()
-
-
-def _last(recorded: Recorded, claim: Mapping[str, Any]) -> pd.DataFrame:
-    return _of(recorded, claim["variant"]).sort_values("ratio").groupby("seed").last()
