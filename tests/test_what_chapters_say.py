@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -77,6 +78,38 @@ def test_what_becomes_of_it_matters_far_less_than_which_indicator_is_believed(ne
     }
     assert 10 * moved["left"] < min(moved["entropy alone"], moved["norm alone"])
     assert entropies.corr(magnitudes) < 0.3  # "the two hardly go together"
+
+
+def test_a_folded_norm_has_a_size_of_its_own_as_chapter_18_says(networks):
+    model, graph, _ = networks["resnet56"]
+    other = copy.deepcopy(model)
+    block, name = other.get_submodule("layer2.4"), "layer2.4.conv1"
+    with torch.no_grad():
+        for tensor in (block.bn1.weight, block.bn1.bias, block.bn2.running_mean):
+            tensor.mul_(10)
+        block.bn2.running_var.mul_(100)
+        x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        before, after = model(x), other(x)
+    assert (after - before).abs().max() < 2e-3 * before.abs().max()  # what eps leaves
+    folded, plain = (
+        [mean_magnitudes(one, graph, folded=fold)[name] for one in (model, other)]
+        for fold in (True, False)
+    )
+    assert folded[1] == pytest.approx(10 * folded[0], rel=1e-4) and plain[0] == plain[1]
+
+
+def test_one_great_weight_costs_its_layer_its_width_as_chapter_18_says(networks):
+    whole, name, kept = networks["resnet56"][0], "layer3.4.conv1", []
+    spoilt = copy.deepcopy(whole)
+    weights = spoilt.get_submodule(name).weight.data
+    weights.view(-1)[0] = 50 * weights.abs().max()
+    for model in (whole, spoilt):
+        graph = trace(model, X)
+        table = abnormal_richness(layer_entropies(model, graph), mean_magnitudes(model, graph))
+        widths = allocate(model, X, table["richness"], ratio=0.5, relation="contrast")
+        kept.append(widths.loc[name, "kept"])
+    assert table.loc[name, "entropy"] < 0.1 and table.loc[name, "entropy_abnormal"]
+    assert kept[1] < kept[0] / 3  # "its width does not come back"
 
 
 def test_nothing_holds_the_masks_of_a_block(networks):

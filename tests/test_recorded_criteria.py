@@ -1,0 +1,84 @@
+"""Sentences of chapters 10, 11 and 14 on who is ahead: they must turn with what is recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recorded_studies import networks, study
+
+from prunekit import trace
+from prunekit.book import BOOK
+from prunekit.book.differences import in_words, paired_differences
+from prunekit.book.findings import layers_of, on_axis
+from prunekit.book.starts import relative
+from prunekit.models import squeezenet
+
+AXES = ("filters_removed", "parameters_removed", "macs_removed", "ms_removed")
+
+
+@pytest.fixture(scope="module")
+def savings():
+    """Networks of both studies of criteria, with what each saved."""
+    studies = [study(name) for name in ("ratios", "criteria")]
+    timed = [one.table("networks").merge(one.table("latency"), how="left") for one in studies]
+    return relative(pd.concat(timed, ignore_index=True), studies[0].started())
+
+
+def test_which_layer_keeps_most_as_the_solution_in_chapter_10_says():
+    removed = study("ratios").table("networks_pattern")
+    here = removed[np.isclose(removed["ratio"], 0.9)].set_index(["variant", "seed"])
+    prunable = trace(squeezenet(), torch.zeros(1, 3, 96, 96)).prunable
+    filters = pd.Series({name: prunable[name].filters for name in layers_of(removed)})
+    left = filters - here[list(filters.index)]
+    most = (left / filters).idxmax(axis=1)
+    by_criterion = most.unstack("seed")
+    assert (by_criterion.drop("taylor") == "features.3.squeeze").all(axis=None)
+    assert sorted(by_criterion.loc["taylor"].str[9]) == ["3", "4", "4"]
+    squeezes = ["features.3.squeeze", "features.4.squeeze"]
+    assert (filters[squeezes] == 16).all()
+    assert left[squeezes].min(axis=None) >= 7  # "far more than" the two of the floor
+
+
+def test_on_all_axes_taylor_is_first_and_the_lot_last_as_chapter_11_says(savings):
+    orders = {}
+    for axis in AXES:
+        at_half = on_axis(savings, axis, [0.5]).groupby("variant")["test_accuracy"].mean()
+        orders[axis] = at_half.sort_values().index.tolist()
+        assert orders[axis][0] == "random" and orders[axis][-1] == "taylor"
+    assert len(set(map(tuple, orders.values()))) > 1  # "criteria changed places"
+
+
+def test_the_combination_beats_one_of_its_parts_as_chapter_11_says(savings):
+    high = savings[savings["ratio"] >= 0.67]
+    at_macs = on_axis(savings, "macs_removed", [0.4, 0.5, 0.6, 0.7])
+    words = {"activation_l2": "ahead", "taylor": "behind", "combined_ranks": "tied"}
+    others = set(savings["variant"]) - {"combined"}
+    at_macs = at_macs.rename(columns={"macs_removed": "ratio"})
+    for other in others:
+        rows = [
+            paired_differences(table, "combined", other, "test_accuracy").iloc[0]
+            for table in (high, at_macs)
+        ]
+        assert rows[0]["mean"] * rows[1]["mean"] > 0  # "here none changes"
+        for row in rows:
+            assert f"**{words.get(other, '')}" in in_words(row)
+
+
+def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():
+    printed = pd.read_csv(BOOK / "thesis_accuracy.csv", index_col=0)
+    assert (printed.max() == printed.iloc[0]).all()  # "never rise above their start"
+    own = study("thesis_88px")
+    curves = own.table("networks").pivot_table("test_accuracy", "variant", "ratio")
+    assert (curves[0.0] - own.started()["test_accuracy"].mean()).min() > 0.1  # "far above"
+    assert (curves[0.25] - curves[0.0]).between(0, 0.02).all()  # "still climbs a little"
+    assert curves.loc[:, 0.25:].apply(lambda curve: curve.is_monotonic_decreasing, axis=1).all()
+    three = curves.loc[["taylor", "combined", "activation_l2"], 0.67]
+    assert three.is_monotonic_decreasing  # "in the same order there"
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_a_price_keeps_more_parameters_as_chapter_14_says(name):
+    left = networks(f"{name}_pruned").groupby("variant")["parameters"].mean()
+    assert left["cost_aware"] > 2 * left[["everywhere", "inside_blocks"]].max()
