@@ -150,6 +150,6 @@ def test_one_that_cannot_be_graded_keeps_no_other_from_it(tmp_path, capsys):
     with pytest.raises(SystemExit, match="3 of 4 not graded"):
         main(paths)
     said = capsys.readouterr()
-    assert "eve: 5 of 10 points" in said.out
+    assert f"{tmp_path / 'eve.ipynb'}: 5 of 10 points" in said.out
     for name, why in {"ann": "twice-check", "bob": "JSON", "zoe": "No such file"}.items():
         assert any(f"{name}.ipynb" in line and why in line for line in said.err.splitlines()), name

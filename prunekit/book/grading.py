@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
             not_graded += 1
             continue
         print(found.to_string(index=False))
-        print(f"{path.stem}: {found['points'].sum()} of {found['of'].sum()} points\n")
+        print(f"{path}: {found['points'].sum()} of {found['of'].sum()} points\n")
     if not_graded:
         sys.exit(f"prunekit.book.grading: {not_graded} of {len(options.handed_in)} not graded")
 

@@ -68,22 +68,22 @@ def rule(layer: type[nn.Module], like: type[nn.Module], **says: Any) -> type[nn.
 
     Examples
     --------
-    A number to multiply each channel by, of which a removal takes its share:
+    A number to add to each channel, of which a removal takes its share:
 
     >>> import torch
     >>> from prunekit import rebuild
-    >>> class Gain(nn.Module):
-    ...     def __init__(self, channels):
+    >>> class Shift(nn.Module):
+    ...     def __init__(self, width):
     ...         super().__init__()
-    ...         self.channels, self.gain = channels, nn.Parameter(torch.ones(channels))
+    ...         self.width, self.offset = width, nn.Parameter(torch.zeros(width))
     ...
     ...     def forward(self, x):
-    ...         assert x.shape[1] == self.channels
-    ...         return x * self.gain.view(-1, 1, 1)
-    >>> _ = rule(Gain, nn.BatchNorm2d, cut={"gain": ["outputs"]}, sizes={"channels": "outputs"})
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), Gain(8), nn.Conv2d(8, 4, 1))
+    ...         assert x.shape[1] == self.width
+    ...         return x + self.offset.view(-1, 1, 1)
+    >>> _ = rule(Shift, nn.BatchNorm2d, cut={"offset": ["outputs"]}, sizes={"width": "outputs"})
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), Shift(8), nn.Conv2d(8, 4, 1))
     >>> small = rebuild(model, torch.zeros(1, 3, 8, 8), {"0": [1, 5]})
-    >>> small[1].channels, small[1].gain.shape
+    >>> small[1].width, small[1].offset.shape
     (6, torch.Size([6]))
     """
     known = next((KINDS[one] for one in getattr(like, "__mro__", ()) if one in KINDS), _UNKNOWN)
