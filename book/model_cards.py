@@ -140,13 +140,15 @@ def record_of(name: str) -> dict[str, Any]:
         sibling = (folder.parent / record["weights"] / MODEL).is_file()
         start = f"{folder.parent.name}/{record['weights']}" if sibling else record["weights"]
         return record | {"start": start}
-    study = json.loads((folder.parent / PROVENANCE).read_text("utf-8"))
-    record = study["runs"][folder.name]
+    where, run, *ratio = Path(name).parts  # a ratio where the network is not the run's last
+    study = json.loads((RESULTS / where / PROVENANCE).read_text("utf-8"))
+    record = study["runs"][run]
     settings = record["settings"]
-    networks = pd.read_csv(folder.parent / "networks.csv")
+    networks = pd.read_csv(RESULTS / where / "networks.csv")
     of_run = (networks["variant"] == settings["variant"]) & (networks["seed"] == settings["seed"])
-    last = networks[of_run].iloc[-1]
-    judged = {name: last[name] for _, name in JUDGED.values() if name in last}
+    rows = networks[of_run]
+    row = rows[rows["ratio"] == float(ratio[0])].iloc[0] if ratio else rows.iloc[-1]
+    judged = {name: row[name] for _, name in JUDGED.values() if name in row}
     facts = {"title": study["title"]} | judged
     return record | facts | {"start": settings["start"]}
 

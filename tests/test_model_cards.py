@@ -10,6 +10,7 @@ import pytest
 
 import prunekit
 from prunekit.detection import tiny_ssdlite
+from prunekit.models import TinySqueezeNet
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
@@ -78,6 +79,21 @@ def test_card_says_what_was_recorded():
     for fact in (record["commit"], record["command"], record["data_sha256"]):
         assert fact in card
     assert f"{record['test_accuracy']:.2%}" in card
+
+
+def test_each_network_of_a_run_that_reports_several_has_its_own_accuracy(results):
+    run = json.loads((ROOT / "book/results/base_96px/provenance.json").read_text("utf-8"))["runs"]
+    run = run["base_96px-seed0"]
+    run["settings"] |= {"variant": "cut", "start": "imagenet"}
+    folder = results / "cut"
+    for place in ("cut-seed0", "cut-seed0/0.5"):
+        prunekit.save(TinySqueezeNet(), folder / place / "model.safetensors")
+    (folder / "provenance.json").write_text(json.dumps({"title": "C", "runs": {"cut-seed0": run}}))
+    rows = "variant,seed,ratio,test_accuracy\ncut,0,0.5,0.75\ncut,0,0.9,0.625\n"
+    (folder / "networks.csv").write_text(rows)
+    assert "Test accuracy: 62.50%" in model_cards.card("cut/cut-seed0")
+    card = model_cards.card("cut/cut-seed0/0.5")
+    assert "## cut/cut-seed0/0.5" in card and "Test accuracy: 75.00%" in card
 
 
 def test_a_detector_is_judged_by_its_precision_and_carries_the_notice(results, monkeypatch):
