@@ -57,6 +57,20 @@ def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
     assert (lost["layer2.0.conv1"] == 29).all()  # "of one in the middle it keeps 3 of 32"
 
 
+def test_entropies_given_to_other_units_end_below_as_chapter_17_says():
+    networks, patterns = widths_of_two_studies()
+    by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
+    for other in ("entropy_alone", "uniform_alone"):
+        apart = paired_differences(networks, "permuted", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 3 and side(apart) == "tied"
+        assert apart["mean"] == pytest.approx(-0.015, abs=0.001)  # "a point and a half"
+        lost = (by_seed[other] - by_seed["permuted"]).sort_values().tolist()
+        assert 0 < lost[0] < lost[1] < 0.01 and 0.025 < lost[2] < 0.03  # "nearly three"
+    third = patterns.query("variant == 'permuted'").set_index("seed").loc[2]
+    kept = 64 - third[[f"layer3.{block}.conv1" for block in range(3)]]
+    assert sorted(kept)[:2] == [6, 6] and by_seed["permuted"].idxmin() == 2
+
+
 def test_widths_by_richness_gained_nothing_as_chapter_18_says():
     networks, patterns = widths_of_two_studies()
     for other in ("entropy_alone", "uniform_alone"):
