@@ -161,6 +161,21 @@ def test_the_front_page_says_what_was_recorded(page):
         assert f"{100 * means[variant, ratio]:.1f} %" in said
 
 
+@pytest.mark.parametrize("page", ["README.md", "book/index.md"])
+def test_the_front_page_says_what_a_long_repair_left(page):
+    said = re.sub(r"\s+", " ", (BOOK.parent / page).read_text("utf-8"))
+    best = Recorded(RESULTS / "best_96px", read_study("best_96px", BOOK / "studies"))
+    networks = best.table("networks").set_index(["seed", "ratio"])["test_accuracy"]
+    before, after = best.started().loc[0, "test_accuracy"], networks[0, 0.75]
+    assert f"{100 * after:.1f} % " in said and f"it began with {100 * before:.1f} %" in said
+    assert "three quarters of its parameters" in said and "sixty epochs" in said
+    size = pd.read_csv(RESULTS / "deployment" / "files.csv").set_index(
+        ["engine", "model", "precision"]
+    )["bytes"]["executorch"]
+    times = size["original", "fp32"] / size["pruned", "int8"]
+    assert round(times) == 12 and "twelve times smaller" in said
+
+
 def allowed_numbers() -> set[float]:
     """Every number of the claims, the thesis's tables and the studies' declarations."""
     files = [BOOK / "claims.csv", *BOOK.glob("thesis_*.csv"), *(BOOK / "studies").glob("*.toml")]

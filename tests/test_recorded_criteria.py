@@ -1,4 +1,4 @@
-"""Sentences of chapters 10, 11 and 14 on who is ahead: they must turn with what is recorded."""
+"""Sentences of chapters 10 to 12 and 14 on who is ahead: they must turn with what is recorded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from recorded_studies import networks, study
+from recorded_studies import RESULTS, networks, study
 
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.differences import in_words, paired_differences
 from prunekit.book.findings import layers_of, on_axis
-from prunekit.book.starts import relative
+from prunekit.book.starts import beside_start, relative
 from prunekit.models import squeezenet
 
 AXES = ("filters_removed", "parameters_removed", "macs_removed", "ms_removed")
@@ -76,6 +76,18 @@ def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():
     assert curves.loc[:, 0.25:].apply(lambda curve: curve.is_monotonic_decreasing, axis=1).all()
     three = curves.loc[["taylor", "combined", "activation_l2"], 0.67]
     assert three.is_monotonic_decreasing  # "in the same order there"
+
+
+def test_the_second_recipe_meets_the_thesis_at_three_quarters_as_chapter_12_says():
+    first, second = (beside_start(study(name)) for name in ("best", "best_96px"))
+    assert second["seed"].tolist() == [0, 0]  # "this is one run"
+    quarters, tenths = second.sort_values("ratio").iloc
+    assert 0.72 < quarters["parameters_removed"] < 0.76 and quarters["accuracy_lost"] < 0.01
+    higher = study("best_96px").started().loc[0, "test_accuracy"] - 0.74
+    assert 0.175 < higher < 0.18  # "nearly eighteen points"
+    assert tenths["parameters_removed"] > 0.9 and 0.035 < tenths["accuracy_lost"] < 0.04
+    assert tenths["accuracy_lost"] < first["accuracy_lost"].min() / 2
+    assert not (RESULTS / "staircase_96px" / "provenance.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet56"])
