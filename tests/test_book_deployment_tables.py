@@ -48,6 +48,16 @@ def test_summary_has_a_row_a_network_and_precision(recorded):
     assert found["cortex-a72"].tolist() == [200, 200, 110, 110]
 
 
+def test_accuracies_are_those_of_executorch_by_network_and_precision(recorded):
+    files = tables.table("files")
+    ours = files["engine"] == "executorch"
+    files.loc[ours, "accuracy"] = [0.924, 0.921, 0.918, 0.917]
+    files.to_csv(tables.FOLDER / "files.csv", index=False)
+    said = tables.accuracies()
+    assert "original has 92.4% right, and 92.1% in eight bits" in said
+    assert said.endswith("the pruned network 91.8% and 91.7%.")
+
+
 def test_rounding_compares_three_ways_to_cut(recorded):
     found = tables.rounding().pivot_table(index="model", columns="cost", values="left")
     assert found.loc["multiples of 8", "MACs"] == pytest.approx(0.32)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from recorded_studies import means, networks, study, verdict
+from recorded_studies import RESULTS, means, networks, study, verdict
 
 from prunekit import trace
 from prunekit.book import BOOK
@@ -85,6 +86,9 @@ def test_frozen_features_come_near_the_thesis_at_88_pixels():
     mean = networks("frozen_88px")["test_accuracy"].mean()
     assert abs(mean - 0.74) < 0.03
     assert round(mean, 2) == 0.76  # chapter 4
+    frozen = json.loads((RESULTS / "squeezenet_cifar10/frozen/provenance.json").read_text("utf-8"))
+    assert abs(frozen["test_accuracy"] - 0.64) < 0.005  # "ends ten points below", chapter 4
+    assert frozen["settings"]["epochs"] == 3
 
 
 def test_parameters_fall_furthest_at_one_ratio_of_filters():

@@ -40,11 +40,18 @@ def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
     return networks, patterns
 
 
+def beside_both(networks: pd.DataFrame, variant: str) -> dict[str, pd.Series]:
+    """The paired differences of a variant on test, from widths by entropy and from uniform ones."""
+    return {
+        other: paired_differences(networks, variant, other, "test_accuracy").iloc[0]
+        for other in ("entropy_alone", "uniform_alone")
+    }
+
+
 def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
     networks, patterns = widths_of_two_studies()
     by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
-    for other in ("entropy_alone", "uniform_alone"):
-        apart = paired_differences(networks, "reversed", other, "test_accuracy").iloc[0]
+    for other, apart in beside_both(networks, "reversed").items():
         assert apart["seeds"] == 3 and side(apart) == "behind"
         assert apart["mean"] == pytest.approx(-0.025, abs=0.0015)  # "two and a half on average"
         assert (by_seed["reversed"] - by_seed[other]).max() < -0.015  # "each of three seeds"
@@ -60,8 +67,7 @@ def test_widths_by_entropy_turned_around_end_below_as_chapter_17_says():
 def test_entropies_given_to_other_units_end_below_as_chapter_17_says():
     networks, patterns = widths_of_two_studies()
     by_seed = networks.pivot_table("test_accuracy", "seed", "variant")
-    for other in ("entropy_alone", "uniform_alone"):
-        apart = paired_differences(networks, "permuted", other, "test_accuracy").iloc[0]
+    for other, apart in beside_both(networks, "permuted").items():
         assert apart["seeds"] == 3 and side(apart) == "tied"
         assert apart["mean"] == pytest.approx(-0.015, abs=0.001)  # "a point and a half"
         lost = (by_seed[other] - by_seed["permuted"]).sort_values().tolist()
@@ -73,8 +79,7 @@ def test_entropies_given_to_other_units_end_below_as_chapter_17_says():
 
 def test_widths_by_richness_gained_nothing_as_chapter_18_says():
     networks, patterns = widths_of_two_studies()
-    for other in ("entropy_alone", "uniform_alone"):
-        apart = paired_differences(networks, "richness", other, "test_accuracy").iloc[0]
+    for apart in beside_both(networks, "richness").values():
         assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
         assert apart["mean"] == pytest.approx(-0.005, abs=0.0006)  # "half a point behind"
         assert apart["high"] < 0.005  # "more than half a point ahead is ruled out"

@@ -9,7 +9,7 @@ import pytest
 from prunekit.book import BOOK
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
-from prunekit.study.timing import KEYS, time_networks, timed_together
+from prunekit.study.timing import KEYS, _networks, time_networks, timed_together
 
 RESULTS = BOOK / "results"
 
@@ -36,6 +36,15 @@ def test_a_row_a_network(two_networks):
     assert written[KEYS].equals(reported[KEYS]) and len(written) == 2
     assert (written["ms"] > 0).all()
     assert json.loads((two_networks.folder / "latency.json").read_text())["passes"] == 2
+
+
+def test_a_network_that_was_kept_is_timed_itself_at_each_of_its_ratios():
+    best = Recorded(RESULTS / "best_96px", read_study("best_96px", BOOK / "studies"))
+    reported = best.table("networks").set_index(KEYS)["parameters"]
+    found = {key: model for key, model, _ in _networks(best, RESULTS)}
+    assert list(found) == list(reported.index) and reported.nunique() == len(reported)
+    for key, model in found.items():
+        assert sum(p.numel() for p in model.parameters()) == reported[key]
 
 
 def test_another_network_is_never_timed_in_its_place(two_networks):

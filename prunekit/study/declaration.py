@@ -75,10 +75,8 @@ class Study:
         Threads of one run.
     keep_model : bool or "half"
         Whether the networks that each run reports are results, too: the last
-        one as ``model.safetensors`` in the folder of the run, and any before
-        it in a folder of that one named by its ratio, as
-        ``0.75/model.safetensors``; ``"half"`` keeps them in half precision,
-        at half the bytes.
+        as ``model.safetensors`` in the folder of the run, any other there as
+        ``<ratio>/model.safetensors``; ``"half"`` keeps them at half the bytes.
     """
 
     name: str
