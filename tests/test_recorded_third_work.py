@@ -83,6 +83,8 @@ def test_widths_by_richness_gained_nothing_as_chapter_18_says():
         assert apart["seeds"] == 3 and apart["low"] < 0 < apart["high"]
         assert apart["mean"] == pytest.approx(-0.005, abs=0.0006)  # "half a point behind"
         assert apart["high"] < 0.005  # "more than half a point ahead is ruled out"
+    lots = paired_differences(networks, "permuted", "richness", "test_accuracy").iloc[0]
+    assert side(lots) == "tied" and lots["mean"] == pytest.approx(-0.01, abs=0.001)  # "a point"
     parameters = networks.groupby("variant")["parameters"].mean()
     kept = parameters["richness"] / parameters[["uniform_alone", "entropy_alone"]]
     assert kept.tolist() == pytest.approx([7 / 8, 2 / 3], abs=0.02)
