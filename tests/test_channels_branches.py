@@ -79,7 +79,7 @@ def test_the_small_network_takes_other_pictures():
 
 def test_the_graph_takes_other_batches_and_refuses_pictures_that_branch_otherwise():
     model = Between(padded_to_even).double().eval()
-    module = prunekit.trace(model, X).module
+    module = prunekit.trace(model, X).bound_to(model)
     for shape in ((5, 3, 6, 6), (2, 3, 10, 10)):
         x = torch.randn(shape, dtype=torch.double)
         torch.testing.assert_close(module(x), model(x))

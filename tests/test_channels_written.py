@@ -195,5 +195,5 @@ def test_code_made_of_a_graph_does_not_spoil_later_traces():
         lambda m, x: F.conv2d(x, m.inner.weight) + torch.zeros(1), inner=nn.Conv2d(8, 8, 1)
     )
     graph = prunekit.trace(model, X.float())
-    torch.testing.assert_close(graph.module(X.float()), model(X.float()))
+    torch.testing.assert_close(graph.bound_to(model)(X.float()), model(X.float()))
     assert prunekit.trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)), X.float()).prunable

@@ -231,3 +231,19 @@ def test_a_graph_that_is_at_hand_is_not_traced_again(noise, monkeypatch):
             function(*arguments)
     with pytest.raises(ValueError, match="of another network than the model"):
         prunekit.rank(small, noise, "weight_l1", graph=graph)
+
+
+@pytest.mark.parametrize("criterion", ["activation_l2", "combined", "output_l2"])
+def test_a_graph_serves_a_copy_that_has_other_weights(criterion, noise):
+    convolutions = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    traced = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    graph = prunekit.trace(traced, noise[0][0])
+    other = copy.deepcopy(traced)
+    for parameter in other.parameters():
+        nn.init.normal_(parameter)
+    traced.train()  # its running statistics would change with whatever passes through
+    before = {name: tensor.clone() for name, tensor in traced.state_dict().items()}
+    expected = prunekit.rank(other, noise, criterion)
+    assert prunekit.rank(other, noise, criterion, graph=graph).equals(expected)
+    assert not prunekit.rank(traced, noise, criterion).equals(expected)
+    assert all(torch.equal(before[name], value) for name, value in traced.state_dict().items())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor, fx, nn
@@ -98,12 +98,10 @@ class ChannelGraph:
     inputs: tuple = field(repr=False)
     operations: fx.Graph = field(repr=False)
     calls: dict[str, str] = field(repr=False)
-    _module: Callable[[], fx.GraphModule] = field(repr=False)
 
-    @cached_property
-    def module(self) -> fx.GraphModule:
-        """The forward pass in evaluation mode, on the model's own modules."""
-        return self._module()  # only ranking needs it, and it takes long to make
+    def bound_to(self, model: nn.Module) -> fx.GraphModule:
+        """The forward pass in evaluation mode, on the modules of a model of these shapes."""
+        return bind(self.operations, model, self.skeleton)
 
     @property
     def prunable(self) -> dict[str, LayerChannels]:
@@ -267,7 +265,6 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         inputs,
         operations=graph,
         calls={node.name: name for node, name in evaluation.called.items()},
-        _module=partial(bind, graph, model, copy),
     )
 
 

@@ -129,7 +129,7 @@ def observe(
     if not viewers.keys() & FROM_DATA:
         return examples
     device, layout = device_of(model), None
-    watched = _watched(graph, modules, viewers)
+    watched = _watched(graph, model, modules, viewers)
     weights = {}
     if "weight_gradients" in viewers:
         weights = {name: module.get_parameter("weight") for name, module in modules.items()}
@@ -227,10 +227,10 @@ class _Watch(nn.Module):
 
 
 def _watched(
-    graph: ChannelGraph, modules: Mapping[str, nn.Module], viewers: Viewers
+    graph: ChannelGraph, model: nn.Module, modules: Mapping[str, nn.Module], viewers: Viewers
 ) -> fx.GraphModule:
     """The model's forward pass with a watch behind every map that a viewer asks for."""
-    traced = graph.module
+    traced = graph.bound_to(model)  # it may be a copy of the one that was traced
     watched, made = fx.Graph(), dict[fx.Node, fx.Node]()
     result = watched.graph_copy(traced.graph, made)
     watched.output(result)
