@@ -161,6 +161,7 @@ RUNS = [
     ("fine_tune", True, TypeError, "fine_tune must be a dictionary of settings of fit, a function"),
     ("fine_tune", {"epoch": 1}, TypeError, "fine_tune has no setting 'epoch'; there are .*epochs"),
     ("fine_tune", {"model": 1}, TypeError, "fine_tune has no setting 'model'"),
+    ("fine_tune", {"checkpoint": "c"}, ValueError, "fine_tune: one checkpoint cannot .* use folder"),
     ("fine_tune", {"lr": NAN}, ValueError, "fine_tune: lr must be above 0 and finite, not nan"),
     ("fine_tune", {"momentum": 1}, ValueError, "fine_tune: momentum must be at least 0 and below"),
     ("criterion", "best", ValueError, "no criterion is named 'best'; there are activation_l2"),

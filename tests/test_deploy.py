@@ -51,6 +51,14 @@ def test_onnx_file_gives_the_outputs_of_the_model(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["plain.onnx"], "weights in a second file"
 
 
+def test_int8_for_batches_larger_than_what_is_checked_by_default(tmp_path):
+    model, images = plain_network(), some_batch(40)
+    error = export_onnx(model, images, tmp_path / "plain.onnx", "int8", calibration=images)
+    assert 0 < error < 0.2
+    with_calibration = export_onnx(model, images, tmp_path / "plain.onnx", calibration=images)
+    assert with_calibration < 1e-4
+
+
 def test_export_leaves_mode_and_gradients_as_they_were(tmp_path):
     model = plain_network().train()
     export_onnx(model, some_batch(1), tmp_path / "plain.onnx")

@@ -82,6 +82,8 @@ def _fine_tune(name: str, value: object) -> object:
         for key in value:
             if key not in TUNING:
                 raise TypeError(f"{name} has no setting {key!r}; there are {', '.join(TUNING)}")
+            if key == "checkpoint":
+                raise ValueError(f"{name}: one checkpoint cannot serve all iterations: use folder")
         return {key: TUNING[key](f"{name}: {key}", setting) for key, setting in value.items()}
     if isinstance(value, type) or not callable(value):
         raise TypeError(

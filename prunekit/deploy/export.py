@@ -197,7 +197,7 @@ def _check(
     if calibration is not None:
         # Noise is no image: int8 has no range for it.
         batches = [] if quantize else batches
-        batches += calibration[:32].split(len(example_inputs))
+        batches += calibration[: max(32, len(example_inputs))].split(len(example_inputs))
     batches = [batch for batch in batches if len(batch) == len(example_inputs)]
     wanted, found = (_outputs(run, batches) for run in (torch_engine(model), engine))
     shapes = [[output.shape for output in outputs] for outputs in (found, wanted)]
