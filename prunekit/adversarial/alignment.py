@@ -27,10 +27,10 @@ from prunekit.execution import device_of, evaluation_mode
 from prunekit.grafting.training import falling
 from prunekit.progress import bar, say
 from prunekit.pruning.budgets import left_after
-from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
 from prunekit.selection import Selection
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
+from prunekit.storage.generators import mixed_seed, seed_generators
 from prunekit.training import evaluate
 
 _WEIGHT = partial(number, least=0, below=math.inf)

@@ -21,10 +21,10 @@ from prunekit.checks.batches import Batches, first_batch, repeatable
 from prunekit.checks.settings import TUNING
 from prunekit.grafting.ring import GRAFTING, Mode, coefficients, graft
 from prunekit.progress import say
-from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
 from prunekit.storage.files import read_state, write_tensors
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
+from prunekit.storage.generators import mixed_seed, seed_generators
 from prunekit.training import Interrupted, evaluate, fit
 
 CHECKPOINT = "grafting.safetensors"

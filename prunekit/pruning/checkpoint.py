@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -100,25 +98,3 @@ def plain_layout(model: nn.Module) -> None:
     """
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
-
-
-def seed_generators(seed: int) -> None:
-    """Seed the generators that data are shuffled and augmented by: torch's, NumPy's, Python's."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-
-
-def mixed_seed(*numbers: int) -> int:
-    """One seed of 32 bits from several whole numbers, such as a run's seed and an iteration.
-
-    Sums would repeat: iteration 2 of seed 0 would draw what iteration 1 of
-    seed 1 draws. torch's generator of the CPU looks at no more than 32 bits.
-
-    Examples
-    --------
-    >>> mixed_seed(0, 2) == mixed_seed(1, 1)
-    False
-    """
-    words = [number % 2**64 for number in numbers]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
