@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from prunekit.selection import Selection
-from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.files import detached_copies, read_state, write_tensors
 from prunekit.storage.fingerprints import frozen_in
 from prunekit.surgery import rebuild
 
@@ -39,10 +39,6 @@ class Run:
     rebuilt: int = 0
     stopped: str = ""
 
-    @property
-    def filters_removed(self) -> int:
-        return self.rows[0]["filters"] - self.rows[-1]["filters"]
-
     def share_removed(self, budget: str) -> float:
         """What share is gone of what a budget counts."""
         return 1 - self.rows[-1][budget] / self.rows[0][budget]
@@ -57,10 +53,7 @@ class Run:
             "stopped": self.stopped,
             "frozen": frozen_in(self.model),
         }
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in self.model.state_dict().items()
-        }
+        tensors = detached_copies(self.model.state_dict())
         write_tensors(tensors, path, {"prunekit-run": json.dumps(record)})
 
 
