@@ -155,7 +155,7 @@ def _measure(plan: Plan, original: nn.Module, example_inputs: tuple) -> Cost:
 def _tune(plan: Plan, model: nn.Module, loader: Batches, progress: bool) -> None:
     if callable(plan.fine_tune):
         plan.fine_tune(model, loader)
-    elif plan.fine_tune is not None:
+    else:
         fit(model, loader, **{"progress": progress} | plan.tuning)
 
 
