@@ -93,6 +93,13 @@ def mask(
     own length or deviation and adds no epsilon, a masked one becomes 0 / 0, and
     the output NaN; what :func:`rebuild` gives is right there, too. Arguments and
     errors are those of :func:`rebuild`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 1))
+    >>> masked = mask(model, torch.zeros(1, 1, 4, 4), {"0": [1]})
+    >>> masked[0].weight.flatten().eq(0).tolist(), masked[2].weight[:, 1].eq(0).all().item()
+    ([False, True, False], True)
     """
     graph = _graph_of(model, example_inputs)
     gone = graph.groups_of(remove)

@@ -9,6 +9,7 @@ import torch
 from prunekit.adversarial import align, alignment
 from prunekit.models import ResNet
 from prunekit.storage.fingerprints import digest_of
+from prunekit.training import Interrupted
 
 
 @pytest.fixture
@@ -55,6 +56,37 @@ def test_stopped_anywhere_it_ends_as_unbroken(batches, tmp_path, monkeypatch, we
     assert list(map(digest_of, found.networks)) == list(map(digest_of, whole.networks))
     again = aligned(batches, folder=tmp_path, **weights)  # nothing is left to do
     pd.testing.assert_frame_equal(again.table, found.table)
+
+
+def test_ctrl_c_keeps_the_candidates_so_far(batches, tmp_path, monkeypatch):
+    measured, left = alignment.evaluate, iter([True, False])
+
+    def interrupted(*args):
+        if not next(left):
+            raise KeyboardInterrupt
+        return measured(*args)
+
+    monkeypatch.setattr(alignment, "evaluate", interrupted)
+    with pytest.raises(Interrupted, match="in epoch 2") as raised:
+        aligned(batches, folder=tmp_path)
+    found = raised.value.history
+    assert found.table["epoch"].tolist() == [1]
+    assert len(found.networks) == len(found.removals) == 1 and not found.networks[0].training
+    monkeypatch.setattr(alignment, "evaluate", measured)
+    whole = aligned(batches, folder=tmp_path)
+    assert digest_of(whole.networks[0]) == digest_of(found.networks[0])
+    assert list(found.table) == list(whole.table)
+
+
+def test_ctrl_c_in_the_first_epoch_gives_an_empty_table(batches, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(alignment, "evaluate", interrupt)
+    with pytest.raises(Interrupted, match="in epoch 1") as raised:
+        aligned(batches)
+    found = raised.value.history
+    assert found.networks == found.removals == [] and "accuracy" in found.table
 
 
 def test_another_setting_and_a_damaged_file_are_refused(batches, tmp_path):

@@ -80,22 +80,24 @@ def test_a_set_is_not_walked_over():
         list(FOUR)
 
 
-LOADERS = {
-    **{f"batch_size={v!r}": (FOUR, {"batch_size": v}) for v in (0, -1, True, 2.0, 0.5, NAN, "8")},
-    "batch_size=None": (FOUR, {"batch_size": None}),
-    **{f"size={v!r}": (FOUR, {"size": v}) for v in (0, -32, 32.0, NAN, True, "32", (32, 32))},
-    **{f"shuffle={v!r}": (FOUR, {"shuffle": v}) for v in ("no", None, 1)},
-    "augment='no'": (FOUR, {"augment": "no"}),
-    "flip=None": (FOUR, {"flip": None}),
-}
+NOT_WHOLE = "must be a whole number, not"
+TOO_SMALL = "must be at least 1, not"
+NO_FLAG = "must be True or False, not"
+LOADERS = [
+    *(("batch_size", v, TypeError, NOT_WHOLE) for v in (True, 2.0, 0.5, NAN, "8", None)),
+    *(("batch_size", v, ValueError, TOO_SMALL) for v in (0, -1)),
+    *(("size", v, TypeError, NOT_WHOLE) for v in (32.0, NAN, True, "32", (32, 32))),
+    *(("size", v, ValueError, TOO_SMALL) for v in (0, -32)),
+    *(("shuffle", v, TypeError, NO_FLAG) for v in ("no", None, 1)),
+    ("augment", "no", TypeError, NO_FLAG),
+    ("flip", None, TypeError, NO_FLAG),
+]
 
 
-@pytest.mark.parametrize(("images", "settings"), LOADERS.values(), ids=LOADERS)
-def test_a_loader_refuses_a_setting_by_name(images, settings):
-    ((name, value),) = settings.items()
-    wanted = "True or False" if name in ("shuffle", "augment", "flip") else "a whole number of at"
-    with pytest.raises(ValueError, match=rf"{name} must be {wanted}.*, not ") as refused:
-        Loader(images, **settings)
+@pytest.mark.parametrize(("name", "value", "error", "message"), LOADERS)
+def test_a_loader_refuses_a_setting_by_name(name, value, error, message):
+    with pytest.raises(error, match=f"{name} {message}") as refused:
+        Loader(FOUR, **{name: value})
     assert str(refused.value).endswith(f"not {value!r}")
 
 
@@ -124,21 +126,25 @@ FUNCTIONS = {
     "floats to normalise": (lambda: normalise(PIXELS / 255), FLOATS),
     "a float array to normalise": (lambda: normalise(PIXELS.numpy() / 255), "not ndarray"),
     "one image to normalise": (lambda: normalise(PIXELS[0]), r"not uint8 of shape \(3, 8, 8\)"),
-    "a size of nothing": (lambda: normalise(PIXELS, 0), "size must be a whole number"),
+    "a size of nothing": (lambda: normalise(PIXELS, 0), "size must be at least 1, not 0"),
     "a size that is half": (lambda: normalise(PIXELS, 8.5), "size must be a whole number"),
     "one image to flip": (lambda: random_flip(PIXELS[0]), r"images\[None\] makes a batch of one"),
     "one image to crop": (lambda: random_crop(PIXELS[0], 1), r"not \(3, 8, 8\): images\[None\]"),
     "an array to flip": (lambda: random_flip(PIXELS.numpy()), "must be a tensor, not ndarray"),
     "a negative padding": (
         lambda: random_crop(PIXELS, -1),
-        "padding must be .* at least 0, not -1",
+        "padding must be at least 0, not -1",
     ),
     "half a padding": (lambda: random_crop(PIXELS, 0.5), "padding must be a whole number"),
     "nothing to split": (lambda: split(NONE, 0.5, 0), "there are no images to split"),
     "one of a class": (lambda: split(FOUR[1:], 0.5, 0), "class 0 has a single image"),
     **{
-        f"val_fraction={v!r}": (lambda v=v: split(FOUR, v, 0), r"val_fraction .*between 0 and 1")
-        for v in (0, 1, -0.1, 1.5, NAN, True, "0.1", None)
+        f"val_fraction={v!r}": (lambda v=v: split(FOUR, v, 0), "val_fraction must be above 0 and")
+        for v in (0, 1, -0.1, 1.5, NAN)
+    },
+    **{
+        f"val_fraction={v!r}": (lambda v=v: split(FOUR, v, 0), "val_fraction must be a number")
+        for v in (True, "0.1", None)
     },
     **{
         f"seed={v!r}": (lambda v=v: split(FOUR, 0.5, v), "seed must be a whole number, not ")
@@ -157,15 +163,15 @@ LOADS = {
     "no name": (None, {}, "name must be the name of a data set or a path, not None"),
     "a number": (10, {}, "name must be the name of a data set"),
     "bytes": (b"digits", {}, "name must be the name of a data set"),
-    "size 0": ("fox", {"size": 0}, "size must be a whole number of at least 1, not 0"),
+    "size 0": ("fox", {"size": 0}, "size must be at least 1, not 0"),
     "size 32.0": ("fox", {"size": 32.0}, "size must be a whole number"),
     "size True": ("fox", {"size": True}, "size must be a whole number"),
     "a size of digits": ("digits", {"size": 64}, "digits is 32 pixels wide, not 64: pass size to"),
     "a size of CIFAR-10": ("cifar10", {"size": 96}, "cifar10 is 32 pixels wide, not 96"),
-    "nothing held out": ("digits", {"val_fraction": 0}, "val_fraction must lie between 0 and 1"),
-    "all held out": ("digits", {"val_fraction": 1.0}, "val_fraction must lie between 0 and 1"),
-    "per cent": ("digits", {"val_fraction": 10}, "val_fraction must lie between 0 and 1, not 10"),
-    "NaN held out": ("digits", {"val_fraction": NAN}, "val_fraction must lie between"),
+    "nothing held out": ("digits", {"val_fraction": 0}, "val_fraction must be above 0 and"),
+    "all held out": ("digits", {"val_fraction": 1.0}, "val_fraction must be above 0 and"),
+    "per cent": ("digits", {"val_fraction": 10}, "must be above 0 and below 1, not 10"),
+    "NaN held out": ("digits", {"val_fraction": NAN}, "val_fraction must be above 0 and"),
     "half a seed": ("digits", {"seed": 0.5}, "seed must be a whole number, not 0.5"),
     "download": ("digits", {"download": "no"}, "download must be True or False, not 'no'"),
     "stand_in": ("digits", {"stand_in": None}, "stand_in must be True or False, not None"),

@@ -22,7 +22,7 @@ from prunekit.deploy import (
     run,
     unpack,
 )
-from prunekit.deploy.engines import executorch_engine, onnx_engine
+from prunekit.deploy.engines import executorch_engine, onnx_engine, torch_engine
 from prunekit.deploy.layers import layer_times
 
 for package in ("onnx", "onnxscript", "onnxruntime", "executorch", "cv2"):
@@ -64,6 +64,15 @@ def test_export_leaves_mode_and_gradients_as_they_were(tmp_path):
     export_onnx(model, some_batch(1), tmp_path / "plain.onnx")
     assert all(m.training for m in model.modules())
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_an_engine_of_pytorch_leaves_the_model_in_its_mode():
+    images = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
+    model = nn.BatchNorm2d(2).train()
+    engine = torch_engine(model)
+    assert model.training
+    assert engine(images) == pytest.approx(images, abs=1e-4)  # by the running statistics
+    assert model.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("export", [export_onnx, export_executorch])

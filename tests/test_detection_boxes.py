@@ -287,3 +287,22 @@ def test_wrong_targets_are_refused():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         detect((torch.full((1, 3, 2), math.nan), torch.zeros(1, 3, 4)), THIRDS)
+
+
+NOTHING = torch.zeros(1, 3, 2), torch.zeros(1, 3, 4)
+NUMBERS = [
+    *((detect, "most", v, ValueError, "at least 1") for v in (0, -1)),
+    *((detect, "most", v, TypeError, "a whole number") for v in (2.5, None, True)),
+    *((detect, "overlap", v, ValueError, "at least 0 and at most 1") for v in (7, -0.1, math.nan)),
+    *((detect, "min_score", v, ValueError, "at least 0 and at most 1") for v in (2, -1, math.nan)),
+    (detect, "min_score", "low", TypeError, "a number"),
+    *((match, "overlap", v, ValueError, "above 0 and at most 1") for v in (math.nan, 0, 1.5)),
+    (match, "overlap", None, TypeError, "a number"),
+]
+
+
+@pytest.mark.parametrize(("function", "name", "value", "error", "words"), NUMBERS)
+def test_numbers_that_make_no_sense_are_refused_by_name(function, name, value, error, words):
+    given = NOTHING if function is detect else targets_of([(0, 0, 1, 1)])
+    with pytest.raises(error, match=f"{name} must be {words}, not"):
+        function(given, THIRDS, **{name: value})

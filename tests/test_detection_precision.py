@@ -206,3 +206,17 @@ def test_evaluating_a_detector_over_batches_of_unequal_targets():
         evaluate_detector(model, loader[1:2], anchors)
     with pytest.raises(ValueError, match="no batch"):
         evaluate_detector(model, [], anchors)
+
+
+@pytest.mark.parametrize("overlap", [math.nan, 0, -1, 7])
+def test_an_overlap_that_makes_no_sense_is_refused(overlap):
+    with pytest.raises(ValueError, match="overlap must be above 0 and at most 1, not"):
+        precision_curve(detections((0, 0.9, HERE)), targets([HERE]), overlap=overlap)
+    with pytest.raises(ValueError, match="overlap must be above 0 and at most 1, not"):
+        evaluate_detector(Knowing(15), [], ssd_anchors([2, 1]), overlap=overlap)
+
+
+@pytest.mark.parametrize(("label", "error"), [(0, ValueError), (1.0, TypeError)])
+def test_a_class_is_a_whole_number_from_one(label, error):
+    with pytest.raises(error, match="label must be"):
+        precision_curve(detections((0, 0.9, HERE)), targets([HERE]), label=label)

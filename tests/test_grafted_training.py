@@ -14,6 +14,7 @@ from prunekit.grafting import fit_grafted, learning_rates
 from prunekit.grafting import training as grafted_training
 from prunekit.models import ResNet
 from prunekit.training import Interrupted
+from prunekit.training.optimisation import falling
 
 
 def test_learning_rates_on_paper():
@@ -65,7 +66,6 @@ def test_one_network_alone_is_trained_by_itself(batches):
 
 
 def test_steps_and_cosine():
-    falling = grafted_training.falling
     assert [round(falling("steps", epoch / 200), 6) for epoch in (0, 59, 60, 119, 120, 180)] == [
         *(1, 1, 0.1, 0.1, 0.01, 0.001),
     ]

@@ -135,6 +135,8 @@ def test_save_writes_the_tables_and_a_model_that_loads(noise, tmp_path):
     pd.testing.assert_frame_equal(pattern, history.pattern)
     table = pd.read_csv(tmp_path / "run" / "table.csv")
     pd.testing.assert_frame_equal(table, history.table)
+    text = (tmp_path / "run" / "pattern.csv").read_text("utf-8")
+    assert text == history.pattern.to_csv(lineterminator="\n")
 
 
 @pytest.mark.parametrize(

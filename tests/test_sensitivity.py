@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +18,7 @@ from torch import nn
 
 from prunekit import mask, profile, rank, rebuild, select, sensitivity, trace
 from prunekit.pruning.sensitivity import SCAN
+from prunekit.storage.generators import seed_generators
 from prunekit.training import Interrupted, evaluate
 
 ONE_HOT = [(torch.eye(4).reshape(4, 4, 1, 1), torch.arange(4))]
@@ -222,3 +225,12 @@ def test_the_model_given_is_untouched():
     sensitivity(model, [(x, torch.arange(8) % 4)], shares=[0.5], progress=False)
     assert model.training
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_generators_of_the_caller_are_left_as_they_were():
+    model = on_paper()
+    seed_generators(5)
+    expected = torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
+    seed_generators(5)
+    sensitivity(model, ONE_HOT, "random", shares=[0.5], progress=False)
+    assert (torch.rand(1).item(), np.random.rand(), random.random()) == expected  # noqa: NPY002

@@ -1,8 +1,10 @@
 """A saved model comes back from its file alone."""
 
 import copy
+import os
 import re
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,6 +15,7 @@ from torchvision import models
 import prunekit
 from prunekit.detection import ssd_anchors
 from prunekit.models import TinySqueezeNet
+from prunekit.storage.files import detached_copies, write_table
 
 
 @pytest.mark.parametrize(
@@ -190,3 +193,20 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
         prunekit.save(Strange(), path)
     assert path.read_bytes() == old
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_table_is_the_same_bytes_on_every_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    write_table(pd.DataFrame({"layer": ["0"], "filters": [3]}), tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes() == b"layer,filters\n0,3\n"
+
+
+def test_copies_for_a_file_share_no_memory_and_lie_in_order():
+    weight = nn.Parameter(torch.arange(6.0).view(2, 3))
+    copies = detached_copies({"weight": weight, "tied": weight, "turned": weight.T})
+    assert {t.untyped_storage().data_ptr() for t in copies.values()}.isdisjoint(
+        {weight.untyped_storage().data_ptr()}
+    )
+    assert len({t.untyped_storage().data_ptr() for t in copies.values()}) == 3
+    assert all(t.is_contiguous() and not t.requires_grad for t in copies.values())
+    assert copies["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]

@@ -172,8 +172,10 @@ def test_views_are_crops_of_the_padded_image(digits, views):
     [
         (lambda val: val.images, {}, TypeError, "Views serves an ImageSet, .* not Tensor"),
         (lambda val: val[:0], {}, ValueError, "is empty"),
-        (lambda val: val, {"views": 0}, ValueError, "views must be a whole number of at least 1"),
-        (lambda val: val, {"flip": "no"}, ValueError, "flip must be True or False"),
+        (lambda val: val, {"views": 0}, ValueError, "views must be at least 1, not 0"),
+        (lambda val: val, {"flip": "no"}, TypeError, "flip must be True or False"),
+        (lambda val: val, {"views": 2.0}, TypeError, "views must be a whole number, not 2.0"),
+        (lambda val: val, {"seed": 0.5}, TypeError, "seed must be a whole number, not 0.5"),
     ],
 )
 def test_views_of_nothing_are_refused(digits, images, settings, error, message):

@@ -24,16 +24,20 @@ from prunekit.channels.units import Scope
 from prunekit.checks import checked, flag, folder, module, number, optional, run, whole
 from prunekit.checks.batches import Batches, first_batch, pairs, repeatable
 from prunekit.execution import device_of, evaluation_mode
-from prunekit.grafting.training import falling
 from prunekit.progress import bar, say
 from prunekit.pruning.budgets import left_after
-from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
 from prunekit.selection import Selection
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
-from prunekit.training import evaluate
+from prunekit.storage.generators import mixed_seed, seed_generators
+from prunekit.training import Interrupted, evaluate
+from prunekit.training.optimisation import falling
 
 _WEIGHT = partial(number, least=0, below=math.inf)
+COLUMNS = (
+    *("epoch", "pruned", "macs", "accuracy"),
+    *("student_loss", "discriminator_loss", "seconds"),
+)
 _POSITIVE = partial(number, above=0, below=math.inf)
 
 
@@ -144,6 +148,9 @@ def align(
         :func:`prunekit.training.fit` needs it, a loss becomes NaN,
         :class:`SoftMasks` cannot be made, or ``folder`` holds a run with other
         settings or a damaged file.
+    Interrupted
+        Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` is the
+        :class:`Alignment` of the epochs before, and so is what ``folder`` holds.
 
     Notes
     -----
@@ -202,18 +209,31 @@ def align(
             "val_data": digest_of_data(val_loader, "val_loader"),
         }
         rows, networks, removals = checkpoint.read(folder, settings, game)
-    for epoch in range(len(rows) + 1, epochs + 1):
-        start = time.perf_counter()
-        seed_generators(mixed_seed(seed, epoch))
-        game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
-        losses = game.epoch(bar(pairs(loader), show=progress, desc=f"epoch {epoch}", leave=False))
-        network = masks.folded(student)
-        networks.append(calibrate(network, network, {}, loader))
-        removals.append(masks.zeros())
-        row = {"epoch": epoch, "pruned": masks.pruned, "macs": macs_of(removals[-1])}
-        row |= {"accuracy": evaluate(networks[-1], val_loader).accuracy} | losses
-        rows.append(row | {"seconds": time.perf_counter() - start})
-        if folder is not None:
-            checkpoint.write(folder, settings, game, rows, networks, removals)
-        say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
-    return Alignment(pd.DataFrame(rows), [network.eval() for network in networks], removals)
+    try:
+        for epoch in range(len(rows) + 1, epochs + 1):
+            start = time.perf_counter()
+            seed_generators(mixed_seed(seed, epoch))
+            game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
+            shown = bar(pairs(loader), show=progress, desc=f"epoch {epoch}", leave=False)
+            losses = game.epoch(shown)
+            network = masks.folded(student)
+            networks.append(calibrate(network, network, {}, loader))
+            removals.append(masks.zeros())
+            row = {"epoch": epoch, "pruned": masks.pruned, "macs": macs_of(removals[-1])}
+            row |= {"accuracy": evaluate(networks[-1], val_loader).accuracy} | losses
+            rows.append(row | {"seconds": time.perf_counter() - start})
+            if folder is not None:
+                checkpoint.write(folder, settings, game, rows, networks, removals)
+            say("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), progress)
+    except KeyboardInterrupt as error:
+        message = f"alignment was interrupted in epoch {len(rows) + 1}"
+        raise Interrupted(message, _met(rows, networks, removals)) from error
+    return _met(rows, networks, removals)
+
+
+def _met(
+    rows: list[dict[str, Any]], networks: list[nn.Module], removals: list[Selection]
+) -> Alignment:
+    """The epochs that have a row: a last candidate may not have been judged any more."""
+    table, met = pd.DataFrame(rows, columns=list(COLUMNS)), len(rows)
+    return Alignment(table, [network.eval() for network in networks[:met]], removals[:met])

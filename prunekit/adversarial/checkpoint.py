@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from prunekit.adversarial.game import Game
 from prunekit.selection import Selection
-from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.files import detached_copies, read_state, write_tensors
 
 KEY = "prunekit-alignment"
 Met = tuple[list[dict[str, Any]], list[nn.Module], list[Selection]]
@@ -29,9 +28,8 @@ def write(
     """Add the last candidate, then replace the state that the next epoch begins with."""
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"settings": settings}
-    write_tensors(
-        _stored(networks[-1].state_dict()), _candidate(folder, len(rows)), {KEY: json.dumps(record)}
-    )
+    candidate = detached_copies(networks[-1].state_dict())
+    write_tensors(candidate, _candidate(folder, len(rows)), {KEY: json.dumps(record)})
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for name, network in _networks(game).items():
@@ -47,7 +45,7 @@ def write(
         "steps": game.steps,
         "numbers": numbers,
     }
-    write_tensors(_stored(tensors), _state(folder), {KEY: json.dumps(record)})
+    write_tensors(detached_copies(tensors), _state(folder), {KEY: json.dumps(record)})
 
 
 def read(folder: Path, settings: dict[str, Any], game: Game) -> Met:
@@ -83,13 +81,6 @@ def read(folder: Path, settings: dict[str, Any], game: Game) -> Met:
 
 def _networks(game: Game) -> dict[str, nn.Module]:
     return {"student": game.student, "masks": game.masks, "discriminator": game.discriminator}
-
-
-def _stored(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
 
 
 def _candidate(folder: Path, epoch: int) -> Path:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from prunekit.checks import checked, flag, whole
 from prunekit.data.folders import decode_once, images_by_part
-from prunekit.data.images import ImageSet, refuse_unless_bool, whole
+from prunekit.data.images import ImageSet
 from prunekit.data.named import BUILT_IN, data_folder, digits, fetched
-from prunekit.data.splits import Dataset, refuse_unless_splits, split
+from prunekit.data.splits import SPLITTING, Dataset, split
 
 
+@checked(size=partial(whole, least=1), **SPLITTING, download=flag, stand_in=flag)
 def load_dataset(
     name: str | Path = "cifar10",
     *,
@@ -73,6 +76,8 @@ def load_dataset(
         A file stands where a folder should.
     OSError
         A folder cannot be read.
+    TypeError
+        A setting is of the wrong type.
     ValueError
         A setting is out of range, the classes do not match, images lie in the
         wrong place or are too few, or one cannot be decoded; the message names
@@ -86,10 +91,6 @@ def load_dataset(
     """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(f"name must be the name of a data set or a path, not {name!r}")
-    size = whole("size", size)
-    refuse_unless_splits(val_fraction, seed)
-    for setting, value in (("download", download), ("stand_in", stand_in)):
-        refuse_unless_bool(setting, value)
     if str(name) in BUILT_IN:
         if size != 32:
             raise ValueError(f"{name} is 32 pixels wide, not {size}: pass size to its Loader")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from prunekit.checks import whole
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64, Shaped, UInt8
@@ -90,7 +90,7 @@ def normalise(
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
     x = (images.float() - mean) / std
-    if size is None or x.shape[-2:] == (whole("size", size), size):
+    if size is None or x.shape[-2:] == (whole("size", size, least=1), size):
         return x
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < max(x.shape[-2:]))
 
@@ -145,13 +145,6 @@ def sha256_of(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-def whole(name: str, value: int, least: int = 1) -> int:
-    """A setting that is a whole number, as int; booleans are none."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
-
-
 def refuse_unless_images(server: str, images: ImageSet) -> None:
     """What cannot be served as batches: no :class:`ImageSet`, or one of no image."""
     if not isinstance(images, ImageSet):
@@ -161,12 +154,6 @@ def refuse_unless_images(server: str, images: ImageSet) -> None:
         )
     if not len(images):
         raise ValueError("the set of images is empty: there is nothing to serve")
-
-
-def refuse_unless_bool(name: str, value: bool) -> None:
-    """Words such as ``"no"`` would count as true."""
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be True or False, not {value!r}")
 
 
 def _refuse_other_pixels(images: Tensor) -> None:

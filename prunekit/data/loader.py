@@ -9,15 +9,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from prunekit.checks import flag, whole
 from prunekit.data.images import (
     ImageSet,
     normalise,
     random_crop,
     random_flip,
-    refuse_unless_bool,
     refuse_unless_images,
     sha256_of,
-    whole,
 )
 
 
@@ -40,7 +39,7 @@ class Loader:
     Raises
     ------
     TypeError
-        ``images`` is no :class:`ImageSet`.
+        ``images`` is no :class:`ImageSet`, or a setting of the wrong type.
     ValueError
         The set is empty, or a setting is out of range.
 
@@ -64,14 +63,12 @@ class Loader:
         flip: bool = True,
     ) -> None:
         refuse_unless_images("a Loader", images)
-        for name, value in (("shuffle", shuffle), ("augment", augment), ("flip", flip)):
-            refuse_unless_bool(name, value)
         self.images = images
-        self.batch_size = whole("batch_size", batch_size)
-        self.size = None if size is None else whole("size", size)
-        self.shuffle = shuffle
-        self.augment = augment
-        self.flip = flip
+        self.batch_size = whole("batch_size", batch_size, least=1)
+        self.size = None if size is None else whole("size", size, least=1)
+        self.shuffle = flag("shuffle", shuffle)
+        self.augment = flag("augment", augment)
+        self.flip = flag("flip", flip)
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
@@ -98,9 +95,9 @@ class Loader:
             "shape": self.images.images.shape,
             "batch_size": self.batch_size,
             "size": self.size,
-            "shuffle": bool(self.shuffle),
-            "augment": bool(self.augment),
-            "flip": bool(self.augment and self.flip),
+            "shuffle": self.shuffle,
+            "augment": self.augment,
+            "flip": self.augment and self.flip,
         }
         pixels = sha256_of(self.images.images, self.images.labels)
         return hashlib.sha256(f"{json.dumps(settings)} {pixels}".encode()).hexdigest()

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from functools import partial
 
 import torch
 
+from prunekit.checks import Check, checked, number, whole
 from prunekit.data.images import ImageSet, sha256_of
+
+#: How a set is split, and what each setting may be.
+SPLITTING: dict[str, Check] = {
+    "val_fraction": partial(number, above=0, below=1),
+    "seed": partial(whole, least=-(2**63), below=2**63),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Dataset:
         return sha256_of(*(tensor for part in parts for tensor in (part.images, part.labels)))
 
 
+@checked(**SPLITTING)
 def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
     """Hold out the same share of every class, chosen by ``seed``.
 
@@ -70,8 +78,11 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
 
     Raises
     ------
+    TypeError
+        A setting is of the wrong type.
     ValueError
-        There is nothing to split, or a single image of a class.
+        A setting is out of range, there is nothing to split, or a single image
+        of a class.
 
     Examples
     --------
@@ -80,10 +91,9 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
     >>> sorted(held_out.labels.tolist())
     [0, 1]
     """
-    refuse_unless_splits(val_fraction, seed)
     if not len(images):
         raise ValueError("there are no images to split")
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     labels = images.labels.cpu()
     held_out = []
     for label in labels.unique():
@@ -98,11 +108,3 @@ def split(images: ImageSet, val_fraction: float, seed: int) -> tuple[ImageSet, I
     chosen = torch.zeros(len(images), dtype=torch.bool)
     chosen[torch.cat(held_out)] = True
     return images[~chosen], images[chosen]
-
-
-def refuse_unless_splits(val_fraction: float, seed: int) -> None:
-    """Raise the error of :func:`split` for settings that are out of range."""
-    if not isinstance(val_fraction, Real) or not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction!r}")
-    if isinstance(seed, bool) or not isinstance(seed, Integral):
-        raise ValueError(f"seed must be a whole number, not {seed!r}")

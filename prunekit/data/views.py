@@ -10,15 +10,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from prunekit.checks import flag, whole
 from prunekit.data.images import (
     ImageSet,
     crop,
     mirror,
     normalise,
-    refuse_unless_bool,
     refuse_unless_images,
     sha256_of,
-    whole,
 )
 
 
@@ -42,7 +41,7 @@ class Views:
     Raises
     ------
     TypeError
-        ``images`` is no :class:`ImageSet`.
+        ``images`` is no :class:`ImageSet`, or a setting of the wrong type.
     ValueError
         The set is empty, or a setting is out of range.
 
@@ -65,13 +64,13 @@ class Views:
         flip: bool = True,
     ) -> None:
         refuse_unless_images("Views", images)
-        refuse_unless_bool("flip", flip)
+        flip = flag("flip", flip)
         self.images = images
-        self.batch_size = whole("batch_size", batch_size)
-        self.views = whole("views", views)
-        self.size = None if size is None else whole("size", size)
+        self.batch_size = whole("batch_size", batch_size, least=1)
+        self.views = whole("views", views, least=1)
+        self.size = None if size is None else whole("size", size, least=1)
         self.padding = images.images.shape[-1] // 8
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole("seed", seed, least=-(2**63), below=2**63))
         drawn = (self.views, len(images))
         self.rows, self.columns = (
             torch.randint(2 * self.padding + 1, drawn, generator=generator) for _ in range(2)

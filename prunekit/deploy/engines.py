@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,12 @@ Engine = Callable[[np.ndarray], Any]
 
 
 def torch_engine(model: nn.Module, *, compiled: bool = False) -> Engine:
-    """PyTorch itself, layer by layer or through ``torch.compile``."""
-    model.eval()
+    """PyTorch itself, layer by layer or through ``torch.compile``.
+
+    The engine holds a copy of the model as it stands, as those of the other
+    runtimes do, in evaluation mode.
+    """
+    model = copy.deepcopy(model).eval()
     run = torch.compile(model) if compiled else model
 
     def engine(images: np.ndarray) -> np.ndarray:

@@ -47,6 +47,12 @@ def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
     """The boxes to which offsets lead from anchors: the inverse of :func:`encode`.
 
     Boxes may reach beyond the picture.
+
+    Examples
+    --------
+    >>> anchor = torch.tensor([0.0, 0.0, 0.5, 0.5])
+    >>> decode(torch.tensor([5.0, 0.0, 0.0, 0.0]), anchor)
+    tensor([0.2500, 0.0000, 0.7500, 0.5000])
     """
     anchors = box_convert(anchors, "xyxy", "cxcywh")
     offsets = offsets / offsets.new_tensor(SCALES)

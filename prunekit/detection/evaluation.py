@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prunekit.checks import checked, flag, module, run
 from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
+from prunekit.detection.matching import least_overlap
 from prunekit.detection.precision import precision_curve
 from prunekit.detection.suppression import Detections, detect
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
@@ -43,7 +44,7 @@ class DetectionEvaluation:
     objects: int
 
 
-@checked(model=module, loader=one_pass, progress=flag)
+@checked(model=module, loader=one_pass, overlap=least_overlap, progress=flag)
 def evaluate_detector(
     model: nn.Module,
     loader: Batches,
@@ -73,9 +74,17 @@ def evaluate_detector(
     ------
     ValueError
         The loader is empty or holds no object, an output is NaN, or outputs,
-        targets and anchors do not suit one another.
+        targets and anchors do not suit one another, or ``overlap`` is out of range.
     TypeError
         The model's output is no pair of tensors, or a batch no pair of tensors.
+
+    Examples
+    --------
+    >>> from prunekit.detection import BoxLoader, draw_people, tiny_ssdlite
+    >>> model = tiny_ssdlite().eval()
+    >>> found = evaluate_detector(model, BoxLoader(draw_people(2)), model.anchors)
+    >>> found.pictures, 0 <= found.average_precision <= 1
+    (2, True)
     """
     detections, y = detect_all(model, loader, anchors, progress=progress)
     labels = y[..., 4][y[..., 4] > 0].unique().int().tolist()

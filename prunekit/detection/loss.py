@@ -51,6 +51,17 @@ def detection_loss(output: Output, targets: Tensor, anchors: Tensor) -> Tensor:
     ValueError
         The anchors or classes are others than the output's, or the targets
         are of another shape.
+
+    Examples
+    --------
+    >>> anchors = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
+    >>> targets = torch.tensor([[[0.0, 0.0, 0.5, 0.5, 1, 0]]])
+    >>> offsets = torch.zeros(1, 2, 4)
+    >>> right = torch.tensor([[[-20.0, 20.0], [20.0, -20.0]]])  # of background and class 1
+    >>> detection_loss((right, offsets), targets, anchors).round(decimals=4)
+    tensor([0.])
+    >>> detection_loss((-right, offsets), targets, anchors).round(decimals=4)
+    tensor([80.])
     """
     return _by_targets(output, targets, anchors).of_pictures()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from prunekit.checks import checked, number
+
 #: What the columns of targets hold. Rows of -1 fill up pictures with fewer objects.
 COLUMNS = ("x1", "y1", "x2", "y2", "class", "difficult")
+#: A least overlap. Zero is none: boxes that lie apart have it.
+least_overlap = partial(number, above=0, most=1)
 
 
 class Matches(NamedTuple):
@@ -27,6 +32,7 @@ class Matches(NamedTuple):
     boxes: Tensor
 
 
+@checked(overlap=least_overlap)
 def match(targets: Tensor, anchors: Tensor, *, overlap: float = 0.5) -> Matches:
     """Give every anchor the object that it overlaps most, if that is enough.
 
@@ -46,7 +52,16 @@ def match(targets: Tensor, anchors: Tensor, *, overlap: float = 0.5) -> Matches:
     Raises
     ------
     ValueError
-        The targets are of another shape.
+        The targets are of another shape, or ``overlap`` is out of range.
+    TypeError
+        ``overlap`` is no number.
+
+    Examples
+    --------
+    >>> anchors = torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]])
+    >>> targets = torch.tensor([[[0.0, 0.0, 0.4, 1.0, 3, 0]]])  # an object of class 3
+    >>> match(targets, anchors).labels
+    tensor([[3, 0]])
     """
     refuse_other_targets(targets)
     present = targets[..., 4] > 0

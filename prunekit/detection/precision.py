@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from prunekit.checks import whole
-from prunekit.detection.matching import refuse_other_targets
+from prunekit.checks import checked, whole
+from prunekit.detection.matching import least_overlap, refuse_other_targets
 from prunekit.detection.suppression import Detections
 
 
@@ -82,6 +83,7 @@ class PrecisionCurve:
         return float(np.exp(np.log(np.maximum(missed, 1e-10)).mean()))
 
 
+@checked(label=partial(whole, least=1), overlap=least_overlap)
 def precision_curve(
     detections: Detections, targets: Tensor, *, label: int = 1, overlap: float = 0.5
 ) -> PrecisionCurve:
@@ -98,8 +100,17 @@ def precision_curve(
         Of all pictures, numbered as the targets are.
     targets
         As for :func:`prunekit.detection.match`, for all pictures.
+    label
+        The class, numbered from 1.
     overlap
         Least intersection over union.
+
+    Raises
+    ------
+    ValueError
+        The targets are of another shape, or a setting is out of range.
+    TypeError
+        A setting is no number.
 
     Examples
     --------

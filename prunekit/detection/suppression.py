@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
+from prunekit.checks import checked, number, whole
 from prunekit.detection.boxes import decode
 from prunekit.detection.outputs import Output, checked_output
 
@@ -41,6 +43,11 @@ class Detections(NamedTuple):
         return Detections(*(part[chosen] for part in self))
 
 
+@checked(
+    min_score=partial(number, least=0, most=1),
+    overlap=partial(number, least=0, most=1),
+    most=partial(whole, least=1),
+)
 def detect(
     output: Output,
     anchors: Tensor,
@@ -67,7 +74,23 @@ def detect(
     Raises
     ------
     ValueError
-        The anchors are others than the output's, or the output holds NaN.
+        The anchors are others than the output's, the output holds NaN, or a
+        setting is out of range.
+    TypeError
+        The output is no pair of tensors, or a setting is no number.
+
+    Examples
+    --------
+    Two boxes that are one and the same, and one apart:
+
+    >>> anchors = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]])
+    >>> scores = torch.tensor([[[0.0, 2.0], [0.0, 1.0], [0.0, 0.0]]])  # background, class 1
+    >>> found = detect((scores, torch.zeros(1, 3, 4)), anchors)
+    >>> found.scores.tolist() == torch.tensor([2.0, 0.0]).sigmoid().tolist()
+    True
+    >>> found.boxes
+    tensor([[0.0000, 0.0000, 0.5000, 0.5000],
+            [0.5000, 0.5000, 1.0000, 1.0000]])
     """
     scores, offsets = checked_output(output, anchors)
     if scores.isnan().any() or offsets.isnan().any():

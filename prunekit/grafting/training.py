@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 from torch import nn
 
 from prunekit.channels.kinds import BATCH_NORM, kind_of
@@ -21,11 +20,12 @@ from prunekit.checks.batches import Batches, first_batch, repeatable
 from prunekit.checks.settings import TUNING
 from prunekit.grafting.ring import GRAFTING, Mode, coefficients, graft
 from prunekit.progress import say
-from prunekit.pruning.checkpoint import mixed_seed, seed_generators
 from prunekit.repair import repair
-from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.files import detached_copies, read_state, write_tensors
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
+from prunekit.storage.generators import mixed_seed, seed_generators
 from prunekit.training import Interrupted, evaluate, fit
+from prunekit.training.optimisation import falling
 
 CHECKPOINT = "grafting.safetensors"
 COLUMNS = (
@@ -223,13 +223,6 @@ def _history(rows: list[dict[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def falling(schedule: str, done: float) -> float:
-    """The share of the first learning rate that holds once so much of the training is done."""
-    if schedule == "cosine":
-        return (1 + math.cos(math.pi * done)) / 2
-    return 0.1 ** math.floor(done / 0.3 + 1e-9)
-
-
 def _epoch(
     model: nn.Module, loader: Batches, lr: float, training: Mapping[str, Any], progress: bool
 ) -> dict[str, float]:
@@ -250,13 +243,12 @@ def _write(
     file: Path, settings: dict[str, Any], models: Sequence[nn.Module], rows: list[dict[str, float]]
 ) -> None:
     tensors = {
-        f"{place}.{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        f"{place}.{name}": tensor
         for place, model in enumerate(models)
         for name, tensor in model.state_dict().items()
     }
-    write_tensors(
-        tensors, file, {"prunekit-grafting": json.dumps({"settings": settings, "rows": rows})}
-    )
+    record = {"prunekit-grafting": json.dumps({"settings": settings, "rows": rows})}
+    write_tensors(detached_copies(tensors), file, record)
 
 
 def _read(file: Path, settings: dict[str, Any], models: Sequence[nn.Module]) -> list[dict]:

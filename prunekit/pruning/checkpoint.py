@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from prunekit.selection import Selection
-from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.files import detached_copies, read_state, write_tensors
 from prunekit.storage.fingerprints import frozen_in
 from prunekit.surgery import rebuild
 
@@ -41,10 +39,6 @@ class Run:
     rebuilt: int = 0
     stopped: str = ""
 
-    @property
-    def filters_removed(self) -> int:
-        return self.rows[0]["filters"] - self.rows[-1]["filters"]
-
     def share_removed(self, budget: str) -> float:
         """What share is gone of what a budget counts."""
         return 1 - self.rows[-1][budget] / self.rows[0][budget]
@@ -59,10 +53,7 @@ class Run:
             "stopped": self.stopped,
             "frozen": frozen_in(self.model),
         }
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in self.model.state_dict().items()
-        }
+        tensors = detached_copies(self.model.state_dict())
         write_tensors(tensors, path, {"prunekit-run": json.dumps(record)})
 
 
@@ -100,25 +91,3 @@ def plain_layout(model: nn.Module) -> None:
     """
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
-
-
-def seed_generators(seed: int) -> None:
-    """Seed the generators that data are shuffled and augmented by: torch's, NumPy's, Python's."""
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
-
-
-def mixed_seed(*numbers: int) -> int:
-    """One seed of 32 bits from several whole numbers, such as a run's seed and an iteration.
-
-    Sums would repeat: iteration 2 of seed 0 would draw what iteration 1 of
-    seed 1 draws. torch's generator of the CPU looks at no more than 32 bits.
-
-    Examples
-    --------
-    >>> mixed_seed(0, 2) == mixed_seed(1, 1)
-    False
-    """
-    words = [number % 2**64 for number in numbers]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])

@@ -14,7 +14,7 @@ from prunekit.criteria.ranking import ranked_layers
 from prunekit.pruning.checkpoint import Run
 from prunekit.selection import Selection
 from prunekit.storage import save
-from prunekit.storage.files import replacing
+from prunekit.storage.files import write_table
 
 
 @dataclass
@@ -77,10 +77,8 @@ class PruningHistory:
     def save(self, folder: str | Path) -> None:
         """Write ``table.csv``, ``pattern.csv`` and ``model.safetensors``, each whole or not."""
         folder = Path(folder)
-        with replacing(folder / "table.csv") as temporary:
-            self.table.to_csv(temporary, index=False)
-        with replacing(folder / "pattern.csv") as temporary:
-            self.pattern.to_csv(temporary)
+        write_table(self.table, folder / "table.csv")
+        write_table(self.pattern.reset_index(), folder / "pattern.csv")
         path = folder / "model.safetensors"
         save(self.model, path, example_inputs=self.example_inputs)
 

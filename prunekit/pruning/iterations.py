@@ -20,11 +20,12 @@ from prunekit.execution import evaluation_mode
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import say
 from prunekit.pruning.budgets import counted, enough, left, per_saving, relative_latency
-from prunekit.pruning.checkpoint import Run, mixed_seed, plain_layout, seed_generators
+from prunekit.pruning.checkpoint import Run, plain_layout
 from prunekit.pruning.plan import Plan
 from prunekit.pruning.schedule import criterion_at, ranked_by, reached
 from prunekit.repair import repair
 from prunekit.selection import select
+from prunekit.storage.generators import mixed_seed, seed_generators
 from prunekit.surgery import rebuild
 from prunekit.training import evaluate, fit
 from prunekit.training.evaluation import numbers_by
@@ -154,7 +155,7 @@ def _measure(plan: Plan, original: nn.Module, example_inputs: tuple) -> Cost:
 def _tune(plan: Plan, model: nn.Module, loader: Batches, progress: bool) -> None:
     if callable(plan.fine_tune):
         plan.fine_tune(model, loader)
-    elif plan.fine_tune is not None:
+    else:
         fit(model, loader, **{"progress": progress} | plan.tuning)
 
 

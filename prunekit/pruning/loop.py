@@ -13,8 +13,7 @@ from torch import nn
 from prunekit.channels import trace
 from prunekit.checks import checked
 from prunekit.checks.batches import Batches, Loss
-from prunekit.checks.settings import PRUNING, Budget, Cost, Floor, Method, PerLayer
-from prunekit.criteria.base import Normalizer
+from prunekit.checks.settings import PRUNING, Budget, Cost, Floor, Method, Normalizer, PerLayer
 from prunekit.criteria.ranking import ranked_layers
 from prunekit.pruning.checkpoint import resume
 from prunekit.pruning.history import PruningHistory, history_of

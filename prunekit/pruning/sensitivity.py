@@ -17,15 +17,16 @@ from prunekit.channels import ChannelGraph, trace
 from prunekit.channels.units import Unit, units
 from prunekit.checks import checked, flag, folder, module, number, optional, shown, whole
 from prunekit.checks.batches import Batches, first_batch, repeatable
-from prunekit.criteria.ranking import AnyCriterion, lookup, rank, ranked_layers
+from prunekit.criteria.ranking import AnyCriterion, rank, ranked_layers
+from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
 from prunekit.progress import bar
 from prunekit.pruning.budgets import left
-from prunekit.pruning.checkpoint import seed_generators
 from prunekit.pruning.schedule import described
 from prunekit.selection import Selection, select
 from prunekit.storage.files import read_state, write_tensors
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of
+from prunekit.storage.generators import seeded
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate
 
@@ -112,7 +113,8 @@ def sensitivity(
         Batches to rank on, where the criterion looks at data; those of
         ``loader`` by default.
     seed
-        Of the generators of torch, NumPy and Python as filters are ranked.
+        Of the generators of torch, NumPy and Python as filters are ranked and
+        networks judged. Afterwards they are as they were before.
     folder
         Where each row is written as it is known. A scan with the same model,
         data and settings that finds one there goes on from it, as a run of
@@ -171,29 +173,29 @@ def sensitivity(
     record = None
     if file is not None and file.is_file():
         record, _ = read_state(file, settings, "prunekit-sensitivity", "scan of sensitivity")
-    seed_generators(seed)
-    ranking = rank(model, ranked_on, criterion, graph=graph, progress=progress)
-    found = units(graph, "everywhere")
-    if record is None:
-        unpruned, rows = judged(model), []
-    else:
-        unpruned, rows = record["unpruned"], record["rows"]
-    fixed = _fixed(graph, found)
-    done = {(row["unit"], row["share"]) for row in rows}
-    free = [unit for unit in found if unit.name not in fixed]
-    missing = [one for one in product(free, shares) if (one[0].name, one[1]) not in done]
-    result = partial(_result, unpruned, rows, found, fixed)
-    try:
-        for unit, share in bar(missing, show=progress, desc="sensitivity", unit="network"):
-            small = rebuild(model, graph, _lowest(ranking, unit, share))
-            row = {"unit": unit.name, "layers": unit.layers, "share": share}
-            rows.append(row | judged(small))
-            if file is not None:
-                record = {"settings": settings, "unpruned": unpruned, "rows": rows}
-                write_tensors({}, file, {"prunekit-sensitivity": json.dumps(record)})
-    except KeyboardInterrupt as error:
-        message = f"the scan of sensitivity was interrupted after {len(rows)} networks"
-        raise Interrupted(message, result()) from error
+    with seeded(seed):
+        ranking = rank(model, ranked_on, criterion, graph=graph, progress=progress)
+        found = units(graph, "everywhere")
+        if record is None:
+            unpruned, rows = judged(model), []
+        else:
+            unpruned, rows = record["unpruned"], record["rows"]
+        fixed = _fixed(graph, found)
+        done = {(row["unit"], row["share"]) for row in rows}
+        free = [unit for unit in found if unit.name not in fixed]
+        missing = [one for one in product(free, shares) if (one[0].name, one[1]) not in done]
+        result = partial(_result, unpruned, rows, found, fixed)
+        try:
+            for unit, share in bar(missing, show=progress, desc="sensitivity", unit="network"):
+                small = rebuild(model, graph, _lowest(ranking, unit, share))
+                row = {"unit": unit.name, "layers": unit.layers, "share": share}
+                rows.append(row | judged(small))
+                if file is not None:
+                    record = {"settings": settings, "unpruned": unpruned, "rows": rows}
+                    write_tensors({}, file, {"prunekit-sensitivity": json.dumps(record)})
+        except KeyboardInterrupt as error:
+            message = f"the scan of sensitivity was interrupted after {len(rows)} networks"
+            raise Interrupted(message, result()) from error
     return result()
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from prunekit.channels.capture import TraceError, capture, meta_copy, without_data
 from prunekit.checks import module as check_module
-from prunekit.storage.files import write_tensors
+from prunekit.storage.files import detached_copies, write_tensors
 from prunekit.storage.graph import build, describe
 from prunekit.storage.into import fill
 from prunekit.storage.values import DEPTH
@@ -85,11 +85,7 @@ def save(
         text = json.dumps({"prunekit": VERSION, **words, "metadata": metadata}, allow_nan=False)
         _check_data(tensors)
         build(json.loads(text), {key: t.detach().to("meta") for key, t in tensors.items()})
-    # safetensors refuses tensors that share memory.
-    tensors = {
-        key: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, t in tensors.items()
-    }
+    tensors = detached_copies(tensors)
     write_tensors(tensors, path, {_DESCRIPTION: text, _DIGEST: digest(text, tensors)})
 
 

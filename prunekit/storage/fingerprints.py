@@ -12,12 +12,10 @@ import functools
 import hashlib
 import json
 import os
-import random
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from operator import length_hint
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,6 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+
+from prunekit.storage.generators import seeded
 
 _PLAIN = (type(None), bool, int, float, str)
 _INSTALLED = (
@@ -258,22 +258,7 @@ def digest_of_data(loader: Iterable, name: str) -> Any:
 
 
 def _first_batch(loader: Iterable, name: str) -> dict[str, Any]:
-    with _random_numbers_of_its_own():
+    with seeded(0):
         first = next(iter(loader), None)
     known = length_hint(loader, -1)  # len() fails for a DataLoader over data without a length
     return {"batches": known if known >= 0 else None} | _short(describe(first, name))
-
-
-@contextmanager
-def _random_numbers_of_its_own() -> Iterator[None]:
-    """The same random numbers every time; afterwards all generators are as they were."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        random.seed(0)
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)  # noqa: NPY002
-            random.setstate(of_python)

@@ -18,11 +18,11 @@ from prunekit.execution import device_of
 from prunekit.measure import profile
 from prunekit.pruning import prune
 from prunekit.pruning.budgets import left
-from prunekit.pruning.checkpoint import mixed_seed
 from prunekit.pruning.schedule import criterion_at, reached
 from prunekit.repair import fold_batch_norm
 from prunekit.storage import load, save
 from prunekit.storage.files import write_json, write_table
+from prunekit.storage.generators import mixed_seed
 from prunekit.study.at_once import grafted
 from prunekit.study.tasks import Task
 from prunekit.study.tuning import MODEL, Distilled, Tuning

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map
 
 from prunekit.execution import device_of
-from prunekit.storage.files import read_state, write_tensors
+from prunekit.storage.files import detached_copies, read_state, write_tensors
 
 
 @dataclass
@@ -45,10 +45,7 @@ class TrainingState:
         for number, state in self.optimizer.state_dict()["state"].items():
             if state.get("momentum_buffer") is not None:
                 tensors[f"momentum.{number}"] = state["momentum_buffer"]
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in tensors.items()
-        }
+        tensors = detached_copies(tensors)
         tensors["generator"] = torch.get_rng_state()
         if (device := device_of(self.model)).type == "cuda":
             tensors["generator.cuda"] = torch.cuda.get_rng_state(device)

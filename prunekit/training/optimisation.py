@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from typing import Any
 
@@ -73,6 +74,17 @@ def scheduler_of(name: str, optimizer: SGD, lr: float, steps: int, warm_up: int)
         return after
     rising = lr_scheduler.LinearLR(optimizer, 1 / (warm_up + 1), total_iters=warm_up)
     return lr_scheduler.SequentialLR(optimizer, [rising, after], milestones=[warm_up])
+
+
+def falling(schedule: str, done: float) -> float:
+    """The share of the first learning rate that holds once so much of the training is done.
+
+    For trainings that go on an epoch at a time: ``"cosine"``, or steps to a
+    tenth after 30, 60 and 90 %.
+    """
+    if schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    return 0.1 ** math.floor(done / 0.3 + 1e-9)
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
