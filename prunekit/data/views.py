@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from prunekit import checks
 from prunekit.data.images import (
     ImageSet,
     crop,
@@ -42,7 +43,7 @@ class Views:
     Raises
     ------
     TypeError
-        ``images`` is no :class:`ImageSet`.
+        ``images`` is no :class:`ImageSet`, or ``seed`` no whole number.
     ValueError
         The set is empty, or a setting is out of range.
 
@@ -71,6 +72,7 @@ class Views:
         self.views = whole("views", views)
         self.size = None if size is None else whole("size", size)
         self.padding = images.images.shape[-1] // 8
+        seed = checks.whole("seed", seed, least=-(2**63), below=2**63)
         generator = torch.Generator().manual_seed(seed)
         drawn = (self.views, len(images))
         self.rows, self.columns = (
@@ -112,9 +114,16 @@ class Views:
 
         Raises
         ------
+        TypeError
+            They are no tensor of floating-point numbers.
         ValueError
             They are of another shape.
         """
+        if not isinstance(answers, Tensor) or not answers.is_floating_point():
+            raise TypeError(
+                "answers must be a tensor of scores, as prunekit.training.answers gives it, not "
+                f"{checks.shown(answers)}"
+            )
         expected = (self.views, len(self.images))
         if answers.dim() != 3 or answers.shape[:2] != expected:
             raise ValueError(
