@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph, trace
-from prunekit.checks import Check, checked, function, module, optional, shown, whole
+from prunekit.channels import ChannelGraph, channel_graph, trace
+from prunekit.checks import Check, checked, flag, function, module, optional, shown, whole
 from prunekit.checks.batches import Batches, Loss, no_batch, one_pass, taught
-from prunekit.checks.settings import normalizer
+from prunekit.checks.settings import Normalizer, normalizer
 from prunekit.checks.structures import arguments, examples_of, first_examples, moved
-from prunekit.criteria.base import FROM_LOSS, Criterion, Normalizer, normalise
+from prunekit.criteria.base import FROM_LOSS, Criterion, normalise
 from prunekit.criteria.observe import scores_by_layer
 from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
@@ -41,6 +41,8 @@ RANKING: dict[str, Check] = {
     "batches": optional(partial(whole, least=1)),
     "loss": function,
     "normalize": normalizer,
+    "graph": optional(channel_graph),
+    "progress": flag,
 }
 
 
