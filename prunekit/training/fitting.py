@@ -103,6 +103,10 @@ def fit(
         Passes over ``loader``; a fraction stops part of the way through one.
     lr
         Highest learning rate of the schedule.
+    momentum
+        Share of its last step that a step goes on with.
+    weight_decay
+        What each parameter loses of itself in a step, times the learning rate.
     decay_all
         Whether weight decay also shrinks scales, shifts and biases: all
         parameters of one dimension.
@@ -117,6 +121,9 @@ def fit(
         the running mean and variance of norms, a step at a time: 0.999 looks
         back over about a thousand steps. The model ends with the average, and
         validation judges it. Other buffers are those of the last step. 0 for none.
+    label_smoothing
+        Share of each label that is spread evenly over all classes. Of the
+        cross-entropy only: a ``loss`` does it by itself.
     clip_norm
         Largest norm of the whole gradient.
     penalty
