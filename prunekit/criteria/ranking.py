@@ -140,6 +140,15 @@ def rank_all(
     -------
     A ranking for each criterion, under its name, or under the name of its
     class where it was given as an object.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from prunekit.models import TinySqueezeNet
+    >>> batch = torch.randn(8, 3, 32, 32), torch.arange(8)
+    >>> rankings = rank_all(TinySqueezeNet(), [batch], ["taylor", "weight_l1"])
+    >>> {name: len(ranking) for name, ranking in rankings.items()}
+    {'taylor': 184, 'weight_l1': 184}
     """
     chosen = {_name(criterion): lookup(criterion) for criterion in criteria}
     if len(chosen) < len(criteria) or not chosen:

@@ -169,6 +169,18 @@ def fit(
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` holds the rows
         so far; the model has the weights of that moment, not their average.
+
+    Examples
+    --------
+    Images of the second class are brighter:
+
+    >>> _ = torch.manual_seed(0)
+    >>> y = torch.arange(32) % 2
+    >>> x = torch.randn(32, 1, 8, 8) + y.view(-1, 1, 1, 1)
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2))
+    >>> history = fit(model, [(x, y)], epochs=20, lr=0.02, progress=False)
+    >>> len(history), history["accuracy"].iloc[-1]
+    (20, np.float64(1.0))
     """
     objective = objective_of(
         loss,
