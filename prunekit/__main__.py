@@ -41,6 +41,7 @@ SIZE = 224  # pixels, where neither the file of a network nor its user says othe
 TRAINING = 3  # epochs, where outputs are new
 SOURCES = ("torchvision", "timm")
 COUNTS = ("filters", "can_go", "parameters", "macs")
+COLUMNS = ["layer", "type", "filters", "can_go", "unit", "parameters", "macs"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -140,7 +141,7 @@ def layer_table(model: nn.Module, x: Tensor) -> pd.DataFrame:
         }
         for name, layer in graph.layers.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _prune(options: argparse.Namespace) -> None:

@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from prunekit.checks.structures import arguments, examples_of, first_examples, moved
 
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
 
 def autocast(device: torch.device) -> AbstractContextManager:
     """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512.
@@ -85,12 +87,21 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
 
 @contextmanager
 def laid_out(model: nn.Module, layout: torch.memory_format) -> Iterator[None]:
-    """The model's weights in a memory layout for the time being, afterwards as they were."""
-    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.dim() == 4]
-    plain = [tensor for tensor in tensors if tensor.is_contiguous()]
-    model.to(memory_format=layout)
+    """The model's weights in a memory layout for the time being, afterwards as they were.
+
+    Weights and buffers of other than four dimensions have no such layout, and stay. So do those
+    that fill their memory in neither of the two, such as views.
+    """
+    tensors = [
+        (tensor, tensor.stride())
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor.dim() == 4 and any(tensor.is_contiguous(memory_format=of) for of in LAYOUTS)
+    ]
+    for tensor, _ in tensors:
+        # Not contiguous(), which leaves a 1x1 kernel its strides: last bits may hang on them.
+        tensor.data = tensor.data.to(memory_format=layout)
     try:
         yield
     finally:
-        for tensor in plain:
-            tensor.data = tensor.data.contiguous()
+        for tensor, strides in tensors:
+            tensor.data = tensor.new_empty_strided(tensor.shape, strides).copy_(tensor.data)

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 import prunekit
-from prunekit import criteria, measure, selection, training
+from prunekit import criteria, measure, selection, training, widths
+from prunekit.channels.units import units
 from prunekit.criteria import twins
+from prunekit.data import ImageSet, Views
 from prunekit.pruning import budgets, schedule
 
 NAN, INF = float("nan"), float("inf")
@@ -34,6 +36,10 @@ def network() -> nn.Module:
         *(nn.Conv2d(4, 5, 3), nn.ReLU()),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)),
     )
+
+
+GRAPH = prunekit.trace(network(), X)
+VIEWS = Views(ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])))
 
 
 class Segmenting(nn.Module):
@@ -77,6 +83,14 @@ GOOD: dict[Callable, dict[str, Any]] = {
     | {"ratio": 0.3, "per_iteration": 1, "fine_tune": None, "progress": False},
     training.fit: {"loader": BATCHES, "progress": False},
     training.evaluate: {"loader": BATCHES},
+    training.answers: {"views": VIEWS, "progress": False},
+    prunekit.repair: {"remove": {}, "loader": BATCHES, "progress": False},
+    prunekit.insert_batch_norm: {"loader": BATCHES},
+    prunekit.fold_batch_norm: {},
+    units: {"graph": GRAPH},
+    widths.layer_entropies: {"graph": GRAPH},
+    widths.mean_magnitudes: {"graph": GRAPH},
+    widths.select_widths: {"ranking": RANKING, "kept": {"0": 3}, "graph": GRAPH},
     budgets.left_after: {"example_inputs": X, "budget": "macs"},
     budgets.per_saving: {"ranking": RANKING, "example_inputs": X, "budget": "macs"},
     schedule.criterion_at: {"criterion": [(0, "taylor")], "removed": 0.0},
@@ -89,6 +103,7 @@ GOOD: dict[Callable, dict[str, Any]] = {
 }
 WITHOUT_MODEL = (prunekit.select, selection.removable, schedule.criterion_at, criteria.normalise)
 WITHOUT_MODEL += (twins.nearest, twins.closest_pairs, twins.twins_left)
+WITHOUT_MODEL += (units, widths.select_widths)
 
 
 def arguments(function: Callable, model: nn.Module, folder: Path) -> dict[str, Any]:
@@ -98,6 +113,10 @@ def arguments(function: Callable, model: nn.Module, folder: Path) -> dict[str, A
         good["models"] = {"whole": model}
     elif function is measure.latencies:
         good["models"] = [model]
+    elif function is prunekit.repair:
+        good |= {"pruned": model, "original": model}
+    elif function is training.answers:
+        good["teacher"] = model
     elif function not in WITHOUT_MODEL:
         good["model"] = model
     if function is prunekit.prune:

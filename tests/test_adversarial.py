@@ -116,6 +116,8 @@ def test_torchvision_and_inserted_batch_norms():
     bare = TinySqueezeNet().eval()
     with pytest.raises(ValueError, match=r"features\.0: no batch norm .*insert_batch_norm puts"):
         SoftMasks(bare, trace(bare, X))
+    with pytest.raises(TypeError, match=r"graph must be what prunekit\.trace gives, not 5"):
+        SoftMasks(bare, 5)
     normed = insert_batch_norm(bare, [X])
     masks = randomly_masked(normed, "blocks")
     assert masks.removed(normed, X).features[0].conv.weight.shape[0] < 16

@@ -20,7 +20,22 @@ from refusals import (
 )
 from torch import nn
 
-from prunekit import compare, latency, mask, peak_memory, profile, prune, rebuild, select, trace
+from prunekit import (
+    compare,
+    fold_batch_norm,
+    insert_batch_norm,
+    latency,
+    mask,
+    peak_memory,
+    profile,
+    prune,
+    rank,
+    rebuild,
+    repair,
+    select,
+    trace,
+)
+from prunekit.channels.units import units
 from prunekit.criteria import MapSimilarity, WeightNorm, normalise
 from prunekit.criteria.twins import (
     activation_maps,
@@ -33,7 +48,8 @@ from prunekit.measure import latencies
 from prunekit.pruning.budgets import left_after, per_saving
 from prunekit.pruning.schedule import criterion_at
 from prunekit.selection import removable
-from prunekit.training import fit
+from prunekit.training import answers, fit
+from prunekit.widths import layer_entropies, mean_magnitudes, select_widths
 
 MASK = [True, False, True, False]
 NO_NUMBER = "must be a number, not"
@@ -161,7 +177,12 @@ RUNS = [
     ("fine_tune", True, TypeError, "fine_tune must be a dictionary of settings of fit, a function"),
     ("fine_tune", {"epoch": 1}, TypeError, "fine_tune has no setting 'epoch'; there are .*epochs"),
     ("fine_tune", {"model": 1}, TypeError, "fine_tune has no setting 'model'"),
-    ("fine_tune", {"checkpoint": "c"}, ValueError, "fine_tune: one checkpoint cannot .* use folder"),
+    (
+        "fine_tune",
+        {"checkpoint": "c"},
+        ValueError,
+        "fine_tune: one checkpoint cannot .* use folder",
+    ),
     ("fine_tune", {"lr": NAN}, ValueError, "fine_tune: lr must be above 0 and finite, not nan"),
     ("fine_tune", {"momentum": 1}, ValueError, "fine_tune: momentum must be at least 0 and below"),
     ("criterion", "best", ValueError, "no criterion is named 'best'; there are activation_l2"),
@@ -252,7 +273,47 @@ OTHERS = [
     (normalise, "scores", [1.0], TypeError, r"scores must be a tensor of shape \(filters,\)"),
     (normalise, "scores", torch.tensor([NAN]), ValueError, "scores must be finite"),
 ]
+GRAPHS = [
+    (5, "graph must be what prunekit.trace gives, not 5"),
+    (network(), "graph must be what prunekit.trace gives, not an object of type Sequential"),
+]
+CALIBRATION = [
+    ("loader", "3", TypeError, r"loader must give batches \(x, y\), .* not '3'"),
+    (
+        "loader",
+        [{"x": X}],
+        TypeError,
+        "a batch is a tensor of images or begins with one, and batch",
+    ),
+    ("batches", 2.5, TypeError, f"batches {NOT_WHOLE} 2.5"),
+    ("batches", True, TypeError, f"batches {NOT_WHOLE} True"),
+    ("batches", "3", TypeError, f"batches {NOT_WHOLE} '3'"),
+    ("batches", 0, ValueError, "batches must be at least 1, not 0"),
+]
+REPAIRS = [
+    (repair, "pruned", 5, TypeError, "pruned must be a torch.nn.Module, not 5"),
+    (repair, "original", nn.Linear, TypeError, "original must be a torch.nn.Module, not the class"),
+    (repair, "method", "magic", ValueError, "method must be one of least_squares, moments, batch_"),
+    (repair, "progress", "no", TypeError, "progress must be True or False, not 'no'"),
+    (insert_batch_norm, "model", 5, TypeError, "model must be a torch.nn.Module, not 5"),
+    (insert_batch_norm, "layers", 3, TypeError, "layers must be a name or a list of names, not 3"),
+    (insert_batch_norm, "layers", "f", KeyError, "no convolution is named 'f'; there are 0, 3"),
+    (fold_batch_norm, "model", None, TypeError, "model must be a torch.nn.Module, not None"),
+]
+ANSWERS = [
+    ("teacher", nn.Linear, TypeError, "teacher must be a torch.nn.Module, not the class Linear"),
+    ("views", BATCHES, TypeError, "views must be Views of images, not"),
+    ("batch_size", 0, ValueError, "batch_size must be at least 1, not 0"),
+    ("batch_size", 2.5, TypeError, f"batch_size {NOT_WHOLE} 2.5"),
+    ("progress", "no", TypeError, "progress must be True or False, not 'no'"),
+]
 CASES = [
+    *((rank, "progress", bad, TypeError, "progress must be True or False") for bad in ("no", None)),
+    *((function, "graph", bad, TypeError, words) for bad, words in GRAPHS
+      for function in (rank, units, layer_entropies, mean_magnitudes, select_widths)),
+    *((function, *case) for function in (repair, insert_batch_norm) for case in CALIBRATION),
+    *((answers, *case) for case in ANSWERS),
+    *REPAIRS,
     *((rebuild, "remove", *case) for case in REMOVALS),
     *((mask, "remove", *case) for case in REMOVALS[:3]),
     *((select, "count", *case) for case in COUNTS),

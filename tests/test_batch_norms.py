@@ -264,6 +264,9 @@ def test_layers_by_name():
     normed = insert_batch_norm(model, [x], layers=["classifier.1"])
     assert norms_in(normed) == 1
     check_same(normed, model, x)
+    for layers in ("classifier.1", iter(["classifier.1"])):
+        again = insert_batch_norm(model, [x], layers=layers)
+        assert again.state_dict().keys() == normed.state_dict().keys()
     with pytest.raises(KeyError, match=r"no convolution is named 'classifier.9'; .* classifier.1"):
         insert_batch_norm(model, [x], layers=["classifier.9"])
     with pytest.raises(ValueError, match=r"classifier.1.conv has a norm behind it already"):

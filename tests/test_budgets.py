@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loops import FILTERS, assert_same_run, quickly
@@ -70,6 +71,27 @@ def test_scores_below_zero_have_no_price(noise):
 
     with pytest.raises(ValueError, match="choose another criterion"):
         quickly(noise, criterion=Negative(), budget="macs", cost_aware=True)
+
+
+class Written(nn.Module):
+    """Its second layer and the third, which reads it, are written as functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(3))
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = F.conv2d(self.first(x), self.second.weight)
+        return self.last(F.conv2d(x, self.third.weight).mean((2, 3)))
+
+
+def test_filters_that_save_nothing_that_is_counted_have_no_price():
+    model, x = Written(), torch.zeros(1, 3, 4, 4)
+    ranking = rank(model, [(x, None)], "weight_l1")
+    with pytest.raises(ValueError, match=r"filters of second save no macs .*leave out cost_aware"):
+        per_saving(ranking, model, x, "macs")
+    assert per_saving(ranking, model, x, "parameters")["score"].gt(0).all()
 
 
 @pytest.mark.parametrize("budget", ["filters", "parameters", "macs"])

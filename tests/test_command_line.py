@@ -18,7 +18,7 @@ from torch import nn
 from torchvision import models
 
 import prunekit
-from prunekit.__main__ import _named, main
+from prunekit.__main__ import COLUMNS, _named, layer_table, main
 from prunekit.models import TinySqueezeNet
 
 
@@ -160,6 +160,11 @@ def test_inspect_names_what_can_go_and_with_what(capsys):
     assert rows["layer2.0.downsample.0"] == goes_with
     assert rows["fc"] == ["Linear", "1,000", "0", "513,000", "512,000"]
     assert total.startswith("4,800 of 5,800 filters can go; 11,689,512 parameters")
+
+
+def test_a_network_without_a_layer_to_prune_has_an_empty_table():
+    table = layer_table(nn.Sequential(nn.AvgPool2d(2)), torch.zeros(2, 3, 8, 8))
+    assert len(table) == 0 and list(table) == COLUMNS
 
 
 def test_inspect_reads_a_file_at_its_own_size(tiny, capsys):

@@ -264,6 +264,8 @@ def test_what_lies_before_the_removal_stays_as_it_is(method):
         ({"loader": []}, ValueError, "the loader gave no images"),
         ({"loader": [torch.full((2, 3, 8, 8), torch.nan)]}, ValueError, "batch 1 .* NaN"),
         ({"loader": [("image.png", 3)]}, TypeError, "begins with one"),
+        ({"loader": [{"x": 3}]}, TypeError, "batch 1 of the loader is {'x': 3}"),
+        ({"loader": [()]}, TypeError, r"batch 1 of the loader is \(\)"),
         ({"batches": 0}, ValueError, "at least 1, not 0"),
         ({"remove": {"0": [0]}}, ValueError, r"0: .filters, inputs. are .4, 3. .* and .5, 3."),
         ({"remove": {"9": [0]}}, KeyError, "9"),

@@ -203,11 +203,39 @@ def test_finding_the_layout_leaves_the_images_as_they_are(layout):
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("make", [TinySqueezeNet, Viewing])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_weights_keep_the_layout_they_had(noise, layout):
-    model = TinySqueezeNet().to(memory_format=layout)
+def test_weights_keep_the_layout_they_had(noise, layout, make):
+    """Viewing is trained in the usual layout and the other channels-last, 1x1 kernels with it."""
+    model = make().to(memory_format=layout)
+    before = [weight.stride() for weight in model.parameters()]
     fit(model, noise, progress=False)
-    assert model.features[0].weight.is_contiguous(memory_format=layout)
+    assert [weight.stride() for weight in model.parameters()] == before
+
+
+class Shifted(nn.Module):
+    """A map of shifts that counts its calls, and kernels over three dimensions beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.deep, self.conv = nn.Conv3d(1, 2, 1), nn.Conv2d(3, 4, 3)
+        self.register_buffer("shift", torch.zeros(1, 3, 8, 8))
+
+    def forward(self, x):
+        if self.training:
+            self.shift += 1
+        deep = self.deep(x.unsqueeze(1)).mean(dim=(1, 2, 3, 4))
+        return self.conv(x + self.shift).mean(dim=(2, 3)) + deep.unsqueeze(1)
+
+
+def test_a_network_of_images_may_hold_kernels_of_three_dimensions_and_maps():
+    model, x, y = Shifted(), torch.randn(2, 3, 8, 8), torch.tensor([0, 1])
+    shift = model.shift
+    fit(model, [(x, y)], progress=False)
+    assert model.shift is shift and bool((shift == 1).all())
+    with pytest.raises(ValueError, match="labels must lie between 0 and 3"):
+        fit(model, [(x, y + 7)], progress=False)
+    assert model.shift is shift and bool((shift == 1).all())
 
 
 def test_a_student_learns_what_its_teacher_says_and_not_the_labels():

@@ -176,6 +176,7 @@ def test_views_are_crops_of_the_padded_image(digits, views):
         (lambda val: val, {"flip": "no"}, TypeError, "flip must be True or False"),
         (lambda val: val, {"views": 2.0}, TypeError, "views must be a whole number, not 2.0"),
         (lambda val: val, {"seed": 0.5}, TypeError, "seed must be a whole number, not 0.5"),
+        (lambda val: val, {"seed": 2**64}, ValueError, "seed must be at least .* and below"),
     ],
 )
 def test_views_of_nothing_are_refused(digits, images, settings, error, message):
@@ -209,6 +210,15 @@ def test_answers_are_what_the_teacher_says_of_each_view(digits, views):
         assert given.shape == (len(y), 10)
 
 
+def test_the_bar_of_answers_is_closed_where_the_teacher_fails(views, monkeypatch):
+    closed = []
+    monkeypatch.setattr("prunekit.progress.tqdm.close", lambda bar: closed.append(bar))
+    # Held, the error keeps the bar alive, which is closed anyway where nothing holds it.
+    with pytest.raises(ValueError, match="the teacher does not run on the images") as error:
+        answers(nn.Conv2d(7, 3, 1), views, progress=False)
+    assert len(closed) == 1, error
+
+
 def test_answers_beforehand_teach_as_the_teacher_itself_does(views):
     torch.manual_seed(0)
     teacher, student = TinySqueezeNet(), TinySqueezeNet()
@@ -240,6 +250,11 @@ def test_several_teachers_are_averaged():
 def test_answers_that_do_not_fit_are_refused(views):
     with pytest.raises(ValueError, match=r"shape \(3 views, \d+ images, classes\), not \(2, 4\)"):
         views.answered(torch.zeros(2, 4))
+    for bad in ([1], torch.zeros(3, len(views.images), 7, dtype=torch.int64)):
+        with pytest.raises(
+            TypeError, match=r"answers must be a tensor of scores, .* gives it, not"
+        ):
+            views.answered(bad)
     taught = views.answered(torch.zeros(3, len(views.images), 7))
     with pytest.raises(ValueError, match=r"the teacher gives .* they must be alike"):
         fit(TinySqueezeNet(), taught, progress=False)

@@ -36,6 +36,12 @@ def scored(model: nn.Module, x: Tensor = X) -> pd.DataFrame:
     return rank(model, [(x, None)], "weight_l1", normalize=False)
 
 
+@pytest.mark.parametrize("score", [0.0, -1.0, math.inf])
+def test_scores_of_which_no_share_can_be_taken_are_refused(score):
+    with pytest.raises(ValueError, match=r"the scores of the ranking add up to .* above 0 and"):
+        width_table(scored(model := chain(4)).assign(score=score), model, X)
+
+
 TABLES = st.lists(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 16)), min_size=1, max_size=5),
     min_size=1,

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from prunekit.channels import ChannelGraph
+from prunekit.channels import ChannelGraph, channel_graph
 from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.kinds import BATCH_NORM
 from prunekit.channels.units import Scope, is_depthwise
+from prunekit.checks import checked
 from prunekit.execution import device_of
 from prunekit.selection import Selection
 from prunekit.surgery import rebuild
@@ -77,6 +78,7 @@ class SoftMasks(nn.Module):
     (torch.Size([12, 16, 3, 3]), True)
     """
 
+    @checked(graph=channel_graph)
     def __init__(self, model: nn.Module, graph: ChannelGraph, scope: Scope = "blocks") -> None:
         super().__init__()
         graph.refuse_another(model)

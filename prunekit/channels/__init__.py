@@ -172,6 +172,13 @@ class ChannelGraph:
         return gone
 
 
+def channel_graph(name: str, value: object) -> ChannelGraph:
+    """What :func:`trace` gave, as an argument of another function."""
+    if not isinstance(value, ChannelGraph):
+        raise TypeError(f"{name} must be what prunekit.trace gives, not {checks.shown(value)}")
+    return value
+
+
 def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = ()) -> ChannelGraph:
     """Find which channels belong together, by running the model on channel labels.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import fx
 
-from prunekit.channels import ChannelGraph, rules
-from prunekit.checks import choice, shown
+from prunekit.channels import ChannelGraph, channel_graph, rules
+from prunekit.checks import checked, choice
 
 Scope = Literal["blocks", "everywhere"]
 _SUMS = {torch.add, operator.add, operator.iadd, "add", "add_"}
@@ -47,6 +48,7 @@ class Unit:
         return len(self.groups)
 
 
+@checked(graph=channel_graph, scope=partial(choice, among=get_args(Scope)))
 def units(graph: ChannelGraph, scope: Scope = "blocks") -> list[Unit]:
     """The units of a network, in order of execution.
 
@@ -73,9 +75,8 @@ def units(graph: ChannelGraph, scope: Scope = "blocks") -> list[Unit]:
     >>> units(graph, "everywhere")[0].makers
     ('conv1', 'layer1.0.conv2', 'layer2.0.conv2', 'layer3.0.conv2')
     """
-    choice("scope", scope, get_args(Scope))
-    if not isinstance(graph, ChannelGraph):
-        raise TypeError(f"graph must be what prunekit.trace gives, not {shown(graph)}")
+    if not graph.layers:
+        return []
     names, seen = list(graph.layers), set(graph.maps.values())
     summed = _entering_sums(graph) if scope == "blocks" else set()
     filters = np.stack(

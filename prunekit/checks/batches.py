@@ -59,15 +59,12 @@ def number_of(batches: Batches) -> int:
     return sum(1 for _ in batches)
 
 
-def pairs(
-    batches: Batches, name: str = "loader", *, labels: bool = True
-) -> Iterator[tuple[Tensor, Tensor]]:
+def pairs(batches: Batches, name: str = "loader") -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of a loader, each found to be a pair of tensors of as many examples.
 
-    Where no ``labels`` are needed, anything may stand for them. What teachers
-    say of the examples, if it comes third, is left out.
+    What teachers say of the examples, if it comes third, is left out.
     """
-    for index, (x, y, _) in enumerate(taught(batches, name, labels=labels)):
+    for index, (x, y, _) in enumerate(taught(batches, name)):
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"batch {index} of {name} must be a pair (x, y) of tensors, not {shown((x, y))}"

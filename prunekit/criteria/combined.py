@@ -22,6 +22,16 @@ class Combined(Criterion):
 
     The thesis (chapter 9) combines the rankings by activation L2 and by
     Taylor expansion; how, it leaves open.
+
+    Examples
+    --------
+    :func:`prunekit.rank` takes it with parts of your own, as in
+    ``Combined((WeightNorm(1), Taylor()))``, and shows it the scores of each:
+
+    >>> combined = Combined()
+    >>> activation, taylor = combined.parts
+    >>> combined.scores({activation: pd.Series([0.1, 0.6]), taylor: pd.Series([0.5, 0.2])}).tolist()
+    [0.6, 0.8]
     """
 
     parts: tuple[Criterion, ...] = (ActivationL2(), Taylor())
@@ -46,6 +56,14 @@ class CombinedRanks(Combined):
 
     Position 1 is the lowest score. Equal scores share a position, and so do
     coupled filters.
+
+    Examples
+    --------
+    >>> combined = CombinedRanks()
+    >>> activation, taylor = combined.parts
+    >>> seen = {activation: pd.Series([0.1, 0.6, 0.3]), taylor: pd.Series([0.5, 0.2, 0.2])}
+    >>> combined.scores(seen).tolist()  # positions 1, 3 and 2; 2, 1 and 1
+    [3.0, 4.0, 3.0]
     """
 
     def combine(self, scores: Sequence[pd.Series]) -> pd.Series:

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph, trace
-from prunekit.checks import Check, checked, function, module, optional, shown, whole
+from prunekit.channels import ChannelGraph, channel_graph, trace
+from prunekit.checks import Check, checked, flag, function, module, optional, shown, whole
 from prunekit.checks.batches import Batches, Loss, no_batch, one_pass, taught
-from prunekit.checks.settings import normalizer
+from prunekit.checks.settings import Normalizer, normalizer
 from prunekit.checks.structures import arguments, examples_of, first_examples, moved
-from prunekit.criteria.base import FROM_LOSS, Criterion, Normalizer, normalise
+from prunekit.criteria.base import FROM_LOSS, Criterion, normalise
 from prunekit.criteria.observe import scores_by_layer
 from prunekit.criteria.registry import lookup
 from prunekit.execution import device_of
@@ -41,6 +41,8 @@ RANKING: dict[str, Check] = {
     "batches": optional(partial(whole, least=1)),
     "loss": function,
     "normalize": normalizer,
+    "graph": optional(channel_graph),
+    "progress": flag,
 }
 
 
@@ -138,6 +140,15 @@ def rank_all(
     -------
     A ranking for each criterion, under its name, or under the name of its
     class where it was given as an object.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from prunekit.models import TinySqueezeNet
+    >>> batch = torch.randn(8, 3, 32, 32), torch.arange(8)
+    >>> rankings = rank_all(TinySqueezeNet(), [batch], ["taylor", "weight_l1"])
+    >>> {name: len(ranking) for name, ranking in rankings.items()}
+    {'taylor': 184, 'weight_l1': 184}
     """
     chosen = {_name(criterion): lookup(criterion) for criterion in criteria}
     if len(chosen) < len(criteria) or not chosen:

@@ -163,6 +163,15 @@ class FilterSimilarity(Criterion):
     The similarity of two filters is the cosine of the angle between their
     weights, saliency the L2 norm of the weights; biases are left out. Scores
     are made as in :class:`MapSimilarity`.
+
+    Examples
+    --------
+    >>> conv = torch.nn.Conv2d(2, 3, 1)
+    >>> _ = conv.weight.data.copy_(torch.tensor([[3.0, 4], [6, 8], [4, -3]]).view(3, 2, 1, 1))
+    >>> criterion = FilterSimilarity()
+    >>> seen = Observation("conv", conv)
+    >>> criterion.finish(criterion(seen)).tolist()  # 0 points where 1 does; 2 where none does
+    [0.0, 2.0, 1.0]
     """
 
     needs: ClassVar = "weights"

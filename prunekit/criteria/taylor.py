@@ -44,6 +44,16 @@ class TaylorSigned(Criterion):
 
     A widely used implementation sums the signed products over all batches
     and takes the absolute value last.
+
+    Examples
+    --------
+    An example gains 4.5 and another one loses 1.5:
+
+    >>> maps = torch.tensor([[[1.0, 2.0]], [[1.0, 2.0]]])
+    >>> slopes = torch.tensor([[[3.0, 3.0]], [[-1.0, -1.0]]])
+    >>> seen = Observation("conv", torch.nn.Conv2d(1, 1, 1), maps, slopes)
+    >>> TaylorSigned().finish(TaylorSigned()(seen)), Taylor()(seen)
+    (tensor([1.5000]), tensor([3.]))
     """
 
     needs = "gradients"

@@ -16,7 +16,7 @@ from prunekit.criteria.base import Observation
 from prunekit.criteria.observe import observe
 from prunekit.criteria.ranking import prepared
 from prunekit.criteria.similarity import MapSimilarity
-from prunekit.selection import select, table
+from prunekit.selection import checked_ranking, select
 
 PEARSON = MapSimilarity(centred=True)
 
@@ -202,7 +202,7 @@ def closest_pairs(similarities: Mapping[str, np.ndarray], count: int) -> pd.Data
 
 @checked(
     similarities=_similarities,
-    ranking=table,
+    ranking=checked_ranking,
     ratios=_ratios,
     threshold=partial(number, least=-1, most=1),
 )

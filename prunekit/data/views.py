@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from prunekit.checks import flag, whole
+from prunekit.checks import flag, shown, whole
 from prunekit.data.images import (
     ImageSet,
     crop,
@@ -111,9 +111,16 @@ class Views:
 
         Raises
         ------
+        TypeError
+            They are no tensor of floating-point numbers.
         ValueError
             They are of another shape.
         """
+        if not isinstance(answers, Tensor) or not answers.is_floating_point():
+            raise TypeError(
+                "answers must be a tensor of scores, as prunekit.training.answers gives it, not "
+                f"{shown(answers)}"
+            )
         expected = (self.views, len(self.images))
         if answers.dim() != 3 or answers.shape[:2] != expected:
             raise ValueError(

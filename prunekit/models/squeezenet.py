@@ -1,4 +1,4 @@
-"""The networks the book prunes, and the two forms of transfer learning."""
+"""SqueezeNet, whole and in miniature, and the two forms of transfer learning."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from prunekit.measure import latencies, profile
 from prunekit.pruning.checkpoint import Run
 from prunekit.pruning.plan import PRICED, Plan
 from prunekit.pruning.schedule import reached
-from prunekit.selection import removable, select, table
+from prunekit.selection import checked_ranking, removable, select
 from prunekit.surgery import Removal
 
 NETWORK = partial(module, numbers=False)
@@ -122,7 +122,12 @@ def left_after(
     return left
 
 
-@checked(ranking=table, model=NETWORK, example_inputs=inputs, budget=partial(choice, among=PRICED))
+@checked(
+    ranking=checked_ranking,
+    model=NETWORK,
+    example_inputs=inputs,
+    budget=partial(choice, among=PRICED),
+)
 def per_saving(
     ranking: pd.DataFrame, model: nn.Module, example_inputs: Tensor | tuple, budget: Budget
 ) -> pd.DataFrame:
@@ -148,7 +153,7 @@ def per_saving(
     ------
     ValueError
         A score is below zero: it would change its order. Or the ranking is
-        of another network.
+        of another network, or a group saves nothing that is counted.
 
     Examples
     --------
@@ -178,8 +183,15 @@ def per_saving(
     for tensor in tensors:
         alone = [len(groups) - np.bincount(groups, minlength=graph.count) for groups in tensor.dims]
         saved += tensor.lost(alone)
-    value = ranking.groupby("group")["score"].transform("sum")
-    return ranking.assign(score=value / (saved[ranking["group"].to_numpy()] / whole))
+    shares = saved[ranking["group"].to_numpy()] / whole
+    if not shares.all():
+        free = ranking["layer"].iloc[shares.argmin()]
+        raise ValueError(
+            f"filters of {free} save no {budget} that profile counts, and cost_aware divides by "
+            f"what they save: call {free} and the layers that read it as modules, not by functions "
+            "such as F.conv2d, or leave out cost_aware"
+        )
+    return ranking.assign(score=ranking.groupby("group")["score"].transform("sum") / shares)
 
 
 class _Priced(NamedTuple):

@@ -20,8 +20,9 @@ from prunekit.channels import kinds, trace
 from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.capture import capture, meta_copy, without_data
 from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, kind_of
+from prunekit.checks import checked, module, names, optional
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
-from prunekit.repair.calibration import Images, channel_moments, hooked, images_in
+from prunekit.repair.calibration import CALIBRATION, Images, channel_moments, hooked, images_in
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 
 NORMS = (
@@ -41,6 +42,7 @@ class NormedConvolution(nn.Sequential):
         self.conv, self.norm = conv, norm
 
 
+@checked(model=module, layers=optional(names), **CALIBRATION)
 def insert_batch_norm(
     model: nn.Module,
     loader: Images,
@@ -64,7 +66,7 @@ def insert_batch_norm(
     loader
         Batches of images, or pairs that begin with images; no labels needed.
     layers
-        Names of convolutions. By default all those whose filters may be
+        Names of convolutions, or one alone. By default all those whose filters may be
         removed, that no norm directly follows, and whose weight and bias the
         forward pass does not read by itself: not those that give the
         network's outputs.
@@ -75,6 +77,8 @@ def insert_batch_norm(
     ------
     KeyError
         No convolution has a name in ``layers``.
+    TypeError
+        An argument or a batch is of the wrong type.
     ValueError
         A norm follows one in ``layers`` already, the forward pass reads the
         weight or bias of one by itself, the loader is empty, or an image or
@@ -106,9 +110,7 @@ def insert_batch_norm(
     prunable, called = graph.prunable, modules_called(graph.operations)
     calls = calls_by_module(graph.operations, called)
     convolutions = {
-        name: module
-        for name in calls
-        if kind_of(module := normed.get_submodule(name)) is CONVOLUTION
+        name: layer for name in calls if kind_of(layer := normed.get_submodule(name)) is CONVOLUTION
     }
     normed_already = {
         name for name in convolutions if norm_behind(calls[name], called, normed, *NORMS)
@@ -135,6 +137,7 @@ def insert_batch_norm(
     return normed
 
 
+@checked(model=partial(module, numbers=False))
 def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None = None) -> nn.Module:
     """A copy in which every batch norm that directly follows a convolution is part of it.
 
@@ -181,9 +184,9 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
         if norm.running_mean is not None and not holds_any(shared, conv, norm):
             _replace(folded, conv, _fused(conv, norm))
             _replace(folded, norm, nn.Identity())
-    for name, module in list(folded.named_modules()):
-        if _is_inserted(module, folded) and isinstance(module.norm, nn.Identity):
-            _replace(folded, module, module.conv)
+    for name, pair in list(folded.named_modules()):
+        if _is_inserted(pair, folded) and isinstance(pair.norm, nn.Identity):
+            _replace(folded, pair, pair.conv)
             if isinstance(folded, fx.GraphModule):
                 _rename_in_graph(folded, name)
     return folded

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from prunekit.checks import Check, optional, shown, whole
+from prunekit.checks.batches import one_pass
 from prunekit.execution import evaluation_mode
 
 ENOUGH_IMAGES = 512
 Images = Iterable[Tensor | Sequence[Tensor]]
+#: Which images are looked at.
+CALIBRATION: dict[str, Check] = {
+    "loader": one_pass,
+    "batches": optional(partial(whole, least=1)),
+}
 
 
 def images_in(loader: Images, batches: int | None = None) -> Iterator[Tensor]:
@@ -20,17 +28,18 @@ def images_in(loader: Images, batches: int | None = None) -> Iterator[Tensor]:
     Raises
     ------
     ValueError
-        There is no image, or one is NaN or infinite; ``batches`` is below 1.
+        There is no image, or one is NaN or infinite.
     TypeError
-        A batch does not begin with a tensor.
+        A batch is no tensor and does not begin with one.
     """
-    if batches is not None and batches < 1:
-        raise ValueError(f"batches must be at least 1, not {batches}")
     count = 0
     for index, batch in enumerate(loader, start=1):
-        x = batch if isinstance(batch, Tensor) else batch[0]
+        x = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
         if not isinstance(x, Tensor):
-            raise TypeError(f"a batch is a tensor of images or begins with one, not {type(x)}")
+            raise TypeError(
+                f"a batch is a tensor of images or begins with one, and batch {index} of the "
+                f"loader is {shown(batch)}"
+            )
         if not x.isfinite().all():
             raise ValueError(f"batch {index} of the loader has images that are NaN or infinite")
         count += len(x)

@@ -14,15 +14,30 @@ from torch import Tensor, fx, nn
 from prunekit.channels import ChannelGraph, trace
 from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
+from prunekit.checks import checked, choice, flag, module
 from prunekit.checks.settings import Method
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
-from prunekit.repair.calibration import Images, channel_moments, hooked, images_in, read_by
+from prunekit.repair.calibration import (
+    CALIBRATION,
+    Images,
+    channel_moments,
+    hooked,
+    images_in,
+    read_by,
+)
 from prunekit.repair.least_squares import at_places, fit
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 from prunekit.surgery import Removal
 
 
+@checked(
+    pruned=module,
+    original=module,
+    method=partial(choice, among=get_args(Method)),
+    progress=flag,
+    **CALIBRATION,
+)
 def repair(
     pruned: nn.Module,
     original: nn.Module,
@@ -82,6 +97,8 @@ def repair(
         The three do not fit together, the loader is empty, an image or a map
         is NaN or infinite, the method is not known, or no batch norm has
         running statistics and ``method`` is ``"batch_norm"``.
+    TypeError
+        An argument or a batch is of the wrong type.
     KeyError, IndexError
         ``remove`` names a layer or filter that ``original`` does not have.
     TraceError
@@ -100,8 +117,6 @@ def repair(
     >>> bool(left < error / 2)
     True
     """
-    if method not in get_args(Method):
-        raise ValueError(f"method must be one of {', '.join(get_args(Method))}, not {method!r}")
     images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
     images = images.to(memory_format=fastest_layout(original, images))
     repaired = copy.deepcopy(pruned)

@@ -16,7 +16,7 @@ from prunekit.checks.settings import LIMITS, Floor, PerLayer
 from prunekit.selection.limits import LEAST, caps_of, floors_of, widths_of
 
 
-def table(name: str, value: object) -> pd.DataFrame:
+def checked_ranking(name: str, value: object) -> pd.DataFrame:
     """A ranking, looked over by the columns that it lacks or that hold something else."""
     if not isinstance(value, pd.DataFrame):
         raise TypeError(f"{name} must be a DataFrame as rank gives it, not {shown(value)}")
@@ -50,7 +50,7 @@ class Selection(dict[str, list[int]]):
         return sum(len(indices) for indices in self.values())
 
 
-@checked(ranking=table, count=partial(whole, least=1), **LIMITS)
+@checked(ranking=checked_ranking, count=partial(whole, least=1), **LIMITS)
 def select(
     ranking: pd.DataFrame,
     count: int = 128,
@@ -136,7 +136,7 @@ def select(
     return selection
 
 
-@checked(ranking=table, **LIMITS)
+@checked(ranking=checked_ranking, **LIMITS)
 def removable(
     ranking: pd.DataFrame,
     *,

@@ -103,6 +103,10 @@ def fit(
         Passes over ``loader``; a fraction stops part of the way through one.
     lr
         Highest learning rate of the schedule.
+    momentum
+        Share of its last step that a step goes on with.
+    weight_decay
+        What each parameter loses of itself in a step, times the learning rate.
     decay_all
         Whether weight decay also shrinks scales, shifts and biases: all
         parameters of one dimension.
@@ -117,6 +121,9 @@ def fit(
         the running mean and variance of norms, a step at a time: 0.999 looks
         back over about a thousand steps. The model ends with the average, and
         validation judges it. Other buffers are those of the last step. 0 for none.
+    label_smoothing
+        Share of each label that is spread evenly over all classes. Of the
+        cross-entropy only: a ``loss`` does it by itself.
     clip_norm
         Largest norm of the whole gradient.
     penalty
@@ -162,6 +169,18 @@ def fit(
     Interrupted
         Ctrl-C, a :class:`KeyboardInterrupt`. Its ``history`` holds the rows
         so far; the model has the weights of that moment, not their average.
+
+    Examples
+    --------
+    Images of the second class are brighter:
+
+    >>> _ = torch.manual_seed(0)
+    >>> y = torch.arange(32) % 2
+    >>> x = torch.randn(32, 1, 8, 8) + y.view(-1, 1, 1, 1)
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2))
+    >>> history = fit(model, [(x, y)], epochs=20, lr=0.02, progress=False)
+    >>> len(history), history["accuracy"].iloc[-1]
+    (20, np.float64(1.0))
     """
     objective = objective_of(
         loss,

@@ -9,14 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph
-from prunekit.checks import checked, number, shown
-
-
-def _graph(name: str, value: object) -> ChannelGraph:
-    if not isinstance(value, ChannelGraph):
-        raise TypeError(f"{name} must be what prunekit.trace gives, not {shown(value)}")
-    return value
+from prunekit.channels import ChannelGraph, channel_graph
+from prunekit.checks import checked, number
 
 
 class GroupLasso:
@@ -58,7 +52,7 @@ class GroupLasso:
     >>> weakest = select(ranking.assign(score=norms[ranking["group"]]), 20)
     """
 
-    @checked(graph=_graph, strength=partial(number, above=0, below=math.inf))
+    @checked(graph=channel_graph, strength=partial(number, above=0, below=math.inf))
     def __init__(self, graph: ChannelGraph, strength: float) -> None:
         self.strength = strength
         self.count = graph.count

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from prunekit.checks import run, shown
+from prunekit.checks import checked, flag, module, run, shown, whole
 from prunekit.checks.structures import device_in, in_float32
 from prunekit.data import Views
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
@@ -38,6 +39,18 @@ def _mean(*outputs: Any) -> Any:
     return torch.stack(outputs).mean(0) if isinstance(outputs[0], Tensor) else outputs[0]
 
 
+def _views(name: str, value: object) -> Views:
+    if not isinstance(value, Views):
+        raise TypeError(f"{name} must be Views of images, not {shown(value)}")
+    return value
+
+
+@checked(
+    teacher=module,
+    views=_views,
+    batch_size=partial(whole, least=1),
+    progress=flag,
+)
 def answers(
     teacher: nn.Module, views: Views, *, batch_size: int = 256, progress: bool = True
 ) -> Tensor:
@@ -51,6 +64,12 @@ def answers(
     -------
     Tensor of shape (views, images, classes), float16
         Scores before softmax.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong type or out of range, or the teacher gives no
+        tensor of scores.
 
     Examples
     --------
@@ -67,13 +86,14 @@ def answers(
     layout = fastest_layout(teacher, views.view(0, everything[:2]))
     given: list[list[Tensor]] = []
     total = views.views * -(-len(everything) // batch_size)
-    shown_bar = bar(total=total, show=progress, unit="batch", desc="answers")
-    with laid_out(teacher, layout):
+    with (
+        bar(total=total, show=progress, unit="batch", desc="answers") as seen,
+        laid_out(teacher, layout),
+    ):
         for view in range(views.views):
             given.append([])
             for indices in everything.split(batch_size):
                 x = views.view(view, indices).to(device).to(memory_format=layout)
                 given[-1].append(scores_said([teacher], (x,)).half().cpu())
-                shown_bar.update()
-    shown_bar.close()
+                seen.update()
     return torch.stack([torch.cat(parts) for parts in given])

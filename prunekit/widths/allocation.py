@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph, trace
+from prunekit.channels import ChannelGraph, channel_graph, trace
 from prunekit.channels.units import Unit, units
 from prunekit.checks import checked, choice, inputs, module, number, shown, whole
 from prunekit.pruning.budgets import counted, left_after
 from prunekit.pruning.plan import PRICED
 from prunekit.pruning.schedule import reached
-from prunekit.selection import Selection, table
+from prunekit.selection import Selection, checked_ranking
 from prunekit.widths.richness import finite, to_unit_range
 
 Relation = Literal["to_max", "contrast", "neighbours"]
@@ -143,7 +143,7 @@ def allocate(
     return found.rename_axis("unit").assign(rate=found["kept"] / found["width"])
 
 
-@checked(ranking=table)
+@checked(ranking=checked_ranking, graph=channel_graph)
 def select_widths(
     ranking: pd.DataFrame, kept: pd.Series | Mapping[str, int], graph: ChannelGraph
 ) -> Selection:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph
+from prunekit.channels import ChannelGraph, channel_graph
 from prunekit.channels.capture import attribute
 from prunekit.channels.units import Scope, units
 from prunekit.checks import checked, module, shown, whole
@@ -63,7 +63,7 @@ def entropy(values: Tensor, bins: int = 10) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-@checked(model=module, bins=partial(whole, least=1))
+@checked(model=module, graph=channel_graph, bins=partial(whole, least=1))
 def layer_entropies(
     model: nn.Module, graph: ChannelGraph, scope: Scope = "blocks", *, bins: int = 10
 ) -> pd.Series:

@@ -20,7 +20,7 @@ from prunekit.execution import evaluation_mode
 from prunekit.pruning.budgets import counted, left_after
 from prunekit.pruning.plan import PRICED
 from prunekit.pruning.schedule import reached
-from prunekit.selection import table
+from prunekit.selection import checked_ranking
 from prunekit.surgery import Removal, rebuild
 from prunekit.widths.allocation import named_units, narrowed
 
@@ -51,7 +51,7 @@ def _widths(name: str, value: object) -> pd.DataFrame:
 
 
 @checked(
-    ranking=table,
+    ranking=checked_ranking,
     model=partial(module, numbers=False),
     example_inputs=inputs,
     cost=_cost,
@@ -88,6 +88,12 @@ def width_table(
     channels), ``lost``: the share of all scores that goes with the others, and
     ``cost`` of the whole network, this unit alone narrowed.
 
+    Raises
+    ------
+    ValueError
+        The ranking lacks a column or a filter, or its scores do not add up to a
+        number above 0.
+
     Examples
     --------
     >>> import torch
@@ -104,6 +110,11 @@ def width_table(
     graph = trace(model, example_inputs)
     priced = _pricing(model, graph, example_inputs, cost)
     scores = ranking.groupby("group")["score"].sum()
+    if not 0 < (total := scores.sum()) < math.inf:
+        raise ValueError(
+            f"the scores of the ranking add up to {total:g}, and what a width loses is a share of "
+            "that, which must be above 0 and finite: rank by another criterion"
+        )
     rows = []
     for unit in units(graph, "everywhere"):
         if not np.isin(unit.groups, scores.index).all():
@@ -112,7 +123,7 @@ def width_table(
         distances = np.linspace(min(min_filters, unit.width), unit.width, levels + 1)
         for kept in np.unique(distances[:-1].round().astype(int)):
             if kept < unit.width:
-                lost = going[unit.width - kept - 1] / scores.sum()
+                lost = going[unit.width - kept - 1] / total
                 rows.append((unit.name, int(kept), lost, priced(narrowed(graph, [unit], [kept]))))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from prunekit.channels import ChannelGraph
+from prunekit.channels import ChannelGraph, channel_graph
 from prunekit.channels.calls import calls_by_module, norm_behind
 from prunekit.channels.kinds import BATCH_NORM
 from prunekit.channels.units import Scope
@@ -94,7 +94,12 @@ def to_unit_range(values: Any) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
 
 
-@checked(model=module, per=partial(choice, among=("weight", "filter")), folded=flag)
+@checked(
+    model=module,
+    graph=channel_graph,
+    per=partial(choice, among=("weight", "filter")),
+    folded=flag,
+)
 def mean_magnitudes(
     model: nn.Module,
     graph: ChannelGraph,
