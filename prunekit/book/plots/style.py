@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -20,6 +21,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.typing import ColorType
+
+from prunekit.storage.files import replacing
 
 P = ParamSpec("P")
 
@@ -90,6 +93,12 @@ def figure(draw: Callable[P, None]) -> Callable[P, Figure]:
     # Where inspect looks first: what is drawn comes back, where ``draw`` gives nothing.
     vars(drawn)["__signature__"] = inspect.signature(draw).replace(return_annotation="Figure")
     return drawn
+
+
+def write_figure(fig: Figure, path: Path, **options: Any) -> None:
+    """Write a figure as PNG; ``options`` as :meth:`matplotlib.figure.Figure.savefig` takes them."""
+    with replacing(path) as temporary:
+        fig.savefig(temporary, format="png", **options)
 
 
 def panels(
