@@ -138,9 +138,9 @@ def _near(value: Any, chance: random.Random) -> Any:
     return [value]
 
 
-def running(process: int, seconds: float = 5.0) -> bool:
+def running(process: int) -> bool:
     """Whether a process stays: one that was killed is given time to go."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 5
     try:
         while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             if time.monotonic() > end:

@@ -155,7 +155,7 @@ def names_along(axis: Axis, names: Iterable[str], **text: Any) -> None:
     axis.grid(visible=False)
 
 
-def side_by_side(count: int, total: float = 0.8) -> tuple[np.ndarray, float]:
+def side_by_side(count: int) -> tuple[np.ndarray, float]:
     """Shifts of ``count`` bars that share a place, and the width of each.
 
     Examples
@@ -164,7 +164,7 @@ def side_by_side(count: int, total: float = 0.8) -> tuple[np.ndarray, float]:
     >>> shifts.tolist(), width
     ([-0.2, 0.2], 0.4)
     """
-    width = total / count
+    width = 0.8 / count
     return (np.arange(count) - (count - 1) / 2) * width, width
 
 
