@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import importlib.util
 import io
@@ -41,9 +40,8 @@ def some_batch(count: int = 8) -> torch.Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-@functools.cache
 def small_bundle(folder: Path) -> Path:
-    """A bundle of one small network, for boards with Python; made once a session."""
+    """A bundle of one small network, for boards with Python."""
     path = folder / "plain.tar.gz"
     x, model = some_batch(), plain_network()
     labels = model(x).argmax(1)
