@@ -11,6 +11,7 @@ import pandas as pd
 
 from prunekit.book.findings import accuracy_table, chosen_on_validation
 from prunekit.models import squeezenet
+from prunekit.storage.files import write_table
 
 BOOK = Path(__file__).resolve().parent
 FLOORS = "_floors"
@@ -60,10 +61,9 @@ def _label(variant: str) -> str:
 
 
 def write(folder: Path = BOOK) -> None:
-    table = one_cut(BOOK / "results" / "one_cut")
-    table.to_csv(folder / "criteria_one_cut.csv", index=False, lineterminator="\n")
-    best = chosen(BOOK / "results" / "one_cut")
-    best.to_csv(folder / "criteria_chosen.csv", index=False, lineterminator="\n")
+    recorded = BOOK / "results" / "one_cut"
+    write_table(one_cut(recorded), folder / "criteria_one_cut.csv")
+    write_table(chosen(recorded), folder / "criteria_chosen.csv")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,14 @@ python book/frameworks.py
 
 from __future__ import annotations
 
-import csv
 import json
 from datetime import date, datetime
 from pathlib import Path
 from urllib.request import urlopen
+
+import pandas as pd
+
+from prunekit.storage.files import write_table
 
 TABLE = Path(__file__).with_suffix(".csv")
 PACKAGES = {
@@ -40,11 +43,9 @@ def newest(package: str) -> tuple[str, date]:
 
 
 def main() -> None:
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["Project", "Package", "Version", "Released"])
-        for project, package in PACKAGES.items():
-            rows.writerow([project, package, *newest(package)])
+    rows = [(project, package, *newest(package)) for project, package in PACKAGES.items()]
+    table = pd.DataFrame(rows, columns=["Project", "Package", "Version", "Released"])
+    write_table(table, TABLE)
 
 
 if __name__ == "__main__":

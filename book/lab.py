@@ -109,9 +109,9 @@ def for_readers(recorded: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def for_pages(table: Path = TABLE, folder: Path = BOOK, files: Path = FILES) -> None:
+def for_pages(folder: Path = BOOK, files: Path = FILES) -> None:
     """Write the page's table, and the recorded one as a script that its lab reads."""
-    recorded = pd.read_csv(table)
+    recorded = pd.read_csv(TABLE)
     write_table(for_readers(recorded), folder / "lab.csv")
     hand_over("recorded", recorded, files / "networks.js")
 

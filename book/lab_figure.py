@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from pathlib import Path
 
 import lab
 import matplotlib.pyplot as plt
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from prunekit.book.plots.style import PALETTE, names_along, percent, use_style
+from prunekit.book import in_page
+from prunekit.book.plots.style import PALETTE, names_along, percent, use_style, write_figure
 from prunekit.data.images import normalise
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -34,16 +36,20 @@ def reduced(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.floor(blocks + 0.5).astype(np.uint8)).permute(2, 0, 1)
 
 
-def main() -> None:
+def shown() -> dict[str, Path]:
+    """The whole network of the lab, and the one in the middle."""
+    files = sorted(lab.FILES.glob("network-[0-9]*.js"))  # not the detectors, which have names
+    return {"original": files[0], "pruned": files[len(files) // 2]}
+
+
+def main(path: Path = lab.FILES / "still.png") -> None:
     use_style()
     picture = first_picture()
-    files = sorted(lab.FILES.glob("network-*.js"))
-    shown = {"original": files[0], "pruned": files[len(files) // 2]}
     figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.2), width_ratios=(1, 1.4, 1.4))
     axes[0].imshow(picture)
     axes[0].axis("off")
-    for ax, colour, (name, file) in zip(axes[1:], PALETTE, shown.items(), strict=False):
-        model, facts = lab.read(file)
+    for ax, colour, (name, file) in zip(axes[1:], PALETTE, shown().items(), strict=False):
+        model, facts = in_page.read(file)
         with torch.inference_mode():
             shares = model(normalise(reduced(picture)[None], facts["size"]))[0].softmax(0)
         likely = shares.argsort(descending=True)[:SHOWN]
@@ -54,7 +60,8 @@ def main() -> None:
         ax.set(title=name + gone, xlim=(0, 1))
         percent(ax.xaxis)
         ax.grid(visible=False)
-    figure.savefig(lab.FILES / "still.png", dpi=130)
+    write_figure(figure, path, dpi=130)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

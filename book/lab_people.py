@@ -74,9 +74,9 @@ def for_readers(recorded: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def for_pages(table: Path = TABLE, folder: Path = BOOK, files: Path = FILES) -> None:
+def for_pages(folder: Path = BOOK, files: Path = FILES) -> None:
     """Write the page's table, and the recorded one as a script that its lab reads."""
-    recorded = pd.read_csv(table)
+    recorded = pd.read_csv(TABLE)
     networks = pd.read_csv(BOOK / "results" / "pedestrian" / "networks.csv")
     write_table(for_readers(recorded, networks), folder / "lab_people.csv")
     hand_over("detectors", recorded, files / "detectors.js")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from prunekit.book.differences import in_words, paired_differences
+from prunekit.storage.files import write_table
 
 BOOK = Path(__file__).resolve().parent
 RESULTS = BOOK.parent / "benchmarks" / "results"
@@ -121,7 +122,7 @@ def write(folder: Path = BOOK) -> None:
         "peer_about": about(),
     }
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        write_table(table, folder / f"{name}.csv")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from prunekit.book.findings import over_seeds
-from prunekit.book.plots.style import PALETTE, band, percent, use_style
+from prunekit.book.plots.style import PALETTE, band, percent, use_style, write_figure
 
 BOOK = Path(__file__).parent
 NAMES = {
@@ -42,8 +42,9 @@ def main() -> None:
     networks = pd.read_csv(BOOK / "results" / "repair" / "networks.csv")
     curves = over_seeds(networks, "test_accuracy")
     # Letters that a phone can show; and 1200 by 630 pixels, which is what networks show of a link.
-    drawn(curves, (5.4, 3.4)).savefig(BOOK / "static" / "result.png", dpi=220)
-    drawn(curves, (6, 3.15)).savefig(BOOK / "_static" / "card.png", dpi=200, bbox_inches=None)
+    write_figure(drawn(curves, (5.4, 3.4)), BOOK / "static" / "result.png", dpi=220)
+    card = drawn(curves, (6, 3.15))
+    write_figure(card, BOOK / "_static" / "card.png", dpi=200, bbox_inches=None)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from prunekit.book.plots.criteria import colour_of
-from prunekit.book.plots.style import use_style
+from prunekit.book.plots.style import use_style, write_figure
 
 BOOK = Path(__file__).parent
 
@@ -38,7 +38,7 @@ def main() -> None:
     )
     axes.set(xlabel="pruning ratio (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 80))
     axes.legend(loc="lower left")
-    figure.savefig(BOOK / "static" / "thesis_accuracy.png", dpi=200)
+    write_figure(figure, BOOK / "static" / "thesis_accuracy.png", dpi=200)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 from torchvision import models
 
+from prunekit.storage.files import write_table
+
 BOOK = Path(__file__).resolve().parent
 RECORDED = BOOK.parent / "benchmarks" / "results" / "zoo.csv"
 OF_TIMM = RECORDED.with_name("timm_zoo.csv")
@@ -173,11 +175,8 @@ def write(folder: Path = BOOK) -> None:
         "zoo_timm_times": times_by_size(rows_of_timm),
     }
     for name, lines in tables.items():
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            longest = max(lines, key=len, default={"Network": ""})
-            table = csv.DictWriter(file, longest, restval="", lineterminator="\n")
-            table.writeheader()
-            table.writerows(lines)
+        longest = max(lines, key=len, default={"Network": ""})
+        write_table(pd.DataFrame(lines, columns=[*longest]), folder / f"{name}.csv")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import importlib.util
 import io
@@ -41,9 +40,8 @@ def some_batch(count: int = 8) -> torch.Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-@functools.cache
 def small_bundle(folder: Path) -> Path:
-    """A bundle of one small network, for boards with Python; made once a session."""
+    """A bundle of one small network, for boards with Python."""
     path = folder / "plain.tar.gz"
     x, model = some_batch(), plain_network()
     labels = model(x).argmax(1)
@@ -138,9 +136,9 @@ def _near(value: Any, chance: random.Random) -> Any:
     return [value]
 
 
-def running(process: int, seconds: float = 5.0) -> bool:
+def running(process: int) -> bool:
     """Whether a process stays: one that was killed is given time to go."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 5
     try:
         while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             if time.monotonic() > end:

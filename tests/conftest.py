@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -52,6 +53,36 @@ def noise() -> list[tuple[torch.Tensor, torch.Tensor]]:
     """One batch of ten images, where what they show does not matter."""
     generator = torch.Generator().manual_seed(0)
     return [(torch.randn(10, 3, 32, 32, generator=generator), torch.arange(10))]
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory) -> Path:
+    """A bundle of one small network, for boards with Python."""
+    from boards import small_bundle  # here, for most tests need no board
+
+    return small_bundle(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def unpacked(archive, tmp_path) -> Path:
+    """The folder of that bundle."""
+    from prunekit.deploy import unpack
+
+    return unpack(archive, tmp_path)[0]
+
+
+@pytest.fixture
+def files(archive) -> dict[str, bytes]:
+    """The files of that bundle by name."""
+    from boards import contents
+
+    return contents(archive)
+
+
+@pytest.fixture
+def manifest(files) -> dict:
+    """What that bundle states of itself."""
+    return json.loads(files["manifest.json"])
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -101,6 +102,16 @@ def on_digits(digits, folder=None, **options):
     settings = {"ratio": 0.6, "per_iteration": 40, "fine_tune": {"epochs": 1, "lr": 0.02}}
     settings |= {"criterion": "combined", "rank_batches": 2, "progress": False, "seed": 3}
     return prune(network(), *digits, folder=folder, **(settings | options))
+
+
+def interrupted_at(row: int) -> Callable[[nn.Module, list], None]:
+    """A report that stops the run as Ctrl-C does, when its table has so many rows."""
+
+    def report(model: nn.Module, rows: list) -> None:
+        if len(rows) == row:
+            raise KeyboardInterrupt
+
+    return report
 
 
 def assert_same_run(history, expected):

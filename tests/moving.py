@@ -72,8 +72,9 @@ def ranking(seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"layer": layers, "filter": filters, "score": values})
 
 
-def twins(filters: int = 14, seed: int = 0) -> tuple[str, np.ndarray, pd.DataFrame]:
+def twins(seed: int = 0) -> tuple[str, np.ndarray, pd.DataFrame]:
     """A layer, the similarities of its filters, and their scores by similarity."""
+    filters = 14
     vectors = np.random.default_rng(seed).normal(size=(filters, 4))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T

@@ -20,8 +20,8 @@ def networks(name: str) -> pd.DataFrame:
     return study(name).table("networks")
 
 
-def means(name: str, value: str = "test_accuracy") -> pd.Series:
-    return networks(name).groupby("variant")[value].mean()
+def means(name: str) -> pd.Series:
+    return networks(name).groupby("variant")["test_accuracy"].mean()
 
 
 def verdict(table: pd.DataFrame, one: str, other: str) -> str:

@@ -33,8 +33,9 @@ def listed(folder: Path, part: str, *numbers: str) -> None:
     (lists / f"{part}.txt").write_text("\n".join(numbers) + "\n")
 
 
-def streets(folder: Path, size: int = 96, **counts: int) -> Path:
+def streets(folder: Path, **counts: int) -> Path:
     """So many pictures a part, each with a box around everybody but for the first of the part."""
+    size = 96
     for seed, (part, count) in enumerate(counts.items()):
         drawn = draw_people(count, size=size, seed=seed)
         numbers = [f"{part}{index:03}" for index in range(count)]

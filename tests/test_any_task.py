@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from loops import assert_same_run
+from loops import assert_same_run, interrupted_at
 from tasks import TwoInputs, UShaped, by_pixel, mean_iou, squares, two_inputs
 from torch import nn
 from torch.utils.data import DataLoader
@@ -283,12 +283,8 @@ def test_pruning_by_a_loss_of_ones_own_goes_on_where_it_was_interrupted(
     options |= {"fine_tune": {"epochs": 1, "lr": 0.05}}
     unbroken = prune(segmenter, train, val, **options)
 
-    def interrupt(model, rows):
-        if len(rows) == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        prune(segmenter, train, val, folder=tmp_path, report=interrupt, **options)
+        prune(segmenter, train, val, folder=tmp_path, report=interrupted_at(3), **options)
     assert_same_run(prune(segmenter, train, val, folder=tmp_path, **options), unbroken)
     for other, words in (
         ({"loss": lambda output, y: 2 * by_pixel(output, y)}, "other settings: loss"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def imports(module: str) -> set[str]:
 def test_every_module_stands_in_a_room():
     rooms = {room_of(module) for module in MODULES} - {"__init__"}
     assert rooms <= set(ROOMS)
+
+
+def test_the_page_for_whoever_changes_the_code_shows_every_room():
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "ARCHITECTURE.md").read_text("utf-8"), re.MULTILINE)
+    shown = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    assert shown == [*ROOMS]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "prunekit.__init__"])

@@ -11,9 +11,10 @@ from curves import ACCURACY, LAYERS, networks_table
 from torch import nn
 
 from prunekit.book import BOOK, findings, starts
-from prunekit.book.claims import VERDICTS, scorecard, verdict
+from prunekit.book.claims import scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
 from prunekit.book.measures import MEASURES
+from prunekit.book.plots.scorecard import SIGNS
 from prunekit.storage import save
 from prunekit.study.declaration import Study
 from prunekit.study.recorded import Recorded
@@ -276,7 +277,7 @@ def test_a_claim_without_its_study_is_not_measured(read):
     claims = pd.read_csv(BOOK / "claims.csv")
     card = scorecard(claims, read)
     assert len(card) == len(claims)
-    assert set(card["verdict"]) <= set(VERDICTS)
+    assert set(card["verdict"]) <= set(SIGNS)
     elsewhere = claims["study"] != "thesis_88px"
     assert set(card.loc[elsewhere, "verdict"]) == {"not measured"}
     assert (card.loc[elsewhere, "ours"] == "").all()

@@ -7,7 +7,8 @@ import pytest
 from figures import readable, words
 from matplotlib.patches import Circle, Rectangle
 
-from prunekit.book.plots.heap import heap_figure, heap_states
+from prunekit.book.heap import heap_states
+from prunekit.book.plots.heap import heap_figure
 
 RANKING = pd.DataFrame(
     {"layer": list("aaabb"), "filter": [0, 1, 2, 0, 1], "score": [5.0, 3.0, 4.0, 1.0, 2.0]}

@@ -61,13 +61,22 @@ def test_picture_rows_may_differ_in_size_but_not_in_number():
         plots.picture_rows({"32 px": small, "96 px": large[:2]})
 
 
-def test_a_film_is_shown_by_its_first_frames(tmp_path):
+def test_a_film_is_shown_by_its_first_frames(tmp_path, monkeypatch):
     cv2 = pytest.importorskip("cv2")
     writer = cv2.VideoWriter(str(tmp_path / "x.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 5, (32, 24))
     for shade in range(8):
         writer.write(np.full((24, 32, 3), 30 * shade, np.uint8))
     writer.release()
+    released = []
+
+    class Watched(cv2.VideoCapture):
+        def release(self) -> None:
+            released.append(self)
+            super().release()
+
+    monkeypatch.setattr(cv2, "VideoCapture", Watched)
     figure = readable(plots.film(tmp_path / "x.avi"))
+    assert len(released) == 1
     shades = [ax.images[0].get_array().mean() for ax in figure.axes]
     assert len(shades) == 6 and np.allclose(np.diff(shades), 30, atol=4)
     with pytest.raises(ValueError, match=r"none\.avi has no frame"):

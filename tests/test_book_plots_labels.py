@@ -29,12 +29,25 @@ def network(stem: int, block: nn.Module, width: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts | {"head": nn.Linear(width, 2)}))
 
 
+class Tied(nn.Module):
+    """Two convolutions with one weight: what goes from one goes from the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(3, 4, 1, bias=False) for _ in "ab")
+        self.b.weight = self.a.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.a(x), self.b(x).relu()], 1)
+
+
 NETWORKS = {
     "concat": network(3, Fire(3, 2, 3), 6),
     "sum": network(3, BasicBlock(3, 3), 3),
     "widening sum": network(2, BasicBlock(2, 6), 6),
     "depthwise": network(3, InvertedResidual(3, 3, 2, 2), 3),
     "shuffle": network(6, Shuffle(6), 6),
+    "tied weights": network(3, Tied(), 8),
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from figures import heights, legend_names, readable, recorded, words
 
 from prunekit.book.plots import pruning as plots
+from prunekit.book.readings import by_block
 
 LAYERS = ["features.0", "features.3.squeeze", "features.3.expand1x1", "features.3.expand3x3"]
 PATTERN = pd.DataFrame([[1, 2, 3, 4], [5, 0, 0, 1]], columns=LAYERS, index=[1, 2])
@@ -46,7 +47,7 @@ def test_outlines_of_outputs_share_their_bins_and_show_every_value():
 
 def test_heatmaps_share_a_scale_and_write_every_number(history):
     pattern = recorded("squeezenet_cifar10/combined_90", "pattern").set_index("iteration")
-    blocks = plots.by_block(pattern)
+    blocks = by_block(pattern)
     figure = readable(plots.pattern_heatmaps({"all": blocks, "first": blocks[:1]}))
     whole, first, _bar = figure.axes
     assert [int(text.get_text()) for text in whole.texts] == blocks.to_numpy().ravel().tolist()

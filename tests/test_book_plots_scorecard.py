@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from prunekit.book import BOOK
-from prunekit.book.claims import VERDICTS, scorecard
-from prunekit.book.plots.scorecard import printed_table, scorecard_table
+from prunekit.book.claims import scorecard
+from prunekit.book.plots.scorecard import SIGNS, printed_table, scorecard_table
 from prunekit.book.printed import accuracy_claims, pattern_claims
 
 
@@ -31,10 +31,10 @@ def test_every_claim_is_a_row_with_its_verdict(card):
 
 
 def test_every_verdict_has_a_sign_of_its_own(card):
-    rows = card[:1].loc[card.index[[0] * len(VERDICTS)]].assign(verdict=VERDICTS)
+    rows = card[:1].loc[card.index[[0] * len(SIGNS)]].assign(verdict=[*SIGNS])
     page = scorecard_table(rows.reset_index(drop=True)).to_html()
-    signs = {page.split(f" {verdict}</td>")[0][-1] for verdict in VERDICTS}
-    assert len(signs) == len(VERDICTS) and not any(sign.isalnum() for sign in signs)
+    signs = {page.split(f" {verdict}</td>")[0][-1] for verdict in SIGNS}
+    assert len(signs) == len(SIGNS) and not any(sign.isalnum() for sign in signs)
 
 
 def test_an_unknown_verdict_is_refused(card):

@@ -22,6 +22,7 @@ from prunekit.book.plots.style import (
     percent,
     side_by_side,
     use_style,
+    write_figure,
 )
 
 
@@ -61,6 +62,14 @@ def test_a_figure_has_the_style_of_the_book_and_leaves_the_readers():
     assert dict(mpl.rcParams) == before
     use_style()
     assert mpl.rcParams["axes.spines.top"] is False
+
+
+def test_a_figure_is_renamed_into_place(tmp_path):
+    path, other = tmp_path / "figure.png", tmp_path / "other"
+    path.write_bytes(b"as it was")
+    other.hardlink_to(path)
+    write_figure(drawn("a"), path, dpi=50)
+    assert plt.imread(path).ndim == 3 and other.read_bytes() == b"as it was"
 
 
 def test_a_plot_function_says_that_it_gives_a_figure():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from boards import plain_network, small_bundle, some_batch
+from boards import plain_network, some_batch
 from torch import nn
 
 from prunekit.deploy import (
@@ -20,7 +20,6 @@ from prunekit.deploy import (
     export_executorch,
     export_onnx,
     run,
-    unpack,
 )
 from prunekit.deploy.engines import executorch_engine, onnx_engine, torch_engine
 from prunekit.deploy.layers import layer_times
@@ -30,16 +29,6 @@ for package in ("onnx", "onnxscript", "onnxruntime", "executorch", "cv2"):
 
 BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
 NAMES = ["plain-fp32", "plain-int8"]
-
-
-@pytest.fixture
-def archive(tmp_path_factory) -> Path:
-    return small_bundle(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def unpacked(archive, tmp_path) -> Path:
-    return unpack(archive, tmp_path)[0]
 
 
 def test_onnx_file_gives_the_outputs_of_the_model(tmp_path):

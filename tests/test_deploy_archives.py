@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import contents, forged, packed, repacked, small_bundle
+from boards import forged, packed, repacked
 
 from prunekit.deploy import (
     BundleError,
@@ -29,21 +29,6 @@ from prunekit.deploy import manifest as manifests
 
 for package in ("onnxscript", "onnxruntime", "executorch"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
-
-
-@pytest.fixture
-def archive(tmp_path_factory) -> Path:
-    return small_bundle(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def files(archive) -> dict[str, bytes]:
-    return contents(archive)
-
-
-@pytest.fixture
-def manifest(files) -> dict:
-    return json.loads(files["manifest.json"])
 
 
 def with_member(archive: Path, path: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:

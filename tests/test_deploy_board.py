@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from boards import BOARD, script, small_bundle, stand_in_engine
+from boards import BOARD, script, stand_in_engine
 
 from prunekit.data import IMAGENET_MEAN, IMAGENET_STD, normalise
-from prunekit.deploy import unpack
 
 for package in ("onnxscript", "onnxruntime", "executorch", "cv2"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
@@ -21,11 +19,6 @@ for package in ("onnxscript", "onnxruntime", "executorch", "cv2"):
 @pytest.fixture(autouse=True)
 def beside_one_another(monkeypatch):
     monkeypatch.syspath_prepend(BOARD)
-
-
-@pytest.fixture
-def unpacked(tmp_path_factory, tmp_path) -> Path:
-    return unpack(small_bundle(tmp_path_factory.getbasetemp()), tmp_path)[0]
 
 
 @pytest.mark.parametrize("side", [8, 17, 32, 200])

@@ -11,19 +11,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from boards import small_bundle
-
-from prunekit.deploy import unpack
 
 for package in ("onnxscript", "onnxruntime", "executorch", "cv2"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
 BOARD = Path(__file__).parents[1] / "prunekit" / "deploy" / "board"
 FAST = ("--repeats", "2", "--warmup", "0")
-
-
-@pytest.fixture
-def unpacked(tmp_path_factory, tmp_path) -> Path:
-    return unpack(small_bundle(tmp_path_factory.getbasetemp()), tmp_path)[0]
 
 
 def program(name: str, folder: Path) -> ModuleType:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from boards import contents, forged, mutated, packed, small_bundle
+from boards import forged, mutated, packed
 
 from prunekit.deploy import BundleError, Settings, TargetError, run, unpack
 from prunekit.deploy import manifest as manifests
@@ -17,21 +17,6 @@ from prunekit.deploy import manifest as manifests
 for package in ("onnxscript", "onnxruntime", "executorch"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
 ONCE = Settings("python", repeats=2, warmup=0)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    return small_bundle(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
-def files(archive) -> dict[str, bytes]:
-    return contents(archive)
-
-
-@pytest.fixture(scope="module")
-def manifest(files) -> dict:
-    return json.loads(files["manifest.json"])
 
 
 def is_valid(manifest: object) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from boards import contents, forged, packed, running, small_bundle
+from boards import contents, forged, packed, running
 
 from prunekit.deploy import BundleError, Settings, TargetError, run
 from prunekit.deploy.toolchain import LIBRARIES
@@ -26,11 +26,6 @@ SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 if not SSHD or not shutil.which("ssh-keygen") or not hasattr(os, "geteuid"):
     pytest.skip("no sshd here: apt-get install openssh-server", allow_module_level=True)
 SETTINGS = Settings(runner="python", only="plain-fp32", repeats=2, warmup=0)
-
-
-@pytest.fixture
-def archive(tmp_path_factory) -> Path:
-    return small_bundle(tmp_path_factory.getbasetemp())
 
 
 @dataclass

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from boards import contents, forged, running, small_bundle
+from boards import contents, forged, running
 
 import prunekit
 from prunekit.deploy import BundleError, Settings, TargetError, run, targets
@@ -21,11 +21,6 @@ from prunekit.models import TinySqueezeNet
 
 for package in ("onnxscript", "onnxruntime", "executorch"):
     pytest.importorskip(package, reason="pip install prunekit[deploy]")
-
-
-@pytest.fixture
-def archive(tmp_path_factory) -> Path:
-    return small_bundle(tmp_path_factory.getbasetemp())
 
 
 def program(folder: Path, text: str) -> Path:

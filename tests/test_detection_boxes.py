@@ -30,12 +30,12 @@ def as_boxes(drawn: list[tuple[float, ...]]) -> torch.Tensor:
     return torch.cat([corners, corners + sizes], dim=1)
 
 
-def targets_of(*pictures: list[tuple[float, ...]], difficult: float = 0) -> torch.Tensor:
-    """Targets of class 1 from a list of boxes for each picture."""
+def targets_of(*pictures: list[tuple[float, ...]]) -> torch.Tensor:
+    """Targets of class 1, none difficult, from a list of boxes for each picture."""
     targets = torch.full((len(pictures), max(map(len, pictures)), 6), -1.0)
     for rows, boxes in zip(targets, pictures, strict=True):
         for row, box in zip(rows, boxes, strict=False):
-            row.copy_(torch.tensor([*box, 1, difficult]))
+            row.copy_(torch.tensor([*box, 1, 0]))
     return targets
 
 

@@ -46,6 +46,7 @@ def test_a_detector_comes_back_with_its_batch_norms_in_the_convolutions(tmp_path
             conv.weight = nn.Parameter((conv.weight / step).round() * step)
     x = torch.randn(2, 3, 64, 64)
     in_page.write(model, tmp_path / "network.js", x, {"name": "whole"})
+    assert all(module.training for module in model.modules())  # as it was
     shown, content = in_page.read(tmp_path / "network.js")
     ops = [step["op"] for step in content["steps"]]
     assert set(ops) == {"conv", "add"} and ops.count("conv") == len(content["layers"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from loops import network, quickly
+from loops import interrupted_at, network, quickly
 from networks import Shuffle, random_networks
 from torch import Tensor, nn
 from torchvision import models
@@ -137,12 +137,8 @@ def test_an_iteration_that_fell_short_is_not_counted(noise):
 
 
 def test_an_interrupted_run_says_what_it_kept_and_a_resumed_one_too(noise, tmp_path):
-    def interrupt(model, rows):
-        if len(rows) == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(Interrupted) as raised:
-        quickly(noise, folder=tmp_path, report=interrupt)
+        quickly(noise, folder=tmp_path, report=interrupted_at(3))
     half = raised.value.history
     assert_same(in_one_go(network(), noise[0][0], half), half.model, noise[0][0])
     assert quickly(noise, folder=tmp_path).kept == quickly(noise).kept

@@ -19,6 +19,7 @@ from prunekit.data.images import normalise
 
 sys.path.insert(0, str(ROOT / "book"))
 import lab
+import lab_figure
 from lab_figure import first_picture, reduced
 
 RECORDED = pd.read_csv(lab.TABLE)
@@ -50,6 +51,13 @@ def test_the_recorded_networks_are_those_the_page_loads(tmp_path):
     assert (tmp_path / "lab.csv").read_text() == (lab.BOOK / "lab.csv").read_text()
     script = lab.FILES / "networks.js"
     assert (tmp_path / "files" / "networks.js").read_text() == script.read_text()
+
+
+def test_the_still_picture_is_of_the_whole_network_and_the_middle_one(tmp_path):
+    assert [in_page.read(path)[1]["name"] for path in lab_figure.shown().values()] == [0, 4]
+    lab_figure.main(tmp_path / "still.png")
+    with Image.open(tmp_path / "still.png") as drawn, Image.open(lab.FILES / "still.png") as kept:
+        assert drawn.size == kept.size
 
 
 def test_what_the_cut_kept_is_what_the_layers_have():

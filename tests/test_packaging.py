@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 
@@ -24,9 +25,10 @@ REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["u
 BOOK = re.sub(r"^https://github.com/([^/]+)/", r"https://\1.github.io/", REPOSITORY) + "/"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
+sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 import colab  # noqa: E402
 import environment  # noqa: E402
+import frameworks  # noqa: E402
 
 
 def committed_files() -> list[Path]:
@@ -88,6 +90,30 @@ def test_committed_notebooks_hold_no_outputs():
     command = [sys.executable, "-m", "nbstripout", "--keep-id", "--verify", *stored]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"run `nbstripout --keep-id notebooks/*.ipynb`\n{done.stdout}"
+
+
+def test_releases_that_cannot_all_be_asked_for_leave_the_table_before(tmp_path, monkeypatch):
+    answers = {"tensorflow": ("9.9", date(2030, 1, 2))}
+    monkeypatch.setattr(frameworks, "TABLE", tmp_path / "frameworks.csv")
+    monkeypatch.setattr(frameworks, "newest", answers.__getitem__)
+    frameworks.TABLE.write_text("as it was")
+    with pytest.raises(KeyError, match="keras"):
+        frameworks.main()
+    assert frameworks.TABLE.read_text() == "as it was"
+    monkeypatch.setattr(frameworks, "PACKAGES", {"TensorFlow": "tensorflow"})
+    frameworks.main()
+    written = frameworks.TABLE.read_text().splitlines()
+    assert written == ["Project,Package,Version,Released", "TensorFlow,tensorflow,9.9,2030-01-02"]
+
+
+def test_a_chapter_is_renamed_into_place(tmp_path):
+    path = tmp_path / NOTEBOOKS[0].name
+    path.write_bytes(NOTEBOOKS[0].read_bytes())
+    other = tmp_path / "other"
+    other.hardlink_to(path)
+    colab.write(path)
+    assert not path.samefile(other)
+    assert nbformat.read(path, as_version=4) == nbformat.read(NOTEBOOKS[0], as_version=4)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

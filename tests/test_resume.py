@@ -19,6 +19,7 @@ from loops import (
     digits_loaders,
     dropping_more,
     frozen,
+    interrupted_at,
     network,
     on_digits,
     quickly,
@@ -89,12 +90,8 @@ def test_biases_that_a_repair_gave_to_layers_without_one_are_read_back(noise, tm
     unbroken = prune(model, noise, noise, **options)
     assert unbroken.model[2].bias.requires_grad == learns
 
-    def interrupt(model, rows):
-        if len(rows) == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        prune(model, noise, noise, folder=tmp_path, report=interrupt, **options)
+        prune(model, noise, noise, folder=tmp_path, report=interrupted_at(3), **options)
     resumed = prune(model, noise, noise, folder=tmp_path, **options)
     assert resumed.model[2].bias.requires_grad == learns
     assert_same_run(resumed, unbroken)
@@ -211,10 +208,6 @@ class Noisy(list):
 
 
 def test_data_augmented_by_numpy_and_python_are_the_same_after_a_stop(noise, tmp_path):
-    def interrupt(model, rows):
-        if len(rows) == 2:
-            raise KeyboardInterrupt
-
     options = {
         "train_loader": Noisy(noise),
         "fine_tune": {"epochs": 1, "lr": 0.01},
@@ -222,7 +215,7 @@ def test_data_augmented_by_numpy_and_python_are_the_same_after_a_stop(noise, tmp
     }
     unbroken = quickly(noise, **options)
     with pytest.raises(KeyboardInterrupt):
-        quickly(noise, folder=tmp_path, report=interrupt, **options)
+        quickly(noise, folder=tmp_path, report=interrupted_at(2), **options)
     np.random.rand(), random.random()  # noqa: NPY002
     assert_same_run(quickly(noise, folder=tmp_path, **options), unbroken)
 

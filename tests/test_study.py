@@ -73,8 +73,8 @@ def process(*arguments: str, **environment: str) -> subprocess.Popen:
     )
 
 
-def wait_for(found, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
+def wait_for(found) -> None:
+    end = time.monotonic() + 300
     while not found():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)

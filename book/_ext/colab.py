@@ -7,6 +7,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from prunekit.storage.files import replacing
+
 ROOT = Path(__file__).resolve().parents[2]
 ID = "on-colab"
 CELL = """\
@@ -33,7 +35,8 @@ def write(path: Path) -> None:
     cell = nbformat.v4.new_code_cell(source(), id=ID, metadata={"tags": ["remove-cell"]})
     first = next(i for i, c in enumerate(notebook.cells) if c.cell_type == "code")
     notebook.cells.insert(first, cell)
-    nbformat.write(notebook, path)
+    with replacing(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 if __name__ == "__main__":

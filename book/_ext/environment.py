@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from prunekit.storage.files import replacing
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """\
 # Written by `make environment` from pyproject.toml: edit that, not this.
@@ -36,4 +38,5 @@ def environment(root: Path = ROOT) -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "environment.yml").write_text(environment())
+    with replacing(ROOT / "environment.yml") as temporary:
+        temporary.write_text(environment(), "utf-8")

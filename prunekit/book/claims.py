@@ -21,7 +21,6 @@ UNITS = {
     "times": (1, 2),
     "ms": (1, 2),
 }
-VERDICTS = ("better", "same", "not confirmed", "one seed", "not measured")
 
 
 def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> str:

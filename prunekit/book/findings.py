@@ -112,7 +112,7 @@ def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.D
     return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
 
 
-def chosen_on_validation(networks: pd.DataFrame, number: str = "accuracy") -> pd.DataFrame:
+def chosen_on_validation(networks: pd.DataFrame) -> pd.DataFrame:
     """The variant that is best on validation at each ratio, and how good it is on test.
 
     The one way in which the book chooses between criteria, recipes and
@@ -132,7 +132,7 @@ def chosen_on_validation(networks: pd.DataFrame, number: str = "accuracy") -> pd
     [['a', 0.7]]
     """
     val, test = (
-        over_seeds(networks, f"{part}_{number}", by=["ratio", "variant"])
+        over_seeds(networks, f"{part}_accuracy", by=["ratio", "variant"])
         for part in ("val", "test")
     )
     best = val["mean"].groupby("ratio").idxmax()

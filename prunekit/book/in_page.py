@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from prunekit.execution import evaluation_mode
 from prunekit.repair import fold_batch_norm
 from prunekit.storage.files import replacing
 
@@ -71,7 +72,9 @@ def program_of(model: nn.Module) -> Program:
     ('conv', 'relu', [{'values': [38], 'each': None}])
     """
     program, values = Program({}, [], []), dict[fx.Node, Any]()
-    for node in fx.symbolic_trace(model.eval()).graph.nodes:
+    with evaluation_mode(model):
+        graph = fx.symbolic_trace(model).graph
+    for node in graph.nodes:
         values[node] = _understood(node, values, model, program)
     return program
 
@@ -187,7 +190,7 @@ def write(
         As :func:`program_of`, or the page would compute something else.
         Nothing is written then.
     """
-    folded = fold_batch_norm(model.eval())
+    folded = fold_batch_norm(model).eval()
     program, layers, packed = program_of(folded), [], b""
     for name, layer in program.layers.items():
         whole, scale = rounded(layer.weight.detach())

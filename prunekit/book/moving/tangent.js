@@ -1,5 +1,5 @@
 // The cost along the scale of one map, and the tangent at a point of it, followed down to zero.
-function prunekitTangent(root, { scales, filters, cost_of }) {
+function prunekitTangent(root, { scales, filters }) {
   const CURVE = "#0072B2", TANGENT = "#D55E00", REST = "#CC79A7";
   const signed = (number) => (number < 0 ? "\u2212" : "+") + Math.abs(number).toFixed(3);
   const last = scales.length - 1;
@@ -24,7 +24,7 @@ function prunekitTangent(root, { scales, filters, cost_of }) {
       const pad = 0.06 * (high - low), predicted = ends[at];
       const plot = picture.plot({
         x: { from: 0, to: scales[last], label: "scale t of the map (0 = removed)" },
-        y: { from: low - pad, to: high + pad, label: cost_of },
+        y: { from: low - pad, to: high + pad, label: "cost of one image" },
       });
       plot.line([[0, cost[at]], [t, cost[at]]], { width: 1, dash: "2 4" });
       plot.line(scales.map((one, i) => [one, cost[i]]), { colour: CURVE });

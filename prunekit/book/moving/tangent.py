@@ -7,9 +7,7 @@ import pandas as pd
 from prunekit.book.moving.page import MovingFigure
 
 
-def moving_tangent(
-    curves: pd.DataFrame, slopes: pd.DataFrame, *, cost: str = "cost of one image"
-) -> MovingFigure:
+def moving_tangent(curves: pd.DataFrame, slopes: pd.DataFrame) -> MovingFigure:
     """A point to drag along the cost of each filter; its tangent predicts the cost at scale 0.
 
     Parameters
@@ -18,8 +16,6 @@ def moving_tangent(
         Cost; a column a filter, the index is the scale of its map, from 0 to 1 or beyond.
     slopes
         Derivative of the cost by that scale, of the same shape.
-    cost
-        What the vertical axis shows.
 
     Raises
     ------
@@ -34,5 +30,5 @@ def moving_tangent(
         {"label": name, "cost": curves[name].tolist(), "slope": slopes[name].tolist()}
         for name in curves
     ]
-    data = {"scales": curves.index.tolist(), "filters": filters, "cost_of": cost}
+    data = {"scales": curves.index.tolist(), "filters": filters}
     return MovingFigure("tangent", data, "The figure above shows it at t = 1.")

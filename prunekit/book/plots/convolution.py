@@ -135,8 +135,8 @@ def window_grid(side: int, settings: Sequence[tuple[int, int, int]]) -> None:
 
 
 @figure
-def image_strip(images: Mapping[str, np.ndarray], *, columns: int = 6) -> None:
-    """Pictures and maps in rows, each under its title.
+def image_strip(images: Mapping[str, np.ndarray]) -> None:
+    """Pictures and maps in rows of up to six, each under its title.
 
     Parameters
     ----------
@@ -144,8 +144,8 @@ def image_strip(images: Mapping[str, np.ndarray], *, columns: int = 6) -> None:
         Titles and arrays of shape (height, width) or (height, width, 3). Maps with negative
         values are drawn with zero in the middle of a diverging scale.
     """
-    side = 9 / max(1, min(columns, len(images)))
-    _, axs = panels(len(images), (side, 1.12 * side), columns)
+    side = 9 / max(1, min(6, len(images)))
+    _, axs = panels(len(images), (side, 1.12 * side), columns=6)
     for ax, (title, image) in zip(axs.flat, images.items(), strict=False):
         if image.ndim == 2 and image.min() < 0:
             limit = np.abs(image).max()

@@ -11,18 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Rectangle
 
-from prunekit.book.heap import HeapState, heap_states
+from prunekit.book.heap import HeapState
 from prunekit.book.plots.style import PALETTE, figure, panels
-
-__all__ = ["heap_figure", "heap_states"]
 
 ACROSS = 10.0  # width of a drawing, in the units in which an array cell is 1 wide
 
 
 @figure
-def heap_figure(states: Sequence[HeapState], shown: Sequence[int], columns: int = 2) -> None:
+def heap_figure(states: Sequence[HeapState], shown: Sequence[int]) -> None:
     """Draw the states numbered in ``shown``, each as tree, array and lists of what came out."""
-    _, axs = panels(len(shown), (4.6, 3.5), columns)
+    _, axs = panels(len(shown), (4.6, 3.5), columns=2)
     layers = sorted({entry.layer for entry in states[0].heap})
     colours = dict(zip(layers, cycle(PALETTE), strict=False))
     capacity = len(states[0].heap)

@@ -108,17 +108,18 @@ def picture_rows(rows: Mapping[str, np.ndarray]) -> None:
 
 
 @figure
-def film(path: str | Path, frames: int = 6, columns: int = 3) -> None:
-    """The first frames of a video, row by row."""
+def film(path: str | Path) -> None:
+    """The first six frames of a video, row by row."""
     import cv2
 
     capture = cv2.VideoCapture(str(path))
-    shown = [frame[..., ::-1] for there, frame in (capture.read() for _ in range(frames)) if there]
+    try:
+        shown = [frame[..., ::-1] for there, frame in (capture.read() for _ in range(6)) if there]
+    finally:
+        capture.release()
     if not shown:
         raise ValueError(f"{path} has no frame that can be read")
-    rows = -(-len(shown) // columns)
-    _, axes = plt.subplots(rows, columns, figsize=(9.4, 3.1 * rows), squeeze=False)
-    for ax in axes.flat:
+    _, axs = panels(len(shown), (9.4 / 3, 3.1), columns=3)
+    for ax, frame in zip(axs.flat, shown, strict=False):
         ax.axis("off")
-    for ax, frame in zip(axes.flat, shown, strict=False):
         ax.imshow(frame)

@@ -23,18 +23,7 @@ from prunekit.book.plots.style import (
     percent,
     ring,
 )
-from prunekit.book.readings import by_block, kept_and_removed
-
-__all__ = [
-    "by_block",
-    "filters_left",
-    "history_curves",
-    "loop_chart",
-    "output_histograms",
-    "pattern_heatmaps",
-    "short_name",
-    "trade_off",
-]
+from prunekit.book.readings import kept_and_removed
 
 LEFT_LABELS = {
     "filters": "filters",

@@ -18,7 +18,7 @@ from prunekit.book.readings import lowest_sums, rank_correlations, standard_erro
 
 
 @figure
-def cost_and_tangent(curves: pd.DataFrame, slopes: pd.Series, columns: int = 3) -> None:
+def cost_and_tangent(curves: pd.DataFrame, slopes: pd.Series) -> None:
     """The cost while one activation map is scaled from full strength down to nothing.
 
     Parameters
@@ -28,7 +28,7 @@ def cost_and_tangent(curves: pd.DataFrame, slopes: pd.Series, columns: int = 3) 
     slopes
         Derivative of the cost by that scale at scale 1, for each column.
     """
-    _, axs = panels(curves.shape[1], (3.6, 3.2), columns)
+    _, axs = panels(curves.shape[1], (3.6, 3.2), columns=3)
     for ax, name in zip(axs.flat, curves, strict=False):
         cost = curves[name]
         at_one, at_zero = cost.loc[1.0], cost.loc[0.0]

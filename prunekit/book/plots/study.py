@@ -32,7 +32,6 @@ AXIS_LABELS = {
     "ms_removed": "time of one image saved",
 }
 PARTS = (PALETTE[4], PALETTE[5], PALETTE[0])
-label = label_of
 
 
 @figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -20,6 +21,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from matplotlib.typing import ColorType
+
+from prunekit.storage.files import replacing
 
 P = ParamSpec("P")
 
@@ -92,6 +95,12 @@ def figure(draw: Callable[P, None]) -> Callable[P, Figure]:
     return drawn
 
 
+def write_figure(fig: Figure, path: Path, **options: Any) -> None:
+    """Write a figure as PNG; ``options`` as :meth:`matplotlib.figure.Figure.savefig` takes them."""
+    with replacing(path) as temporary:
+        fig.savefig(temporary, format="png", **options)
+
+
 def panels(
     count: int, size: tuple[float, float], columns: int | None = None, **options: Any
 ) -> tuple[Figure, np.ndarray]:
@@ -146,7 +155,7 @@ def names_along(axis: Axis, names: Iterable[str], **text: Any) -> None:
     axis.grid(visible=False)
 
 
-def side_by_side(count: int, total: float = 0.8) -> tuple[np.ndarray, float]:
+def side_by_side(count: int) -> tuple[np.ndarray, float]:
     """Shifts of ``count`` bars that share a place, and the width of each.
 
     Examples
@@ -155,7 +164,7 @@ def side_by_side(count: int, total: float = 0.8) -> tuple[np.ndarray, float]:
     >>> shifts.tolist(), width
     ([-0.2, 0.2], 0.4)
     """
-    width = total / count
+    width = 0.8 / count
     return (np.arange(count) - (count - 1) / 2) * width, width
 
 

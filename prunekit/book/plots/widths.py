@@ -27,22 +27,22 @@ from prunekit.widths import entropy, fences
 
 
 @figure
-def weight_histograms(layers: Mapping[str, Tensor], bins: int = 10) -> None:
-    """The share of weights in each bin of a layer's range: a panel a layer, with its entropy."""
+def weight_histograms(layers: Mapping[str, Tensor]) -> None:
+    """The share of weights in each tenth of a layer's range: a panel a layer, with its entropy."""
     _, axs = panels(len(layers), (3.2, 2.6), sharey=True)
     for ax, (name, weights) in zip(axs.flat, layers.items(), strict=True):
         values = weights.detach().flatten().double().cpu().numpy()
-        shares, edges = np.histogram(values, bins)
+        shares, edges = np.histogram(values, 10)
         ax.stairs(shares / len(values), edges, fill=True, color=PALETTE[0], edgecolor="white")
-        ax.set(title=f"{name}\nH = {entropy(weights, bins):.2f}", xlabel="weight")
+        ax.set(title=f"{name}\nH = {entropy(weights, 10):.2f}", xlabel="weight")
         ax.locator_params(axis="x", nbins=5)
         percent(ax.yaxis)
     axs[0, 0].set_ylabel("share of the weights")
 
 
 @figure
-def values_by_depth(values: Mapping[str, pd.Series], name: str = "layer entropy (nats)") -> None:
-    """The value of each unit against its place in the network: a line a network."""
+def values_by_depth(values: Mapping[str, pd.Series]) -> None:
+    """The entropy of each unit against its place in the network: a line a network."""
     _, ax = plt.subplots(figsize=(7.4, 3.6))
     for number, (network, series) in enumerate(values.items()):
         places = np.linspace(0, 1, len(series))
@@ -51,7 +51,7 @@ def values_by_depth(values: Mapping[str, pd.Series], name: str = "layer entropy 
             "color": PALETTE[number % len(PALETTE)],
         }
         ax.plot(places, series, markersize=4, linewidth=1, label=network, **look)
-    ax.set(xlabel="place of the unit in the network", ylabel=name)
+    ax.set(xlabel="place of the unit in the network", ylabel="layer entropy (nats)")
     ax.set_xticks([0, 1], ["first", "last"])
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
@@ -73,13 +73,12 @@ def rates_by_unit(rates: Mapping[str, pd.Series]) -> None:
 
 
 @figure
-def own_shares(steepnesses: Sequence[float], amplitude: float = 0.4) -> None:
+def own_shares(steepnesses: Sequence[float]) -> None:
     """What share a layer keeps of its own weights, by how much its entropy exceeds its peer's."""
     _, ax = plt.subplots(figsize=(6.4, 3.4))
     differences = np.linspace(-0.1, 0.1, 201)
     for number, steepness in enumerate(steepnesses):
-        options = {"amplitude": amplitude, "steepness": steepness}
-        shares = [coefficient(difference, 0, **options) for difference in differences]
+        shares = [coefficient(one, 0, steepness=steepness) for one in differences]
         ax.plot(differences, shares, color=PALETTE[number], label=f"steepness {steepness:g}")
     ax.axhline(0.5, color=NEUTRAL, linestyle=":", linewidth=1)
     ax.set(ylim=(0, 1), xlabel="own entropy less the peer's (nats)", ylabel="share of its own")
