@@ -176,6 +176,9 @@ def test_runs_on_other_data_are_refused(tmp_path, small):
     with pytest.raises(ValueError, match="differ in data_sha256"):
         recorded.add("small-seed1", tmp_path / "done1")
     assert list(recorded.records()) == ["small-seed0"]
+    record["settings"] = record["settings"] | {"input_size": 64}  # a folder, decoded at another
+    (tmp_path / "done1" / "provenance.json").write_text(json.dumps(record))
+    recorded.add("small-seed1", tmp_path / "done1")
 
 
 def test_a_start_that_is_not_recorded_names_the_study_to_run(small):

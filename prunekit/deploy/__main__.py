@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from prunekit import storage
-from prunekit.data import load_dataset
+from prunekit.data.datasets import load_for
 from prunekit.deploy.bundles import BundleError, TargetError, bundle, some_images, unpack
 from prunekit.deploy.emulation import CORES, count_instructions
 from prunekit.deploy.export import ExportError
@@ -104,7 +104,7 @@ def _bundle(options: argparse.Namespace) -> None:
 
 def _images(options: argparse.Namespace) -> dict[str, Any]:
     """What a bundle of networks that classify is made of."""
-    dataset = load_dataset(options.data)
+    dataset = load_for(options.data, options.size)
     if dataset.notice:
         print(dataset.notice, file=sys.stderr)
     return {
