@@ -149,7 +149,8 @@ def carry_out(
     )
     if len(commits) > 1:
         record["earlier_commits"] = commits[:-1]
-    write_json(record | {"settings": settings, "starting_weights": starting_weights}, folder / DONE)
+    record |= {"classes": len(dataset.classes), "settings": settings}
+    write_json(record | {"starting_weights": starting_weights}, folder / DONE)
     progress(1.0)
 
 
