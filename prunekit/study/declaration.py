@@ -12,6 +12,7 @@ from typing import Any
 
 from prunekit.adversarial import align, choose
 from prunekit.grafting import fit_grafted
+from prunekit.grafting.training import OF_AN_EPOCH
 from prunekit.pruning import prune
 from prunekit.study.tasks import task_of
 from prunekit.training import fit
@@ -41,12 +42,14 @@ VALUES = ("uniform", "entropy", "reversed", "permuted", "richness")
 
 
 def _options(function: Callable[..., Any], *given: str) -> set[str]:
-    """What a file may say of a function: all but what the run itself gives."""
+    """What a file may say of a function: all but what the run itself gives, and functions."""
     return set(inspect.signature(function).parameters) - {"model", "progress", *given}
 
 
-FIT = _options(fit, "loader", "val_loader", "checkpoint")
-PRUNE = _options(prune, "train_loader", "val_loader", "seed", "folder", "report")
+FIT = _options(fit, "loader", "val_loader", "checkpoint", "loss", "evaluate", "penalty")
+TAUGHT = {"teacher", "teacher_weight", "temperature"}  # of a fine-tuning alone
+GIVEN_TO_PRUNE = ("train_loader", "val_loader", "seed", "folder", "report", "loss", "evaluate")
+PRUNE = _options(prune, *GIVEN_TO_PRUNE)
 ALLOCATE = _options(allocate, "example_inputs", "values")
 MAGNITUDES = _options(mean_magnitudes, "graph", "scope")
 RICHNESS = _options(abnormal_richness, "entropies", "magnitudes") | MAGNITUDES
@@ -54,7 +57,6 @@ WIDTHS = ALLOCATE | {"values", "scope", "keep", "draw", "richness"}
 ALIGN = _options(align, "teacher", "loader", "val_loader", "discriminator", "seed", "folder")
 CHOOSE = _options(choose, "table", "most_macs") | {"ratio"}
 GRAFT = _options(fit_grafted, "models", "loader", "val_loader", "seed", "folder") | {"networks"}
-OF_AN_EPOCH = ("momentum", "weight_decay", "label_smoothing", "clip_norm")
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def _check(settings: Mapping[str, Any], path: Path) -> None:
     _check_at_once(settings, path)
     _check_task(settings, path)
     pruning, finish = settings["prune"] or {}, settings["finish"] or {}
-    _refuse_unknown(settings["train"] or {}, FIT, path)
+    _refuse_unknown(settings["train"] or {}, FIT - TAUGHT, path)
     _refuse_unknown(pruning, PRUNE, path)
     if pruning and (missing := {"criterion", "ratio", "fine_tune"} - set(pruning)):
         raise ValueError(f"{path}: prune must say {', '.join(sorted(missing))}")
@@ -289,7 +291,7 @@ def _check_at_once(settings: Mapping[str, Any], path: Path) -> None:
     _refuse_unknown(aligning, ALIGN | {"choose"}, path)
     _refuse_unknown(aligning.get("choose", {}), CHOOSE, path)
     _refuse_unknown(grafting, GRAFT, path)
-    _refuse_unknown(grafting.get("training", {}), set(OF_AN_EPOCH), path)
+    _refuse_unknown(grafting.get("training", {}), set(OF_AN_EPOCH) - TAUGHT, path)
 
 
 def _refuse_unknown(declared: Mapping[str, Any], known: set[str], path: Path) -> None:
