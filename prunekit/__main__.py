@@ -31,7 +31,8 @@ from prunekit import checks
 from prunekit.channels.units import units
 from prunekit.checks.settings import Budget
 from prunekit.criteria import CRITERIA
-from prunekit.data import Dataset, Loader, load_dataset
+from prunekit.data import Dataset, Loader
+from prunekit.data.datasets import load_for
 from prunekit.deploy import export_onnx
 from prunekit.execution import evaluation_mode
 from prunekit.extras import need
@@ -149,7 +150,7 @@ def _prune(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     stored = None if _is_by_name(options.network) else _named(options.network, None, "none")
     size = _size(options, stored)
-    data = load_dataset(options.data, size=size)
+    data = load_for(options.data, size)
     if data.notice:
         print(data.notice, file=sys.stderr)
     if stored is None:

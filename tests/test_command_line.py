@@ -86,6 +86,15 @@ def test_a_file_is_pruned_at_the_size_it_was_made_for_and_again(pictures, tiny, 
     assert sizes[0] > sizes[1] > sizes[2]
 
 
+def test_data_that_go_by_a_name_are_enlarged_to_the_size_of_the_network(tmp_path, capsys):
+    pytest.importorskip("sklearn", reason="pip install prunekit[digits]")
+    prunekit.save(TinySqueezeNet(), tmp_path / "tiny.safetensors", {"size": 40})
+    given = ("--network", tmp_path / "tiny.safetensors", "--data", "digits", "--ratio", 0.1)
+    given += ("--criterion", "weight_l1", "--epochs", 0, "--steps", 1, "--device", "cpu")
+    assert command("prune", *given, "--out", tmp_path / "small.safetensors") == 0
+    assert prunekit.load(tmp_path / "small.safetensors").metadata["size"] == 40
+
+
 def test_the_same_seed_writes_the_same_network(pictures, tmp_path):
     def written(name: str, seed: int) -> dict[str, torch.Tensor]:
         out = tmp_path / name

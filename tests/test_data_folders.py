@@ -8,11 +8,18 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pictures import NOBODY, ordinary_user, pets, solid
+from PIL import Image
 
-from prunekit.data import folders, load_dataset
+from prunekit.data import Loader, folders, load_dataset, normalise
+from prunekit.data.datasets import load_for
+from prunekit.deploy.__main__ import main
+from prunekit.models import TinySqueezeNet
+from prunekit.storage import save
+from prunekit.study.tasks import Classification
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +46,52 @@ def test_labels_are_those_of_train_whatever_classes_a_split_lacks(tmp_path):
     assert loaded.val.labels.tolist() == [1, 2, 2]
     assert loaded.val.images[:, 0, 0, 0].tolist() == [0, 100, 101]
     assert loaded.test.labels.tolist() == [2, 2, 2]
+
+
+@pytest.fixture
+def stripes(tmp_path) -> Path:
+    """Pictures of 64 pixels, black and white by turns: at half the size there is only grey."""
+    folder = pets(tmp_path / "stripes")
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:, 1::2] = 255
+    for path in folder.rglob("*.png"):
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+SHARP = normalise(torch.tensor([0, 255] * 32, dtype=torch.uint8).expand(1, 3, 64, 64))
+
+
+def test_a_study_shows_the_pictures_of_a_folder_at_its_input_size_not_enlarged(stripes):
+    settings = {"dataset": str(stripes), "input_size": 64, "batch_size": 4, "seed": 0}
+    dataset = Classification.load(settings)
+    task = Classification(dataset, settings, TinySqueezeNet())
+    for x, _ in (*task.val, *task.test):
+        assert torch.equal(x, SHARP.expand_as(x))
+
+
+def test_a_bundle_holds_the_pictures_of_a_folder_at_its_size_not_enlarged(
+    stripes, tmp_path, monkeypatch
+):
+    given = {}
+
+    def packed(models, images, out, **facts):
+        given.update(facts, images=images[0])
+        out.write_bytes(b"packed")
+
+    monkeypatch.setattr("prunekit.deploy.__main__.bundle", packed)
+    save(TinySqueezeNet(), tmp_path / "tiny.safetensors")
+    command = ["bundle", str(tmp_path / "out.tar.gz"), "--data", str(stripes), "--size", "64"]
+    assert main([*command, "--model", f"tiny={tmp_path / 'tiny.safetensors'}"]) == 0
+    for x in (given["images"], given["calibration"]):
+        assert torch.equal(x, SHARP.expand_as(x))
+
+
+def test_what_goes_by_a_name_is_enlarged_by_its_loader_as_ever():
+    pytest.importorskip("sklearn", reason="pip install prunekit[digits]")
+    test = load_for("digits", 48).test
+    assert torch.equal(test.images, load_dataset("digits").test.images)
+    assert next(iter(Loader(test, 2, size=48)))[0].shape == (2, 3, 48, 48)
 
 
 @pytest.mark.parametrize("part", ["val", "test"])

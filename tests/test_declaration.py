@@ -32,6 +32,11 @@ def test_variants_and_seeds_span_the_runs(tmp_path):
         (("title = ", "title = = "), "not valid TOML"),
         (("lr = 0.02", "rate = 0.02"), "rate means nothing"),
         (('start = "tiny"', 'start = "tiny"\nkeep_model = "int8"'), "keep_model must be"),
+        (("lr = 0.02", 'lr = 0.02, teacher = "unpruned"'), "teacher means nothing there"),
+        (("lr = 0.02", "lr = 0.02, temperature = 2.0"), "temperature means nothing there"),
+        (("lr = 0.02", "lr = 0.02, penalty = 0.1"), "penalty means nothing there"),
+        (("epochs = 0.25", 'epochs = 0.25, loss = "mse"'), "loss means nothing there"),
+        (("ratio = 0.4", 'ratio = 0.4\nevaluate = "iou"'), "evaluate means nothing there"),
         (("ratio = 0.4", "ratio = 0.2"), r"prune never reaches: \[0.3\]"),
         (
             ("ratio = 0.4", 'ratio = 0.4\nbudget = "latency"'),

@@ -147,6 +147,15 @@ def test_command_line_says_what_is_wrong_in_one_line(
     assert not Path("out.tar.gz").exists()
 
 
+def test_a_count_that_takes_too_long_is_said_in_one_line(archive, capsys, monkeypatch):
+    def stalled(*arguments):
+        raise Stopped("no end after 600 s")
+
+    monkeypatch.setattr("prunekit.deploy.__main__.count_instructions", stalled)
+    assert main(["count", str(archive)]) == 1
+    assert capsys.readouterr().err == "python -m prunekit.deploy: no end after 600 s\n"
+
+
 def test_words_of_a_board_cannot_move_the_cursor(archive, tmp_path, capsys, monkeypatch):
     shouts = program(tmp_path, "printf 'no\\033[2Jsuch\\nmodule' >&2; exit 3")
     monkeypatch.setattr(sys, "executable", str(shouts))

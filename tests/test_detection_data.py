@@ -56,6 +56,11 @@ def test_a_bare_name_is_looked_for_in_the_data_folder(people, monkeypatch):
     assert len(load_voc("people", "train", size=8)) == 2
     with pytest.raises(FileNotFoundError, match=r"no data set 'cars'.*PRUNEKIT_DATA"):
         load_voc("cars")
+    with pytest.raises(FileNotFoundError, match="no data set ''"):
+        load_voc("")
+    (people.parent / "cars").write_text("packed")
+    with pytest.raises(NotADirectoryError, match="cars is a file: give a folder"):
+        load_voc("cars")
 
 
 def test_no_object_of_the_classes_in_any_picture(people):

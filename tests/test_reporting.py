@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from functools import partial
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from loops import SMALL_STUDY, network
@@ -59,7 +62,9 @@ def test_a_schedule_is_read_by_the_budget_also_between_two_iterations(noise, tmp
     assert Noted.asked
 
 
-def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeypatch):
+@pytest.fixture
+def interrupting(monkeypatch):
+    """The third pass over any loader of a run is interrupted."""
     passes = []
 
     class Interrupting(Loader):
@@ -70,6 +75,9 @@ def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeyp
             return super().__iter__()
 
     monkeypatch.setattr("prunekit.study.tasks.Loader", Interrupting)
+
+
+def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, interrupting):
     (tmp_path / "small.toml").write_text(SMALL_STUDY.format(ratio=0.4))
     settings = read_study(tmp_path / "small.toml").runs["small-seed0"]
     settings["train"]["epochs"] = 3
@@ -79,3 +87,24 @@ def test_a_run_that_is_interrupted_in_training_is_not_recorded(tmp_path, monkeyp
     assert (folder / "training.safetensors").is_file()
     assert not (folder / DONE).exists()
     assert not (folder / MODEL).exists()
+
+
+def test_the_time_of_a_fine_tuning_counts_the_epochs_before_it_was_interrupted(
+    tmp_path, interrupting, monkeypatch
+):
+    hours = itertools.count(step=3600)
+    clock = SimpleNamespace(perf_counter=lambda: next(hours))
+    monkeypatch.setattr("prunekit.training.fitting.time", clock)
+    (tmp_path / "tuned.toml").write_text(
+        'dataset = "digits"\ninput_size = 16\nstart = "tiny"\n'
+        "finish = { fine_tune = { epochs = 3, lr = 0.01 } }\n"
+    )
+    settings = read_study(tmp_path / "tuned.toml").runs["tuned-seed0"]
+    folder, options = tmp_path / "run", {"threads": 1, "command": "", "commit": ""}
+    options["progress"] = lambda share: None
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(settings, folder, tmp_path, **options)
+    carry_out(settings, folder, tmp_path, **options)
+    record = json.loads((folder / DONE).read_text())
+    for seconds in (*pd.read_csv(folder / "networks.csv")["seconds"], record["seconds"]):
+        assert 3 * 3600 <= seconds < 4 * 3600

@@ -157,6 +157,19 @@ def test_metadata_that_json_cannot_hold_is_refused(tmp_path, metadata, error, sa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "said"),
+    [
+        (".", ValueError, r"path must be a file, and \. is a folder"),
+        ("", TypeError, "path must be a path, not ''"),
+        (None, TypeError, "path must be a path, not None"),
+    ],
+)
+def test_a_path_that_can_be_no_file_is_refused(path, error, said):
+    with pytest.raises(error, match=said):
+        prunekit.save(TinySqueezeNet(), path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         prunekit.load(tmp_path / "none.safetensors")

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import dask
 import pandas as pd
 import pytest
 import torch
@@ -21,7 +24,7 @@ from prunekit.models import TinySqueezeNet
 from prunekit.storage import load, save
 from prunekit.study import read_study
 from prunekit.study.__main__ import main
-from prunekit.study.engine import run_study
+from prunekit.study.engine import _bar, _client, run_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out, start
 
@@ -176,6 +179,9 @@ def test_runs_on_other_data_are_refused(tmp_path, small):
     with pytest.raises(ValueError, match="differ in data_sha256"):
         recorded.add("small-seed1", tmp_path / "done1")
     assert list(recorded.records()) == ["small-seed0"]
+    record["settings"] = record["settings"] | {"input_size": 64}  # a folder, decoded at another
+    (tmp_path / "done1" / "provenance.json").write_text(json.dumps(record))
+    recorded.add("small-seed1", tmp_path / "done1")
 
 
 def test_a_start_that_is_not_recorded_names_the_study_to_run(small):
@@ -208,6 +214,30 @@ def test_a_run_that_fails_is_named_and_the_others_are_recorded(small):
         main(command(small, "--workers", "1"))
     results = Recorded(small.parent / "results" / "small", read_study(small))
     assert results.missing() == ["bad-seed0", "bad-seed1"]
+
+
+def test_a_study_that_is_interrupted_says_so(small, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prunekit.study.__main__.run_study", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main(command(small))
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "prunekit.study: interrupted\n"
+
+
+def test_a_study_that_fails_leaves_the_settings_of_dask_and_its_events_as_they_were(monkeypatch):
+    topics = set()
+    client = SimpleNamespace(
+        subscribe_topic=lambda topic, note: topics.add(topic), unsubscribe_topic=topics.remove
+    )
+    monkeypatch.setattr("distributed.Client", lambda address: nullcontext(client))
+    before = dask.config.get("distributed.admin.tick.interval")
+    with pytest.raises(RuntimeError), _client("tcp://there", 1) as found, _bar(found, 1, False):
+        assert topics and dask.config.get("distributed.admin.tick.interval") != before
+        raise RuntimeError
+    assert not topics and dask.config.get("distributed.admin.tick.interval") == before
 
 
 def test_two_workers_of_a_scheduler_one_of_them_killed(tmp_path, small, unbroken):

@@ -86,6 +86,7 @@ def test_each_key_leaves_what_it_declares(recorded):
     chosen = candidates[candidates["macs"] == networks.loc["aligned", "macs"]]
     assert len(chosen) and networks.loc["aligned", "val_accuracy"] in chosen["accuracy"].tolist()
     assert recorded.missing() == []
+    assert {record["classes"] for record in recorded.records().values()} == {10}
 
 
 @pytest.mark.parametrize(

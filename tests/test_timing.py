@@ -5,8 +5,11 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
 
+from prunekit import rebuild
 from prunekit.book import BOOK
+from prunekit.models import TinySqueezeNet
 from prunekit.study import read_study
 from prunekit.study.recorded import Recorded
 from prunekit.study.timing import KEYS, _networks, time_networks, timed_together
@@ -55,6 +58,23 @@ def test_another_network_is_never_timed_in_its_place(two_networks):
     with pytest.raises(ValueError, match="keep_model = true"):
         time_networks([two_networks], RESULTS, command="latency", rounds=1, passes=2)
     assert not (two_networks.folder / "latency.csv").exists()
+
+
+def test_a_fresh_network_is_made_again_for_as_many_classes_as_the_run_had(tmp_path):
+    (tmp_path / "two.toml").write_text(
+        'start = "tiny"\nwidths = { values = "uniform", ratio = 0.1 }\n'
+    )
+    study, folder = read_study(tmp_path / "two.toml"), tmp_path / "two"
+    folder.mkdir()
+    record = {"settings": study.runs["two-seed0"], "classes": 2}
+    (folder / "provenance.json").write_text(json.dumps({"runs": {"two-seed0": record}}))
+    small = rebuild(TinySqueezeNet(2), torch.zeros(1, 3, 32, 32), {"features.0": [0, 1]})
+    parameters = sum(p.numel() for p in small.parameters())
+    key = "variant,seed,ratio"
+    (folder / "networks.csv").write_text(f"{key},parameters\ntwo,0,0.1,{parameters}\n")
+    (folder / "networks_pattern.csv").write_text(f"{key},features.0\ntwo,0,0.1,2\n")
+    ((_, model, _),) = _networks(Recorded(folder, study), RESULTS)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
 
 
 def test_nothing_to_time(tmp_path):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from prunekit.checks import checked, flag, whole
 from prunekit.data.folders import decode_once, images_by_part
 from prunekit.data.images import ImageSet
-from prunekit.data.named import BUILT_IN, data_folder, digits, fetched
+from prunekit.data.named import BUILT_IN, data_folder, digits, fetched, find_folder
 from prunekit.data.splits import SPLITTING, Dataset, split
 
 
@@ -100,23 +101,16 @@ def load_dataset(
         if not (own / "train").is_dir():
             return fetched(str(name), val_fraction, seed, download=download, stand_in=stand_in)
         name = own
-    return _folder(_find(name), size, val_fraction, seed)
+    return _folder(find_folder(name, BUILT_IN), size, val_fraction, seed)
 
 
-def _find(name: str | Path) -> Path:
-    """The folder of that path or, for a bare name, of that name under the data folder."""
-    path = Path(name).expanduser()
-    places = [path, data_folder() / path] if str(path) == path.name else [path]
-    for place in places if str(name) else ():
-        if place.is_dir():
-            return place
-    for place in places:
-        if place.is_file():
-            raise NotADirectoryError(f"{place} is a file: give a folder, unpacked")
-    raise FileNotFoundError(
-        f"there is no data set {str(name)!r}: it is none of {', '.join(BUILT_IN)}, and there is "
-        f"no folder {' or '.join(map(str, places))}. PRUNEKIT_DATA says where names are looked for"
-    )
+def load_for(name: str | Path, size: int, **options: Any) -> Dataset:
+    """As :func:`load_dataset`, for loaders that hand out images of ``size`` pixels a side.
+
+    A folder is decoded at that side: decoded smaller, its images would be
+    enlarged and blurred.
+    """
+    return load_dataset(name, size=32 if str(name) in BUILT_IN else size, **options)
 
 
 def _folder(folder: Path, size: int, val_fraction: float, seed: int) -> Dataset:

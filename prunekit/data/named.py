@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +74,29 @@ BUILT_IN = (*FETCHED, "digits")
 def data_folder() -> Path:
     """Where data sets are looked for: ``$PRUNEKIT_DATA``, else ``~/.cache/prunekit``."""
     return Path(os.environ.get("PRUNEKIT_DATA") or Path.home() / ".cache" / "prunekit").expanduser()
+
+
+def find_folder(name: str | Path, others: Sequence[str] = ()) -> Path:
+    """The folder of that path or, for a bare name, of that name under the data folder.
+
+    Parameters
+    ----------
+    others
+        Names of data sets that would have done as well, for the error.
+    """
+    path = Path(name).expanduser()
+    places = [path, data_folder() / path] if str(path) == path.name else [path]
+    for place in places if str(name) else ():
+        if place.is_dir():
+            return place
+    for place in places:
+        if place.is_file():
+            raise NotADirectoryError(f"{place} is a file: give a folder, unpacked")
+    none_of = f"it is none of {', '.join(others)}, and " if others else ""
+    raise FileNotFoundError(
+        f"there is no data set {str(name)!r}: {none_of}there is no folder "
+        f"{' or '.join(map(str, places))}. PRUNEKIT_DATA says where names are looked for"
+    )
 
 
 def fetched(

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from prunekit import storage
-from prunekit.data import load_dataset
-from prunekit.deploy.bundles import BundleError, TargetError, bundle, some_images, unpack
+from prunekit.data.datasets import load_for
+from prunekit.deploy.bundles import TargetError, bundle, some_images, unpack
 from prunekit.deploy.emulation import CORES, count_instructions
-from prunekit.deploy.export import ExportError
 from prunekit.deploy.processes import TIME_LIMIT
 from prunekit.deploy.targets import RUNNERS, Settings, run
-from prunekit.deploy.toolchain import ToolError, install_tools
+from prunekit.deploy.toolchain import install_tools
 from prunekit.detection import BoxLoader, load_voc, ssd_anchors
+from prunekit.errors import PrunekitError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.do(options)
-    except (BundleError, ExportError, ToolError, ImportError, OSError, ValueError) as error:
+    except (PrunekitError, ValueError, ImportError, OSError) as error:
         print(f"{parser.prog}: {_one_line(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -104,7 +104,7 @@ def _bundle(options: argparse.Namespace) -> None:
 
 def _images(options: argparse.Namespace) -> dict[str, Any]:
     """What a bundle of networks that classify is made of."""
-    dataset = load_dataset(options.data)
+    dataset = load_for(options.data, options.size)
     if dataset.notice:
         print(dataset.notice, file=sys.stderr)
     return {

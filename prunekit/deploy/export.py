@@ -223,8 +223,7 @@ def _outputs(engine: Engine, batches: list[Tensor]) -> list[np.ndarray]:
 
 
 def _names(model: nn.Module, example_inputs: Tensor) -> list[str]:
-    with torch.no_grad():
-        outputs = tree_leaves(model(example_inputs))
+    outputs = tree_leaves(model(example_inputs))
     return [OUTPUT] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
 
 

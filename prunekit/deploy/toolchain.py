@@ -197,7 +197,7 @@ def sysroot() -> Path:
 
 
 def cache() -> Path:
-    """Where fetched and built files are kept: ``$XDG_CACHE_HOME/prunekit/arm``."""
+    """Where files are kept: in ``$XDG_CACHE_HOME/prunekit/arm``, else ``~/.cache/prunekit/arm``."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "prunekit" / "arm"
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from prunekit.checks import checked, names, whole
 from prunekit.data.decoding import read_rgb
-from prunekit.data.named import data_folder
+from prunekit.data.named import find_folder
 from prunekit.detection.matching import COLUMNS, refuse_other_targets
 
 
@@ -108,11 +107,13 @@ def load_voc(
     ------
     FileNotFoundError
         The folder, the list, a picture or its annotation is missing.
+    NotADirectoryError
+        A file stands where the folder should.
     ValueError
         The list is empty, or a picture or annotation is damaged, or they do not
         belong together; the message names the file.
     """
-    devkit = _find(name) / "VOCdevkit" / f"VOC{year}"
+    devkit = find_folder(name) / "VOCdevkit" / f"VOC{year}"
     listed = devkit / "ImageSets" / "Main" / f"{part}.txt"
     if not listed.is_file():
         raise FileNotFoundError(
@@ -137,18 +138,6 @@ def load_voc(
     for rows, found in zip(targets, objects, strict=True):
         rows[: len(found)] = torch.tensor(found).view(-1, len(COLUMNS))
     return BoxSet(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), targets)
-
-
-def _find(name: str | os.PathLike) -> Path:
-    path = Path(name).expanduser()
-    places = [path, data_folder() / path] if str(path) == path.name else [path]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(
-        f"there is no data set {str(name)!r}: there is no folder "
-        f"{' or '.join(map(str, places))}. PRUNEKIT_DATA says where names are looked for"
-    )
 
 
 def _objects(

@@ -23,6 +23,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from prunekit.channels.capture import TraceError, capture, meta_copy, without_data
+from prunekit.checks import file as check_file
 from prunekit.checks import module as check_module
 from prunekit.storage.files import detached_copies, write_tensors
 from prunekit.storage.graph import build, describe
@@ -60,9 +61,9 @@ def save(
         The model cannot be traced.
     ValueError
         Naming the layer or operation that a file cannot hold, or what in the
-        metadata JSON cannot hold.
+        metadata JSON cannot hold; or ``path`` is a folder.
     TypeError
-        The metadata holds an object.
+        The metadata holds an object, or ``path`` is no path.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def save(
     >>> loaded(torch.zeros(1, 3, 32, 32)).shape
     torch.Size([1, 10])
     """
-    path = Path(path)
+    path = check_file("path", path)
     metadata = {} if metadata is None else metadata
     _check_metadata(metadata)
     remedy = ". Change that, or keep its state_dict with its class"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prunekit.errors import PrunekitError
 from prunekit.study.declaration import STUDIES, Study, read_studies
 from prunekit.study.engine import run_study
 from prunekit.study.recorded import Recorded
@@ -41,8 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
             if options.action == "run":
                 _run(options, one.study, command)
             _print_status(one)
-    except (FileNotFoundError, ValueError, ImportError, RuntimeError, OSError) as error:
+    except (PrunekitError, ValueError, ImportError, RuntimeError, OSError) as error:
         sys.exit(f"prunekit.study: {error}")
+    except KeyboardInterrupt:
+        print("prunekit.study: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _run(options: argparse.Namespace, study: Study, command: str) -> None:

@@ -88,10 +88,13 @@ def aligned(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: P
     return rebuild(found.networks[best], x, found.removals[best])
 
 
-def grafted(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: Path) -> nn.Module:
+def grafted(
+    model: nn.Module, task: Task, settings: Mapping[str, Any], folder: Path
+) -> tuple[nn.Module, pd.DataFrame]:
     """The best on validation of the networks that a study's ``graft`` trains, at the last epoch.
 
-    All begin as copies of ``model``. ``grafting.csv`` has a row for each and epoch.
+    All begin as copies of ``model``. The table, also ``grafting.csv``, has a
+    row for each and epoch.
     """
     given = {key: value for key, value in settings.items() if key != "networks"}
     networks = [copy.deepcopy(model) for _ in range(settings.get("networks", 2))]
@@ -99,4 +102,4 @@ def grafted(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: P
     table = fit_grafted(networks, task.train, task.val, **given, **options)
     write_table(table, folder / "grafting.csv")
     last = table.tail(len(networks))
-    return networks[int(last["network"].iloc[last["val_accuracy"].argmax()])]
+    return networks[int(last["network"].iloc[last["val_accuracy"].argmax()])], table

@@ -136,22 +136,22 @@ def _processes(threads: int) -> int:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
-    need("dask", "study").config.set(CONFIG)
-    distributed = need("distributed", "study")
-    if scheduler is not None:
-        with distributed.Client(scheduler) as client:
+    dask, distributed = need("dask", "study"), need("distributed", "study")
+    with dask.config.set(CONFIG):
+        if scheduler is not None:
+            with distributed.Client(scheduler) as client:
+                yield client
+            return
+        with (
+            distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address="127.0.0.1:0",
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client
-        return
-    with (
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 @contextmanager
@@ -167,5 +167,7 @@ def _bar(client: Any, runs: int, show: bool) -> Iterator[None]:
             shown.refresh()
 
         client.subscribe_topic(TOPIC, note)
-        yield
-        client.unsubscribe_topic(TOPIC)
+        try:
+            yield
+        finally:
+            client.unsubscribe_topic(TOPIC)

@@ -110,8 +110,8 @@ class Recorded:
         Raises
         ------
         ValueError
-            It saw other data, or began with other weights, than the runs
-            recorded before.
+            It saw other data at the same input size, or began with other
+            weights, than the runs recorded before.
         """
         record = json.loads((done / DONE).read_text("utf-8"))
         records = self.records()
@@ -148,11 +148,15 @@ class Recorded:
     def _refuse_other_data(
         self, run: str, record: dict[str, Any], records: dict[str, dict[str, Any]]
     ) -> None:
+        start, size = record["settings"]["start"], record["settings"]["input_size"]
         for name, other in records.items():
-            same_start = other["settings"]["start"] == record["settings"]["start"]
-            begun_alike = same_start and record["settings"]["start"] not in FRESH
-            for key in ("data_sha256", "starting_weights") if begun_alike else ("data_sha256",):
-                if other[key] != record[key]:
+            same = {
+                # Decoded at another size, the pictures of a folder are other pixels.
+                "data_sha256": other["settings"]["input_size"] == size,
+                "starting_weights": other["settings"]["start"] == start and start not in FRESH,
+            }
+            for key, must_be in same.items():
+                if must_be and other[key] != record[key]:
                     raise ValueError(
                         f"{run} and {name}, both of {self.folder}, differ in {key}: their results "
                         "are not mixed. Move the folder away to record all of them again"

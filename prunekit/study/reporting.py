@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,9 @@ class Reporter:
         checkpoint = self._row(ratio).with_suffix(".safetensors")
         torch.manual_seed(self._branch_seed(ratio))
         longer = self.tuning.of((self.settings["finish"] or {}).get("fine_tune"))
-        if isinstance(longer, Distilled):
-            longer(model, task.train, checkpoint=checkpoint)
-        elif longer is not None:
-            settings = {**task.options, **longer}
-            fit(model, task.train, **settings, checkpoint=checkpoint, progress=False)
-        elif self.settings.get("graft"):
-            model = grafted(model, task, self.settings["graft"], self.folder)
+        before = time.perf_counter()
+        model, epochs = self._trained(model, longer, checkpoint)
+        begin += time.perf_counter() - before - epochs
         model = self.as_reported(model)
         held_out, test = (task.judged(model, part) for part in (task.val, task.test))
         cost, filters = profile(model, self.example_inputs), self._filters(model)
@@ -145,6 +141,25 @@ class Reporter:
         write_json({"row": row, "removed": removed}, self._row(ratio))
         checkpoint.unlink(missing_ok=True)
         self._begun(ratio).unlink(missing_ok=True)
+
+    def _trained(
+        self, model: nn.Module, how: Mapping[str, Any] | Distilled | None, checkpoint: Path
+    ) -> tuple[nn.Module, float]:
+        """The network after its last training, and the seconds of all epochs of it.
+
+        Where it was interrupted and goes on, a clock would miss those before.
+        """
+        task = self.task
+        if isinstance(how, Distilled):
+            history = how(model, task.train, checkpoint=checkpoint)
+        elif how is not None:
+            settings = {**task.options, **how}
+            history = fit(model, task.train, **settings, checkpoint=checkpoint, progress=False)
+        elif self.settings.get("graft"):
+            model, history = grafted(model, task, self.settings["graft"], self.folder)
+        else:
+            return model, 0.0
+        return model, float(history["seconds"].sum())
 
     def write_tables(self) -> None:
         stored = [

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.checks.batches import Batches
-from prunekit.data import Dataset, Loader, Views, load_dataset
+from prunekit.data import Dataset, Loader, Views
+from prunekit.data.datasets import load_for
 from prunekit.data.images import sha256_of
 from prunekit.detection import (
     BoxLoader,
@@ -97,7 +98,7 @@ class Classification(Task):
 
     @staticmethod
     def load(settings: Mapping[str, Any]) -> Dataset:
-        return load_dataset(settings["dataset"], stand_in=False)
+        return load_for(settings["dataset"], settings["input_size"], stand_in=False)
 
     def __init__(self, dataset: Dataset, settings: Mapping[str, Any], model: nn.Module) -> None:
         super().__init__(dataset, settings, model)

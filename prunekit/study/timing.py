@@ -22,6 +22,7 @@ from prunekit.study.work import start
 from prunekit.surgery import rebuild
 
 KEYS = ["variant", "seed", "ratio"]
+CLASSES = 10  # of CIFAR-10, on which was run what was recorded before records said it
 
 
 def time_networks(
@@ -91,7 +92,8 @@ def _networks(
     recorded: Recorded, results: Path
 ) -> Iterator[tuple[tuple[str, int, float], nn.Module, torch.Tensor]]:
     by_name = {(s["variant"], s["seed"]): (run, s) for run, s in recorded.study.runs.items()}
-    starts: dict[str, nn.Module] = {}
+    records = recorded.records()
+    starts: dict[tuple[str, int], nn.Module] = {}
     parameters = recorded.table("networks").set_index(KEYS)["parameters"]
     for row in recorded.table("networks_pattern").to_dict("records"):
         key = tuple(row.pop(name) for name in KEYS)
@@ -101,11 +103,12 @@ def _networks(
         if recorded.study.keep_model and kept.is_file():
             yield key, load(kept).float(), inputs
             continue
-        if settings["start"] not in starts:
-            starts[settings["start"]] = start(settings["start"], 10, results)
+        begun = settings["start"], records.get(run, {}).get("classes", CLASSES)
+        if begun not in starts:
+            starts[begun] = start(*begun, results)
         first = {layer: list(range(count)) for layer, count in row.items() if count}
         remove = Selection(first, sum(row.values()))
-        same = rebuild(starts[settings["start"]], inputs, remove)
+        same = rebuild(starts[begun], inputs, remove)
         if sum(p.numel() for p in same.parameters()) != parameters[key]:
             raise ValueError(
                 f"{run} at {key[2]:.0%} cannot be made again from its numbers of filters: they "

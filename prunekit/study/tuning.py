@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -33,9 +34,9 @@ class Distilled:
     teacher: list[nn.Module] | None = field(default=None, repr=False)
     views: Views | None = field(default=None, repr=False)
 
-    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> None:
+    def __call__(self, model: nn.Module, loader: Batches, **more: Any) -> pd.DataFrame:
         seen = loader if self.views is None else self.views
-        fit(model, seen, teacher=self.teacher, **{"progress": False} | self.settings | more)
+        return fit(model, seen, teacher=self.teacher, **{"progress": False} | self.settings | more)
 
 
 class Tuning:

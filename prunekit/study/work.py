@@ -149,7 +149,8 @@ def carry_out(
     )
     if len(commits) > 1:
         record["earlier_commits"] = commits[:-1]
-    write_json(record | {"settings": settings, "starting_weights": starting_weights}, folder / DONE)
+    record |= {"classes": len(dataset.classes), "settings": settings}
+    write_json(record | {"starting_weights": starting_weights}, folder / DONE)
     progress(1.0)
 
 
@@ -205,6 +206,6 @@ def _note_commit(path: Path, commit: str) -> list[str]:
 
 
 def _seconds(folder: Path) -> float:
-    """Wall time of a run, over all the times it was taken up."""
+    """Wall time of what a run kept, over all the times it was taken up."""
     tables = (folder / f"{name}.csv" for name in ("history", "table", "candidates", "networks"))
     return sum(pd.read_csv(path)["seconds"].sum() for path in tables if path.is_file())
