@@ -114,6 +114,16 @@ def test_several_inputs_come_as_a_tuple_a_list_or_by_name(form):
     assert torch.allclose(small.eval()(picture, depth), masked.eval()(picture, depth), atol=1e-5)
 
 
+@pytest.mark.parametrize("form", [tuple, list, dict])
+def test_a_repair_that_cannot_look_at_inputs_is_refused_before_anything_is_pruned(form):
+    def begun(model, rows):
+        pytest.fail("the run has begun")
+
+    given = two_inputs(form)
+    with pytest.raises(TypeError, match=r"a batch is a tensor of images .* batch 1 of the loader"):
+        prune(TwoInputs(), given, given, repair="moments", report=begun, progress=False)
+
+
 def test_a_dataloader_may_collate_inputs_and_targets_of_any_structure():
     torch.manual_seed(0)
     data = [

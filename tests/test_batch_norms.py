@@ -1,7 +1,10 @@
 """Batch norm inserted and folded: the function stays, and so do names."""
 
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from networks import TwoPlaces, random_networks, randomise
 from paper import InPlace
@@ -144,7 +147,17 @@ def without_statistics() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
 
 
-@pytest.mark.parametrize("make", [NormedOnce, ReadBesides, NormedTwice, tied, without_statistics])
+def with_hook(place: int) -> nn.Module:
+    """A pair of which the convolution or the batch norm gives twice what it computes."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    model[place].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return model
+
+
+UNFOLDED = [NormedOnce, ReadBesides, NormedTwice, tied, without_statistics]
+
+
+@pytest.mark.parametrize("make", [*UNFOLDED, partial(with_hook, 0), partial(with_hook, 1)])
 def test_a_batch_norm_that_cannot_be_folded_stays(make):
     model, x = randomise_if_tracked(make()).eval(), torch.randn(4, 3, 6, 6)
     folded = fold_batch_norm(model)
@@ -257,6 +270,25 @@ def test_squeezenet_without_the_relu_on_its_class_maps(from_file, tmp_path):
     normed = insert_batch_norm(model, [x])
     assert type(normed.get_submodule("classifier.1")) is nn.Conv2d
     assert "classifier.1" not in set(prunekit.rank(normed, [(x, torch.arange(2))])["layer"])
+
+
+def test_a_forward_pass_that_asks_a_convolution_for_its_sizes():
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            x = F.avg_pool2d(self.conv(x), self.conv.stride)
+            return self.last(x) * self.conv.in_channels
+
+    model, x = Asks().eval(), torch.randn(8, 3, 12, 12)
+    normed = insert_batch_norm(model, [x])
+    assert norms_in(normed) == 1
+    check_same(normed, model, x)
+    check_same(fold_batch_norm(normed), model, x)
+    with pytest.raises(AttributeError, match="no attribute 'strides'"):
+        normed.conv.strides  # noqa: B018
 
 
 def test_layers_by_name():

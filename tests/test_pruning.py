@@ -208,6 +208,39 @@ def test_coupled_filters_are_pruned_in_a_residual_network():
     assert history.table["filters"].iloc[-1] <= 0.6 * 28
 
 
+class Scaled(nn.Sequential):
+    """Its first layer has one scale a filter, so its last filter cannot be told from a number."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Conv2d(6, 5, 1))
+        self.scale = nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, x):
+        first, second, last = self
+        return last(second(first(x) * self.scale)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"min_filters": {"0": 1, "1": 1}}, {"min_filters": 1, "per_layer": {"0": 0.9}}],
+)
+def test_a_layer_with_nothing_left_to_lose_ends_no_run(limits, noise):
+    batches = [(x, y % 5) for x, y in noise]
+    with pytest.warns(UserWarning, match="no more can be removed"):
+        history = prune(
+            Scaled(),
+            batches,
+            batches,
+            "weight_l1",
+            0.95,
+            3,
+            fine_tune=None,
+            progress=False,
+            **limits,
+        )
+    assert history.stopped == "floor"
+
+
 def test_a_graph_that_is_at_hand_is_not_traced_again(noise, monkeypatch):
     model, x = network(), noise[0][0]
     graph = prunekit.trace(model, x)

@@ -71,13 +71,13 @@ def enough(
     it never makes an iteration smaller.
     """
     first, budget, goal = run.rows[0], plan.budget, plan.goal(iteration)
-    most = plan.most(removable(ranking, **plan.limits).groups)
+    most = plan.most(removable(ranking, **plan.limits_of(ranking)).groups)
     if not most or plan.measured or not isinstance(budget, str):
         return most
     after = None if budget == "filters" else left_after(run.model, example_inputs, budget)
 
     def suffices(groups: int) -> bool:
-        selection = select(ranking, groups, **plan.limits)
+        selection = select(ranking, groups, **plan.limits_of(ranking))
         here = run.rows[-1]["filters"] - selection.filters if after is None else after(selection)
         return reached(1 - here / first[budget], goal)
 

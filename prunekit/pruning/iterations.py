@@ -85,7 +85,7 @@ def iterations(
         if not count:
             run.stopped = "floor"
             return
-        selection = select(ranking, count, **plan.limits)
+        selection = select(ranking, count, **plan.limits_of(ranking))
         smaller = rebuild(run.model, graph, selection)
         if plan.repair is not None:
             smaller = repair(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from prunekit.checks import number
@@ -95,6 +97,20 @@ class Plan:
             "round_to": self.round_to,
             "per_layer": self.per_layer,
         }
+
+    def limits_of(self, ranking: pd.DataFrame) -> dict[str, Any]:
+        """The limits of layers that still have filters to lose, as of one iteration."""
+        layers = set(ranking["layer"])
+
+        def here(pattern: str) -> bool:
+            return any(fnmatchcase(layer, pattern) for layer in layers)
+
+        def still(limit: Any) -> Any:
+            by_name = isinstance(limit, Mapping)
+            return {name: n for name, n in limit.items() if here(name)} if by_name else limit
+
+        found = {name: still(limit) for name, limit in self.limits.items()}
+        return found | {"exclude": [name for name in self.exclude if here(name)]}
 
     def most(self, removable: int) -> int:
         """How many groups an iteration may take, of those that can go."""

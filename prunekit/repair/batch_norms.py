@@ -41,6 +41,13 @@ class NormedConvolution(nn.Sequential):
         super().__init__()
         self.conv, self.norm = conv, norm
 
+    def __getattr__(self, name: str) -> Any:
+        conv = vars(self).get("_modules", {}).get("conv")
+        # A forward pass may ask a convolution for its stride, or how many filters it has.
+        if name in getattr(conv, "__constants__", ()):
+            return getattr(conv, name)
+        return super().__getattr__(name)
+
 
 @checked(model=module, layers=optional(names), **CALIBRATION)
 def insert_batch_norm(
@@ -146,7 +153,8 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
     under the old name again; elsewhere an ``nn.Identity`` takes the batch
     norm's place. Folded convolutions have a bias.
 
-    A batch norm stays if it keeps no running statistics, or if it, the
+    A batch norm stays if it keeps no running statistics, if it or the
+    convolution has a forward hook, whose place would be gone, or if it, the
     convolution or a tensor of either is used in a second place too, as by
     ``F.conv2d(x, self.conv.weight)``.
 
@@ -181,7 +189,8 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
         if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
             continue
         norm = folded.get_submodule(behind)
-        if norm.running_mean is not None and not holds_any(shared, conv, norm):
+        hooked = conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks
+        if norm.running_mean is not None and not hooked and not holds_any(shared, conv, norm):
             _replace(folded, conv, _fused(conv, norm))
             _replace(folded, norm, nn.Identity())
     for name, pair in list(folded.named_modules()):
