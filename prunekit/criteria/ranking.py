@@ -91,6 +91,13 @@ def rank(
         Whether to show a bar over the batches, where there is a terminal or a
         notebook.
 
+    Notes
+    -----
+    Activation maps are taken to have their examples along the first dimension.
+    Where they have places of a sequence there, as torch's attention without
+    ``batch_first``, scores are means over these, and depend on how many
+    examples a batch has.
+
     Returns
     -------
     DataFrame with the columns ``layer`` (in order of execution), ``filter``,
