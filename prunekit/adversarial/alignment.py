@@ -34,11 +34,11 @@ from prunekit.training import Interrupted, evaluate
 from prunekit.training.optimisation import falling
 
 _WEIGHT = partial(number, least=0, below=math.inf)
+_POSITIVE = partial(number, above=0, below=math.inf)
 COLUMNS = (
     *("epoch", "pruned", "macs", "accuracy"),
     *("student_loss", "discriminator_loss", "seconds"),
 )
-_POSITIVE = partial(number, above=0, below=math.inf)
 
 
 @dataclass(frozen=True)
