@@ -189,8 +189,8 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
         if behind is None or not _takes_norm(conv) or len(calls[behind]) != len(uses):
             continue
         norm = folded.get_submodule(behind)
-        hooked = conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks
-        if norm.running_mean is not None and not hooked and not holds_any(shared, conv, norm):
+        watched = conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks
+        if norm.running_mean is not None and not watched and not holds_any(shared, conv, norm):
             _replace(folded, conv, _fused(conv, norm))
             _replace(folded, norm, nn.Identity())
     for name, pair in list(folded.named_modules()):
