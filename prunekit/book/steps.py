@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, fx, nn
 
-from prunekit.channels.capture import capture, meta_copy
-from prunekit.channels.interpreter import LabelInterpreter
-from prunekit.channels.labels import LabelBook, tensors_in
+from prunekit.channels import on_labels
+from prunekit.channels.capture import without_data
+from prunekit.channels.labels import tensors_in
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,14 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
     >>> steps[1].kind, steps[1].groups.tolist()
     ('1×1', [1, 2])
     """
-    copy, book = meta_copy(model).eval(), LabelBook()
-    graph = capture(copy, (example_inputs.detach().to("meta"),))
-    interpreter = LabelInterpreter(copy, graph, book)
-    interpreter.run()
-    groups = book.groups()
+    evaluation = on_labels(model, without_data(example_inputs))
+    groups = evaluation.book.groups()
     steps: list[Step] = []
     carried: dict[fx.Node, tuple[int, ...]] = {}  # the steps whose channels a node carries
-    for node in graph.nodes:
+    for node in evaluation.graph.nodes:
         before = (carried.get(source, ()) for source in node.all_input_nodes)
         sources = tuple(dict.fromkeys(step for some in before for step in some))
-        found = interpreter.labels.get(node)
+        found = evaluation.labels.get(node)
         if not tensors_in(found):  # a size, not channels
             continue
         labels = _channels(found, example_inputs.dim())
@@ -77,7 +74,7 @@ def channel_steps(model: nn.Module, example_inputs: Tensor) -> list[Step]:
         carried[node] = (len(steps),)
         moved = incoming is not None and set(labels) == set(incoming)
         name = "shuffle" if moved and node.op != "call_module" else _name(node)
-        module = copy.get_submodule(str(node.target)) if node.op == "call_module" else None
+        module = evaluation.modules[str(node.target)] if node.op == "call_module" else None
         mixes = isinstance(module, nn.Linear) or getattr(module, "groups", 0) == 1
         steps.append(Step(name, labels, groups[labels], sources, mixes, _kind(module)))
     return steps

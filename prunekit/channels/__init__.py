@@ -231,22 +231,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
             f"the model is a single {type(model).__name__}, and its filters are the output: put it "
             "into nn.Sequential, with the layers around it"
         )
-    copy = meta_copy(model, leaves).eval()
-    device = next((parameter.device for parameter in model.parameters()), None)
-    book, modules = LabelBook(), dict(copy.named_modules())
-    sizes = [(name, m, size) for name, m in modules.items() for size in stated_sizes(m)]
-    with watched_sizes(sizes, book):
-        graph = capture(copy, inputs, device)
-    evaluation = LabelInterpreter(copy, graph, book)
-    evaluation.run()
-    if unread := unread_parameter(evaluation):
-        with training_mode(copy, unread):
-            with watched_sizes(sizes, book):
-                training_graph = capture(copy, inputs, device)
-            LabelInterpreter(copy, training_graph, book).run()
-    book.inputs = book.unread | book.inputs
-    book.freeze_held()
-    _unite_tied_weights(copy, book)
+    evaluation = on_labels(model, inputs, leaves)
+    book = evaluation.book
     groups = book.groups()
     layers = {
         name: LayerChannels(name, groups[labels.numpy()], groups[book.inputs[name].numpy()])
@@ -268,11 +254,35 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         {path: groups[labels.reshape(-1).numpy()] for path, labels in book.counted.items()},
         _activation_maps(evaluation),
         int(groups.max()) + 1,
-        copy,
+        evaluation.model,
         inputs,
-        operations=graph,
+        operations=evaluation.graph,
         calls={node.name: name for node, name in evaluation.called.items()},
     )
+
+
+def on_labels(model: nn.Module, inputs: tuple, leaves: Leaves = ()) -> LabelInterpreter:
+    """The forward pass in evaluation mode on channel labels, with all that ties them in its book.
+
+    ``inputs`` have no data.
+    """
+    copy = meta_copy(model, leaves).eval()
+    device = next((parameter.device for parameter in model.parameters()), None)
+    book, modules = LabelBook(), dict(copy.named_modules())
+    sizes = [(name, m, size) for name, m in modules.items() for size in stated_sizes(m)]
+    with watched_sizes(sizes, book):
+        graph = capture(copy, inputs, device)
+    evaluation = LabelInterpreter(copy, graph, book)
+    evaluation.run()
+    if unread := unread_parameter(evaluation):
+        with training_mode(copy, unread):
+            with watched_sizes(sizes, book):
+                training_graph = capture(copy, inputs, device)
+            LabelInterpreter(copy, training_graph, book).run()
+    book.inputs = book.unread | book.inputs
+    book.freeze_held()
+    _unite_tied_weights(copy, book)
+    return evaluation
 
 
 def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
