@@ -83,7 +83,7 @@ def case(name: str) -> dict[str, Any]:
         same = all(
             largest_difference(one(model, x, {})(x), before) < ROUNDING for one in (rebuild, mask)
         )
-        same = same and largest_difference(graph.module(x), before) < ROUNDING
+        same = same and largest_difference(graph.bound_to(model)(x), before) < ROUNDING
         other = torch.randn(1, *x.shape[1:], dtype=x.dtype)
         row["other_difference"] = largest_difference(small(other), mask(model, x, remove)(other))
     counts = [sum(p.numel() for p in one.parameters()) for one in (small, model)]

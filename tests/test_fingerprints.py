@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
-from prunekit import prune, rank, trace
+from prunekit import prune, rank
 from prunekit.criteria import FPGM, MapSimilarity, WeightNorm
 from prunekit.data import Loader, load_dataset
 from prunekit.storage.fingerprints import describe, digest_of_data
@@ -80,8 +80,8 @@ DIFFERENT = {
     "layers": (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)),
     "attributes of layers": (Scaled(1), Scaled(2)),
     "traced networks": (
-        trace(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU()), torch.zeros(1, 1, 2, 2)).module,
-        trace(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 2, 1)), torch.zeros(1, 1, 2, 2)).module,
+        fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())),
+        fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.Conv2d(1, 2, 1))),
     ),
 }
 
