@@ -163,6 +163,7 @@ def fit_grafted(
 
     Examples
     --------
+    >>> import torch
     >>> from prunekit.models import TinySqueezeNet
     >>> batches = [(torch.randn(8, 3, 32, 32), torch.arange(8))]
     >>> networks = [TinySqueezeNet(), TinySqueezeNet()]
