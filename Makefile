@@ -53,14 +53,15 @@ slides: book  ## print the slides of the site as PDF, a file a deck (with Chromi
 	$(BIN)/python book/print_slides.py "$(BUILD)/_build/html" "$(BUILD)/_build/slides"
 
 # Two at a time, a file each: building the site takes as long as most other tests together. One thread
-# each, so that they do not wait for one another's.
+# each, so that they do not wait for one another's. A worker that dies is not replaced: with another
+# in its place the run did not end.
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP)  ## run every test
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 coverage: export OMP_NUM_THREADS := 1
 coverage: $(STAMP)  ## run every test and report the branches it reached
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --cov --cov-report=
 	$(BIN)/coverage report --fail-under=95
 
 arm: $(STAMP)  ## run the bundle on emulated Cortex-A53, A57 and A72 (installs compiler and emulator)
