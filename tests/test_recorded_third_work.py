@@ -30,6 +30,18 @@ def test_widths_by_entropy_end_level_with_uniform_ones_as_chapter_17_says():
     assert sorted(32 - removed.loc["uniform_alone", second]) == [15, 16, 16]
 
 
+def test_grafted_networks_end_level_with_one_trained_on_as_chapter_17_says():
+    recorded = study("grafting")
+    networks = recorded.table("networks")
+    assert networks["ratio"].eq(0).all()
+    for other in ("alone", "alone_twice_as_long"):
+        apart = paired_differences(networks, "grafted", other, "test_accuracy").iloc[0]
+        assert apart["seeds"] == 3 and side(apart) == "tied" and apart["high"] < 0.01
+    start = recorded.started()["test_accuracy"].mean()
+    assert (networks["test_accuracy"] - start).abs().max() < 0.005  # "within half a point"
+    assert (networks["variant"] == "averaged").sum() < 3  # "not recorded yet"
+
+
 def widths_of_two_studies() -> tuple[pd.DataFrame, pd.DataFrame]:
     """What chapters 17 and 18 compare: networks, and what they lost in each layer."""
     studies = [study(name) for name in ("entropy", "entropy_controls")]
