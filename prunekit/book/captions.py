@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -15,7 +15,7 @@ def origin(subject: str, records: Sequence[Mapping[str, Any]]) -> str:
         What was recorded, in Markdown.
     records
         Provenance of each run, as :func:`prunekit.storage.provenance.provenance` gives it. The
-        first speaks for all, but for the seeds and the time.
+        first speaks for all, but for seeds, time, machines and commits.
 
     Examples
     --------
@@ -24,18 +24,31 @@ def origin(subject: str, records: Sequence[Mapping[str, Any]]) -> str:
     ...        "commit": "abcdef0123", "command": "make it"}
     >>> origin("Study `x`", [run | {"seed": 0}, run | {"seed": 1}])
     'Study `x`: digits, seeds 0, 1; 3 minutes on Chip (AVX2), 1 thread; commit abcdef0, `make it`.'
+    >>> later = run | {"seed": 1, "commit": "9876543210"}
+    >>> origin("Study `x`", [run | {"seed": 0}, later]).split("; ")[-1]
+    'commits abcdef0, 9876543, `make it`.'
     """
     first = records[0]
-    machine, settings = first["machine"], first.get("settings", {})
+    settings = first.get("settings", {})
     pixels = f" at {settings['input_size']} pixels" if "input_size" in settings else ""
     seeds = sorted({record["seed"] for record in records})
-    processor = machine["accelerator"] or f"{machine['processor']} ({machine['instruction_set']})"
+    # Runs of one study may be recorded months apart, and each begins where the code then was.
+    machines = dict.fromkeys(_machine(record["machine"]) for record in records)
+    commits = dict.fromkeys(record["commit"][:7] for record in records)
     return (
-        f"{subject}: {first['data']}{pixels}, {'seed' if len(seeds) == 1 else 'seeds'} "
-        f"{', '.join(map(str, seeds))}; {_duration(sum(record['seconds'] for record in records))} "
-        f"on {processor}, {_counted(machine['threads'], 'thread')}; commit "
-        f"{first['commit'][:7]}, `{first['command']}`."
+        f"{subject}: {first['data']}{pixels}, {_listed('seed', seeds)}; "
+        f"{_duration(sum(record['seconds'] for record in records))} on {' and '.join(machines)}; "
+        f"{_listed('commit', commits)}, `{first['command']}`."
     )
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    processor = machine["accelerator"] or f"{machine['processor']} ({machine['instruction_set']})"
+    return f"{processor}, {_counted(machine['threads'], 'thread')}"
+
+
+def _listed(what: str, found: Collection[Any]) -> str:
+    return f"{what}{'' if len(found) == 1 else 's'} {', '.join(map(str, found))}"
 
 
 def _duration(seconds: float) -> str:
