@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, fx, nn
 
-from prunekit.channels import on_labels
 from prunekit.channels.capture import without_data
 from prunekit.channels.labels import tensors_in
+from prunekit.channels.passes import on_labels
 
 
 @dataclass(frozen=True)

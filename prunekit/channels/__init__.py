@@ -11,20 +11,10 @@ from torch import Tensor, fx, nn
 
 from prunekit import checks
 from prunekit.channels import rules
-from prunekit.channels.capture import (
-    TraceError,
-    attribute,
-    bind,
-    capture,
-    has_shapes_of,
-    meta_copy,
-    without_data,
-)
-from prunekit.channels.counts import watched_sizes
-from prunekit.channels.in_training import training_mode, unread_parameter
+from prunekit.channels.capture import TraceError, bind, has_shapes_of, without_data
 from prunekit.channels.interpreter import LabelInterpreter
-from prunekit.channels.kinds import kind_of, rule, stated_sizes
-from prunekit.channels.labels import LabelBook
+from prunekit.channels.kinds import kind_of, rule
+from prunekit.channels.passes import on_labels
 from prunekit.channels.refusals import Leaves, leaf
 
 __all__ = ["ChannelGraph", "LayerChannels", "TraceError", "leaf", "rule", "trace"]
@@ -259,37 +249,6 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         operations=evaluation.graph,
         calls={node.name: name for node, name in evaluation.called.items()},
     )
-
-
-def on_labels(model: nn.Module, inputs: tuple, leaves: Leaves = ()) -> LabelInterpreter:
-    """The forward pass in evaluation mode on channel labels, with all that ties them in its book.
-
-    ``inputs`` have no data.
-    """
-    copy = meta_copy(model, leaves).eval()
-    device = next((parameter.device for parameter in model.parameters()), None)
-    book, modules = LabelBook(), dict(copy.named_modules())
-    sizes = [(name, m, size) for name, m in modules.items() for size in stated_sizes(m)]
-    with watched_sizes(sizes, book):
-        graph = capture(copy, inputs, device)
-    evaluation = LabelInterpreter(copy, graph, book)
-    evaluation.run()
-    if unread := unread_parameter(evaluation):
-        with training_mode(copy, unread):
-            with watched_sizes(sizes, book):
-                training_graph = capture(copy, inputs, device)
-            LabelInterpreter(copy, training_graph, book).run()
-    book.inputs = book.unread | book.inputs
-    book.freeze_held()
-    _unite_tied_weights(copy, book)
-    return evaluation
-
-
-def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
-    """One tensor under two names loses the same slices under both."""
-    first: dict[int, dict[int, Tensor]] = {}
-    for name, dims in book.slices.items():
-        book.tie(first.setdefault(id(attribute(model, name)), dims), dims)
 
 
 def _activation_maps(evaluation: LabelInterpreter) -> dict[str, str]:
