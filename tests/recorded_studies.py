@@ -24,6 +24,15 @@ def means(name: str) -> pd.Series:
     return networks(name).groupby("variant")["test_accuracy"].mean()
 
 
+def in_bfloat16(name: str) -> dict[str, bool]:
+    """Whether each recorded run trained in bfloat16, as processors with AVX-512 do."""
+    records = study(name).records()
+    return {
+        run: record["machine"]["instruction_set"].startswith("AVX512")
+        for run, record in records.items()
+    }
+
+
 def verdict(table: pd.DataFrame, one: str, other: str) -> str:
     """How the first compares with the second on test, seed by seed."""
     pairs = paired_differences(table.assign(ratio=0), one, other, "test_accuracy")

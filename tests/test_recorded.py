@@ -169,11 +169,17 @@ def test_the_front_page_says_what_a_long_repair_left(page):
     before, after = best.started().loc[0, "test_accuracy"], networks[0, 0.75]
     assert f"{100 * after:.1f} % " in said and f"it began with {100 * before:.1f} %" in said
     assert "three quarters of its parameters" in said and "sixty epochs" in said
-    size = pd.read_csv(RESULTS / "deployment" / "files.csv").set_index(
-        ["engine", "model", "precision"]
-    )["bytes"]["executorch"]
-    times = size["original", "fp32"] / size["pruned", "int8"]
-    assert round(times) == 12 and "twelve times smaller" in said
+    assert "with three teachers" in said
+    files = pd.read_csv(RESULTS / "deployment" / "files.csv")
+    files = files.set_index(["engine", "model", "precision"])
+    for engine, times in {"onnxruntime": 10, "executorch": 12}.items():
+        original = files.loc[(engine, "original", "fp32")]
+        pruned = files.loc[(engine, "pruned", "int8")]
+        assert round(original["bytes"] / pruned["bytes"]) == times
+        whole = files.loc[(engine, "pruned", "fp32"), "accuracy"]
+        assert abs(pruned["accuracy"] - whole) <= 1.01 / pruned["images"]
+    assert "ten times smaller than the original's as ONNX and twelve times as ExecuTorch" in said
+    assert "as many validation images right as before rounding" in said
 
 
 def allowed_numbers() -> set[float]:

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from recorded_studies import RESULTS, networks, study
+from recorded_studies import RESULTS, in_bfloat16, networks, study
 
 from prunekit import trace
 from prunekit.book import BOOK
-from prunekit.book.differences import in_words, paired_differences
-from prunekit.book.findings import layers_of, on_axis
+from prunekit.book.differences import paired_differences, side
+from prunekit.book.findings import at_equal_cost, layers_of, on_axis
 from prunekit.book.starts import beside_start, relative
 from prunekit.models import squeezenet
 
@@ -51,19 +51,33 @@ def test_on_all_axes_taylor_is_first_and_the_lot_last_as_chapter_11_says(savings
 
 
 def test_the_combination_beats_one_of_its_parts_as_chapter_11_says(savings):
-    high = savings[savings["ratio"] >= 0.67]
-    at_macs = on_axis(savings, "macs_removed", [0.4, 0.5, 0.6, 0.7])
     words = {"activation_l2": "ahead", "taylor": "behind", "combined_ranks": "tied"}
-    others = set(savings["variant"]) - {"combined"}
-    at_macs = at_macs.rename(columns={"macs_removed": "ratio"})
-    for other in others:
-        rows = [
-            paired_differences(table, "combined", other, "test_accuracy").iloc[0]
-            for table in (high, at_macs)
-        ]
-        assert rows[0]["mean"] * rows[1]["mean"] > 0  # "here none changes"
-        for row in rows:
-            assert f"**{words.get(other, '')}" in in_words(row)
+    compared = at_equal_cost(savings, "combined")
+    assert len(compared) == 2 * (savings["variant"].nunique() - 1)
+    for other, rows in compared.groupby(level="other"):
+        assert rows["mean"].prod() > 0  # "here none changes"
+        assert set(rows.apply(side, axis=1)) == {words.get(other, "ahead")}
+
+
+def test_lines_across_a_gap_are_a_direction_only_as_chapter_11_says(savings):
+    pruned = savings[savings["ratio"] > 0].groupby("variant")["macs_removed"].min()
+    assert 0.7 < pruned["random"] < 0.78 and pruned["taylor_signed"] > 0.5
+    halves = {run.split("-")[0] for run, half in in_bfloat16("criteria").items() if half}
+    assert halves == {"random"} and not any(in_bfloat16("ratios").values())
+
+
+def test_the_own_ground_of_the_thesis_tells_l2_alone_as_chapter_11_says():
+    own = study("thesis_88px")
+    savings = relative(own.table("networks"), own.started())
+    compared = at_equal_cost(savings, "combined")
+    sides = compared.apply(side, axis=1).to_dict()
+    assert sides.pop(("activation_l2", "filters")) == "ahead" and set(sides.values()) == {"tied"}
+    assert (
+        compared.loc[("taylor", "filters"), "mean"] > 0 > compared.loc[("taylor", "MACs"), "mean"]
+    )
+    without_last = savings[savings["ratio"].between(0.67, 0.94)]
+    left = paired_differences(without_last, "combined", "taylor", "test_accuracy").iloc[0]
+    assert left["mean"] < 0  # "without that ratio, Taylor has the lead"
 
 
 def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():
@@ -74,8 +88,6 @@ def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():
     assert (curves[0.0] - own.started()["test_accuracy"].mean()).min() > 0.1  # "far above"
     assert (curves[0.25] - curves[0.0]).between(0, 0.02).all()  # "still climbs a little"
     assert curves.loc[:, 0.25:].apply(lambda curve: curve.is_monotonic_decreasing, axis=1).all()
-    three = curves.loc[["taylor", "combined", "activation_l2"], 0.67]
-    assert three.is_monotonic_decreasing  # "in the same order there"
 
 
 def test_the_second_recipe_meets_the_thesis_at_three_quarters_as_chapter_12_says():

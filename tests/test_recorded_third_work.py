@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
-from recorded_studies import RESULTS, study
+from recorded_studies import RESULTS, in_bfloat16, study
 
 from prunekit import trace
 from prunekit.book.differences import kept_within, paired_differences, side
@@ -37,6 +37,7 @@ def test_grafted_networks_end_level_with_one_trained_on_as_chapter_17_says():
     for other in ("alone", "alone_twice_as_long"):
         apart = paired_differences(networks, "grafted", other, "test_accuracy").iloc[0]
         assert apart["seeds"] == 3 and side(apart) == "tied" and apart["high"] < 0.01
+    assert max(-apart["low"], apart["high"]) < 0.0075  # "seven tenths of a point is ruled out"
     start = recorded.started()["test_accuracy"].mean()
     assert (networks["test_accuracy"] - start).abs().max() < 0.005  # "within half a point"
     assert (networks["variant"] == "averaged").sum() < 3  # "not recorded yet"
@@ -89,6 +90,29 @@ def test_entropies_given_to_other_units_end_below_as_chapter_17_says():
     assert sorted(kept)[:2] == [6, 6] and by_seed["permuted"].idxmin() == 2
 
 
+def test_the_three_smallest_lists_are_the_three_worst_as_chapter_17_says():
+    networks, _ = widths_of_two_studies()
+    networks = networks.groupby(["variant", "seed"])[["parameters", "test_accuracy"]].first()
+    of_list = networks.groupby(["variant", "parameters"])["test_accuracy"].mean().reset_index()
+    worst = of_list.nsmallest(3, "test_accuracy")
+    assert set(worst["variant"]) == {"reversed", "permuted", "taylor"}
+    assert set(worst.index) == set(of_list.nsmallest(3, "parameters").index)
+    parameters = networks["parameters"].groupby("variant").mean()
+    assert parameters["reversed"] / parameters["uniform_alone"] == pytest.approx(0.7, abs=0.01)
+    halves = {run for run, half in in_bfloat16("entropy_controls").items() if half}
+    assert halves == {"taylor-seed0"} and not any(in_bfloat16("entropy").values())
+
+
+def test_entropies_of_a_network_lie_close_as_chapter_17_says():
+    spread = {}
+    for name in ("resnet20", "resnet56", "mobilenet_v2", "vgg16_half"):
+        network = load(RESULTS / name / f"{name}-seed0" / MODEL).float()
+        entropies = layer_entropies(network, trace(network, torch.zeros(1, 3, 32, 32)))
+        spread[name] = entropies.max() - entropies.min()
+    assert spread.pop("vgg16_half") == pytest.approx(0.7, abs=0.03)
+    assert max(spread.values()) < 0.52  # "about half a nat"
+
+
 def test_widths_by_richness_gained_nothing_as_chapter_18_says():
     networks, patterns = widths_of_two_studies()
     for apart in beside_both(networks, "richness").values():
@@ -128,8 +152,12 @@ def test_for_a_detector_it_matters_which_filters_go_as_chapter_20_says():
     networks = pd.concat([one.table("networks") for one in studies]).assign(ratio=0.0)
     apart = paired_differences(networks, "half", "random", "test_average_precision").iloc[0]
     assert apart["seeds"] >= 3 and side(apart) == "ahead" and apart["mean"] > 0.05  # "far"
-    macs = networks.groupby("variant")["macs"].mean()
-    assert abs(macs["half"] / macs["random"] - 1) < 0.01
+    means = networks.groupby("variant")[["macs", "parameters"]].mean()
+    macs, parameters = (means.loc["random"] / means.loc["half"])[["macs", "parameters"]]
+    assert abs(macs - 1) < 0.01 and 1.9 < parameters < 2.1  # "left with twice the parameters"
+    assert not any(in_bfloat16("pedestrian_controls").values())
+    halves = in_bfloat16("pedestrian")
+    assert sum(halves[f"half-seed{seed}"] for seed in range(3)) == 2  # "two of the three"
 
 
 def test_three_seeds_left_half_of_the_macs_undecided_as_chapter_20_says():
@@ -150,3 +178,5 @@ def test_five_seeds_rule_out_a_loss_of_two_points_as_chapter_20_says():
     assert "shown" in kept_within(networks, "half", "unpruned", value, margin=0.02)
     macs = networks.groupby("variant")["macs"].mean()
     assert abs(macs["half"] / macs["unpruned"] - 0.5) < 0.005
+    added = networks[~networks["variant"].isin(["half", "unpruned"])]
+    assert added["seed"].max() < 3  # "the two added seeds are not recorded yet"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from prunekit.book.differences import paired_differences
 from prunekit.study.recorded import Recorded
 
 PARTS = {"initial (0-2)": range(0, 3), "middle (3-7)": range(3, 8), "last (9-12)": range(9, 13)}
@@ -178,6 +179,47 @@ def on_axis(
             if run.index[0] <= place <= run.index[-1]
         ]
     return pd.DataFrame(rows, columns=[*RUN, axis, value])
+
+
+def at_equal_cost(savings: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """By how much a variant exceeds each other one, at equal filters and at equal MACs.
+
+    At equal numbers of filters, the networks without 67 % of them and more are
+    compared. At equal MACs each run is read by :func:`on_axis` where 40, 50,
+    60 and 70 % of them are gone. Each seed counts with its mean.
+
+    Parameters
+    ----------
+    savings
+        Networks with what each saved, as :func:`prunekit.book.starts.relative` gives them.
+
+    Returns
+    -------
+    DataFrame
+        The columns of :func:`prunekit.book.differences.paired_differences`,
+        indexed by ``other`` and ``equal``, which is ``filters`` or ``MACs``.
+        A variant without a seed in common is left out.
+
+    Examples
+    --------
+    >>> savings = pd.DataFrame({"variant": ["a"] * 4 + ["b"] * 4, "seed": [0, 0, 1, 1] * 2,
+    ...     "ratio": [0, 0.8] * 4, "macs_removed": [0, 0.8] * 4,
+    ...     "test_accuracy": [0.9, 0.7, 0.9, 0.8, 0.9, 0.6, 0.9, 0.6]})
+    >>> at_equal_cost(savings, "a")["mean"].round(3).to_dict()
+    {('b', 'filters'): 0.15, ('b', 'MACs'): 0.103}
+    """
+    at_macs = on_axis(savings, "macs_removed", [0.4, 0.5, 0.6, 0.7])
+    compared = {
+        "filters": savings[savings["ratio"] >= 0.67],
+        "MACs": at_macs.rename(columns={"macs_removed": "ratio"}),
+    }
+    found = {
+        (other, equal): paired_differences(table, variant, other, "test_accuracy")
+        for other in savings["variant"].unique()
+        if other != variant
+        for equal, table in compared.items()
+    }
+    return pd.concat(found, names=["other", "equal"]).droplevel(-1)
 
 
 def training_epochs(settings: dict, iterations: int) -> float:
