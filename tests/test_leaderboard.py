@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunekit.book.leaderboard import leaderboard, main, ranked
+from prunekit.book.leaderboard import entries_in, main, ranked
 from prunekit.storage.files import write_json
 
 ANN = {"name": "Ann", "bytes": 55_000, "accuracy": 0.91}
@@ -88,7 +88,7 @@ def test_what_is_no_entry_is_named_and_the_table_stays(entry, said, tmp_path):
 
 def test_a_folder_without_entries_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no JSON file"):
-        leaderboard(tmp_path)
+        entries_in(tmp_path)
 
 
 def test_what_assignment_5_writes_is_an_entry(tmp_path, monkeypatch):
@@ -96,4 +96,4 @@ def test_what_assignment_5_writes_is_an_entry(tmp_path, monkeypatch):
     *_, last = nbformat.read(FIFTH, as_version=4).cells
     given_there = {"pd": pd, "write_json": write_json, "size": 9, "accuracy": 0.9}
     exec(last.source.rpartition("\n")[0], given_there | {"enter": lambda *entry: None})
-    assert leaderboard(tmp_path)["bytes"].tolist() == [9]
+    assert [entry["bytes"] for entry in entries_in(tmp_path)] == [9]
