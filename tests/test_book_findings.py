@@ -119,6 +119,14 @@ def test_overall_difference_uses_only_ratios_that_both_have(networks):
     assert overall["mean"] == pytest.approx((0.10 + 0.24 + 0.18 + 0.32) / 4)
 
 
+def test_a_ratio_that_one_run_lacks_counts_on_neither_side(networks):
+    last = networks["ratio"] == networks["ratio"].max()
+    lacking = networks[~(last & (networks["variant"] == "taylor") & (networks["seed"] == 1))]
+    overall = paired_differences(lacking, "combined", "taylor", "test_accuracy").iloc[0]
+    # Seed 0 as above; seed 1 without its last ratio, at which taylor would be lowest.
+    assert overall["mean"] == pytest.approx((0.03 / 3 + 0.02 / 2) / 2)
+
+
 def test_without_a_common_seed_there_is_no_difference(networks):
     apart = networks[(networks["variant"] == "taylor") == (networks["seed"] == 0)]
     assert paired_differences(apart, "taylor", "combined", "test_accuracy").empty

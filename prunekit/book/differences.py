@@ -45,7 +45,7 @@ def paired_differences(
     by
         Column, such as ``ratio``, with a row of the result for each of its
         values that both have; by default one row, in which each seed counts
-        with its mean over all rows.
+        with its mean over the ratios that both of its runs have.
 
     Returns
     -------
@@ -53,14 +53,13 @@ def paired_differences(
         ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``; empty
         where the two have no seed in common.
     """
-    keys = ["seed"] if by is None else [by, "seed"]
-    of = {name: table[table["variant"] == name] for name in (a, b)}
-    if by is None:
-        shared = set(of[a]["ratio"]) & set(of[b]["ratio"])
-        of = {name: part[part["ratio"].isin(shared)] for name, part in of.items()}
-    difference = of[a].groupby(keys)[value].mean() - of[b].groupby(keys)[value].mean()
-    difference = difference.dropna()
-    groups = [("all", difference)] if by is None else list(difference.groupby(level=by))
+    of = {
+        name: table[table["variant"] == name].groupby([by or "ratio", "seed"])[value].mean()
+        for name in (a, b)
+    }
+    difference = (of[a] - of[b]).dropna()
+    by_seed = difference.groupby(level="seed").mean()
+    groups = [("all", by_seed)] if by is None else list(difference.groupby(level=by))
     rows = {}
     for key, values in groups if len(difference) else []:
         mean, half = mean_interval(values, level)
