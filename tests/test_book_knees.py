@@ -39,6 +39,8 @@ def test_knee_of_a_chord_does_not_depend_on_units():
     assert knees.knee_of_chord(100 * x, 5 + 100 * y) == 60
     with pytest.raises(ValueError, match="no knee"):
         knees.knee_of_chord([0, 1, 2], [1, 2, 1])
+    with pytest.raises(ValueError, match="no lower than it begins"):
+        knees.knee_of_chord([0, 0.25, 0.5, 0.75, 1], [0.8, 0.9, 0.91, 0.85, 0.82])
 
 
 def test_a_curve_that_comes_back_has_its_knee_where_it_first_falls():

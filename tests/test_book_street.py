@@ -68,7 +68,7 @@ def of(variants: dict[str, list[float]]) -> pd.DataFrame:
         ([0.695, 0.70, 0.69], "**shown**"),
         ([0.66, 0.67, 0.66], "**refuted**"),
         ([0.68, 0.66, 0.72], "**undecided**"),
-        ([0.70], "one seed is no evidence yet"),
+        ([0.70], "fewer than two seeds of one ratio are no evidence yet"),
     ],
 )
 def test_a_margin_is_kept_where_more_can_be_ruled_out(half, said):

@@ -11,8 +11,9 @@ from loops import FILTERS, assert_same_run, quickly
 from networks import random_networks, some_of_every_layer
 from torch import nn
 
-from prunekit import profile, rank, rebuild, select, trace
+from prunekit import profile, prune, rank, rebuild, select, trace
 from prunekit.criteria import Criterion
+from prunekit.models import ResNet
 from prunekit.pruning.budgets import left_after, per_saving
 
 
@@ -62,6 +63,27 @@ def test_a_cost_aware_run_meets_its_budget_with_fewer_filters_gone(noise, budget
     plain, aware = (quickly(noise, budget=budget, cost_aware=on) for on in (False, True))
     assert aware.table[budget].iloc[-1] <= 0.5 * aware.table[budget].iloc[0]
     assert aware.table["filters"].iloc[-1] > plain.table["filters"].iloc[-1]
+
+
+class Norms(Criterion):
+    normalized = False
+
+    def __call__(self, observation):
+        return observation.module.weight.flatten(1).norm(dim=1)
+
+
+class AddedNorms(Norms):
+    pool = "sum"
+
+
+def test_a_group_is_worth_as_much_whichever_way_its_scores_are_pooled(noise):
+    options = {"ratio": 0.9, "budget": "macs", "per_iteration": 8, "fine_tune": None}
+    model = ResNet(blocks=1)
+    by_mean, by_sum = (
+        prune(model, noise, noise, criterion, cost_aware=True, progress=False, **options)
+        for criterion in (Norms(), AddedNorms())
+    )
+    assert by_mean.kept == by_sum.kept
 
 
 def test_scores_below_zero_have_no_price(noise):

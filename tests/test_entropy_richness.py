@@ -86,6 +86,8 @@ def test_box_plots_on_paper():
     assert tamed(values, "normal").tolist() == [1, 2, 3, 4, 4]
     assert tamed(values, "median").tolist() == [1, 2, 3, 4, 3]
     assert tamed(values, "keep").tolist() == values
+    with pytest.raises(ValueError, match="no value lies within whiskers of 0"):
+        tamed([1, 2], "normal", whisker=0)
     assert tamed(values, whisker=100).tolist() == values
 
 

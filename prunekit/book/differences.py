@@ -51,7 +51,8 @@ def paired_differences(
     -------
     DataFrame
         ``mean``, ``low`` and ``high`` (ends of the interval), ``seeds``; empty
-        where the two have no seed in common.
+        where the two have no seed with a ratio in common. Variants that stop
+        at ratios of their own are paired by ``table.assign(ratio=0.0)``.
     """
     of = {
         name: table[table["variant"] == name].groupby([by or "ratio", "seed"])[value].mean()
@@ -72,8 +73,8 @@ def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) 
     """Whether ``a`` loses no more than a margin against ``b``, seed by seed, as Markdown.
 
     One is not shown to be as good as another by no difference being found.
-    It holds where the 90 % interval of the difference ends above the margin
-    (Schuirmann 1987), and does not where it ends below.
+    It holds where all of the 90 % interval of the difference lies above minus
+    the margin (Schuirmann 1987), and does not where all of it lies below that.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) 
     claim = f"No more than {100 * margin:g} points are lost"
     found = paired_differences(table, a, b, value, level=0.9)
     if not len(found) or found["seeds"].iloc[0] < 2:
-        return f"{claim}: one seed is no evidence yet."
+        return f"{claim}: fewer than two seeds of one ratio are no evidence yet."
     low, high = found.iloc[0][["low", "high"]]
     said = "shown" if low > -margin else "refuted" if high < -margin else "undecided"
     return f"{claim}: **{said}** (90 % interval {100 * low:+.1f} to {100 * high:+.1f})."

@@ -43,6 +43,11 @@ def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
     matter: the idea of Kneedle (Satopaa and others 2011), without its
     smoothing. It asks for no limit, but depends on where the curve ends.
 
+    Raises
+    ------
+    ValueError
+        The curve ends no lower than it begins.
+
     Examples
     --------
     >>> knee_of_chord([0, 0.5, 0.7, 1.0], [0.9, 0.9, 0.8, 0.1])
@@ -51,8 +56,8 @@ def knee_of_chord(x: Sequence[float], y: Sequence[float]) -> float:
     ratios, accuracies = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     across = (ratios - ratios[0]) / (ratios[-1] - ratios[0])
     height = accuracies[-1] - accuracies[0]
-    if height == 0:
-        raise ValueError("the curve ends as high as it begins: it has no knee")
+    if height >= 0:
+        raise ValueError("the curve ends no lower than it begins: it has no knee")
     return float(ratios[int(np.argmax(across - (accuracies - accuracies[0]) / height))])
 
 

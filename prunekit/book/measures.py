@@ -30,8 +30,9 @@ def accuracy_at_bytes(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series
 
 
 def accuracy_gain(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """By how much ``variant`` beats ``other`` seed by seed, mean over all ratios from ``at``.
+    """By how much ``variant`` beats ``other`` seed by seed, each by means from ``at``.
 
+    Both are to have the same ratios, or one each: nothing is paired by ratio.
     A variant of another study is named with it, as in ``entropy/uniform_alone``.
     """
     means = [
@@ -51,7 +52,7 @@ def precision_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 
 
 def accuracy_lost(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Points of test accuracy lost at a ratio, on straight lines between recorded ratios."""
+    """Test accuracy lost at a ratio, a fraction, on straight lines between recorded ratios."""
     lost = on_axis(
         _of(recorded, claim["variant"], partial(relative, start=recorded.started())),
         "ratio",
@@ -84,7 +85,7 @@ def share_still_at(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 
 
 def share_of_part(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Share of the first ``at`` filters removed that came from what ``other`` names.
+    """Share that came from what ``other`` names, once an iteration ends with ``at`` filters gone.
 
     That is a part of the network, such as ``initial (0-2)``, or a block, such as ``Fire 12``.
     """
@@ -99,7 +100,7 @@ def share_of_part(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 
 
 def iterations(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
-    """Iterations until at least the share ``ratio`` of all filters was gone."""
+    """Iterations until at least the share ``at`` of all filters was gone."""
     table = _of(recorded, claim["variant"], name="table")
     before = table.groupby("seed")["filters"].transform("max")
     there = reached(1 - table["filters"] / before, claim["at"])

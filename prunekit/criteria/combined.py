@@ -18,7 +18,11 @@ from prunekit.criteria.taylor import Taylor
 @register("combined", label="sum of scores", source="Gaikwad 2018, chapter 9")
 @dataclass(frozen=True)
 class Combined(Criterion):
-    """The sum of the layer-wise normalised scores of its parts, which may be combined ones too.
+    """The sum of the scores of its parts, normalised by layer. Parts may be combined ones, too.
+
+    A part that is compared over layers as it is, such as ``fisher``
+    (``normalized = False``), enters as it is, and may outweigh the others or
+    vanish beside them. :class:`CombinedRanks` does not mind.
 
     The thesis (chapter 9) combines the rankings by activation L2 and by
     Taylor expansion; how, it leaves open.

@@ -83,8 +83,10 @@ def rank(
         outputs of shape (examples, classes, ...).
     normalize
         What a layer's scores are divided by: ``"l2"``, their L2 norm,
-        ``"mean"``, their mean, or False (see
+        ``"mean"``, their mean absolute score, or False (see
         :func:`prunekit.criteria.normalise`). Combinations need one of them.
+        Scores that are compared over layers as they are
+        (:attr:`prunekit.criteria.Criterion.normalized` is False) stay so.
     graph
         What :func:`prunekit.trace` gave for this model, if it is at hand.
     progress
@@ -102,7 +104,9 @@ def rank(
     -------
     DataFrame with the columns ``layer`` (in order of execution), ``filter``,
     ``score``, ``group`` and ``width``, the number of the layer's filters. Coupled
-    filters share a group, and as their score the mean of theirs. Filters that must
+    filters share a group, and as their score the mean of theirs, or what the
+        criterion makes of them (:attr:`prunekit.criteria.Criterion.pool`:
+        ``fisher`` and ``taylor_weight`` add up). Filters that must
     stay have no row.
 
     Raises
@@ -221,6 +225,27 @@ def ranked_layers(graph: ChannelGraph) -> list[str]:
     """
     seen = set(graph.maps.values())
     return [name for name in graph.prunable if name in seen]
+
+
+def adding_up(ranking: pd.DataFrame, criterion: AnyCriterion) -> pd.DataFrame:
+    """The ranking with scores of filters that add up, in a group, to what the group is worth.
+
+    The mean of a group does so as it stands. By another
+    :attr:`prunekit.criteria.Criterion.pool`, such as the sum, each row has the
+    score of the whole group: then each filter gets an equal part of it.
+
+    Examples
+    --------
+    >>> ranking = pd.DataFrame({"score": [6.0, 6.0, 6.0], "group": [1, 2, 2]})
+    >>> adding_up(ranking, "fisher")["score"].tolist()
+    [6.0, 3.0, 3.0]
+    >>> adding_up(ranking, "taylor")["score"].tolist()
+    [6.0, 6.0, 6.0]
+    """
+    if lookup(criterion).pool == Criterion.pool:
+        return ranking
+    sizes = ranking.groupby("group")["score"].transform("size")
+    return ranking.assign(score=ranking["score"] / sizes)
 
 
 def _name(criterion: AnyCriterion) -> str:

@@ -35,7 +35,9 @@ def load_dataset(
         2011, which no augmentation should mirror), ``"digits"``, or a folder
         in the layout
         ``train/<class>/*`` and ``test/<class>/*`` (``val/<class>/*`` is used
-        if present). A bare name is looked for under :func:`data_folder`.
+        if present). A bare name is looked for under :func:`data_folder`; a
+        folder ``cifar10`` or ``svhn`` with ``train`` there goes before the data
+        set of that name.
     size
         Side in pixels to which images of a folder are decoded: the largest
         square in the middle, resized. Data sets that go by a name are 32;
@@ -44,6 +46,8 @@ def load_dataset(
         Share of each class's training images held out for validation, at
         least one; at least one is left to train on. CIFAR-10 gives 45,000 and
         5,000.
+    seed
+        Which images these are.
     download
         Whether torchvision may fetch CIFAR-10 or SVHN when it is not found.
     stand_in

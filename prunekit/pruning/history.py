@@ -35,7 +35,9 @@ class PruningHistory:
         budget in latency adds ``latency``, one of your own ``cost``, a schedule of criteria adds
         ``criterion``, by which the filters of the iteration were ranked.
     removed : list of Selection
-        The filters of each iteration, numbered as they stood at its start.
+        The filters of each iteration, numbered as they stood at its start. Where
+        ``stopped`` is ``"accuracy"`` the last is what was tried, here and in
+        ``table`` and ``pattern``: ``model`` and ``kept`` are from before it.
     pattern : DataFrame
         Filters removed: a row an iteration, a column a layer.
     stopped : str

@@ -15,7 +15,7 @@ from prunekit.checks import number
 from prunekit.checks.batches import Batches, no_batch, taught
 from prunekit.checks.settings import Cost
 from prunekit.checks.structures import examples_of, first_examples
-from prunekit.criteria.ranking import rank, ranked_layers, two_examples
+from prunekit.criteria.ranking import adding_up, rank, ranked_layers, two_examples
 from prunekit.execution import evaluation_mode
 from prunekit.losses import summed_cross_entropy
 from prunekit.progress import say
@@ -80,7 +80,8 @@ def iterations(
             progress=progress,
         )
         if plan.cost_aware and isinstance(plan.budget, str):
-            ranking = per_saving(ranking, run.model, example_inputs, plan.budget)
+            of_filters = adding_up(ranking, chosen)
+            ranking = per_saving(of_filters, run.model, example_inputs, plan.budget)
         count = enough(run, ranking, plan, example_inputs, iteration)
         if not count:
             run.stopped = "floor"

@@ -153,9 +153,11 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
     under the old name again; elsewhere an ``nn.Identity`` takes the batch
     norm's place. Folded convolutions have a bias.
 
-    A batch norm stays if it keeps no running statistics, if it or the
-    convolution has a forward hook, whose place would be gone, or if it, the
-    convolution or a tensor of either is used in a second place too, as by
+    A batch norm stays if it keeps no running statistics or is torchvision's
+    frozen one; if the convolution is transposed and in groups, or computes its
+    weight from others, as a parametrisation does; if it or the convolution has
+    a forward hook, whose place would be gone; or if it, the convolution or a
+    tensor of either is used in a second place too, as by
     ``F.conv2d(x, self.conv.weight)``.
 
     Parameters

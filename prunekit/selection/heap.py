@@ -106,7 +106,7 @@ def select(
     ------
     ValueError
         ``count``, ``min_filters`` or ``round_to`` is below 1, fewer than
-        ``count`` groups can go, a score is NaN, the ranking is empty or lacks
+        ``count`` groups can go, a score is NaN or infinite, the ranking is empty or lacks
         a column, a filter is listed twice, a limit in ``per_layer`` is
         below 0 or no share, or a name in ``exclude``, ``min_filters`` or
         ``per_layer`` matches no layer. Or a layer is narrower, by its

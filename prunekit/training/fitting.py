@@ -161,8 +161,10 @@ def fit(
         A setting is out of range, the loss or its gradient becomes NaN or
         infinite (that step is not made), the loss is a mean over examples,
         outputs or labels are not as :func:`evaluate` needs them, ``loss`` takes
-        no third argument and there is a teacher, or ``checkpoint`` is damaged
-        or of a training with other settings or of another network.
+        no third argument and there is a teacher, there is a teacher and the
+        batches hold answers, ``label_smoothing`` stands beside ``loss``, no
+        parameter requires a gradient, or ``checkpoint`` is damaged or of a
+        training with other settings or of another network.
     TypeError
         As :func:`evaluate`, ``loss`` gives no tensor or ``evaluate`` no
         numbers, or a loader is an iterator, used up after one pass.

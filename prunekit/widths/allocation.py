@@ -67,8 +67,9 @@ def allocate(
     =============== ===========================================================
 
     Rates lie between ``least_rate`` and 1. Under ``contrast`` the unit of
-    greatest value stays whole, and ``s``, the rate of the least, may fall
-    below zero where the budget is small.
+    greatest value is narrowed last, only where all others at their narrowest
+    do not meet the budget, and ``s``, the rate of the least, may fall below
+    zero where the budget is small. Equal values have the rate (1 + s) / 2.
 
     Widths grow with ``s`` one channel at a time; of units that grow at the
     same ``s``, earlier ones grow first. The result is found by bisection over
@@ -89,7 +90,8 @@ def allocate(
         the relation of the layers' entropies sets their widths: these three
         readings are reconstructions.
     least_rate, min_filters
-        No unit gets narrower than this share, and this many channels.
+        No unit gets narrower than this share, to the nearest whole channel, and
+        this many channels.
     round_to
         Widths of units that lose channels are multiples of this.
 

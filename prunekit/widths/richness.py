@@ -65,6 +65,11 @@ def tamed(values: Any, to: Abnormal = "whisker", whisker: float = 1.5) -> np.nda
         which replaces nothing. The abstract of the method says only that
         abnormal layers are processed: all four are reconstructions.
 
+    Raises
+    ------
+    ValueError
+        ``to`` is ``"normal"`` and no value is.
+
     Examples
     --------
     >>> tamed([1, 2, 3, 4, 100]).tolist(), tamed([1, 2, 3, 4, 100], "median").tolist()
@@ -77,6 +82,8 @@ def tamed(values: Any, to: Abnormal = "whisker", whisker: float = 1.5) -> np.nda
     if to == "median":
         return np.where(inside, values, np.median(values))
     if to == "normal":
+        if not inside.any():
+            raise ValueError(f"no value lies within whiskers of {whisker:g}: lengthen them")
         low, high = values[inside].min(), values[inside].max()
     return values.clip(low, high)
 
