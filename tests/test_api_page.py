@@ -43,7 +43,7 @@ def reference(tmp_path_factory) -> str:
 def test_what_is_returned_stands_in_whole_sentences(reference):
     said = re.sub(r"\s+", " ", reference)
     assert 'Return value ]- DataFrame with the columns "layer" (in order of execution)' in said
-    assert "Coupled filters share a group, and as their score the mean of theirs." in said
+    assert "Coupled filters share a group, and as their score the mean of theirs, or what" in said
     assert "``" not in said
 
 

@@ -105,9 +105,8 @@ def rank(
     DataFrame with the columns ``layer`` (in order of execution), ``filter``,
     ``score``, ``group`` and ``width``, the number of the layer's filters. Coupled
     filters share a group, and as their score the mean of theirs, or what the
-        criterion makes of them (:attr:`prunekit.criteria.Criterion.pool`:
-        ``fisher`` and ``taylor_weight`` add up). Filters that must
-    stay have no row.
+    criterion makes of them (:attr:`prunekit.criteria.Criterion.pool`: ``fisher``
+    and ``taylor_weight`` add up). Filters that must stay have no row.
 
     Raises
     ------
