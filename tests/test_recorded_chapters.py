@@ -259,6 +259,19 @@ def test_what_the_price_does_to_squeezenet_as_the_page_beside_torch_pruning_says
     assert all(left[f"{name} per MAC"] > 3 * left[name] for name in plain)  # "few parameters gone"
 
 
+def test_of_how_many_the_best_is_as_the_page_beside_torch_pruning_says():
+    table = pd.read_csv(BOOK / "peer_accuracy.csv")
+    criteria = table.groupby(["Library", "Network"])["Criterion"].nunique()
+    assert (criteria["prunekit"] == 8).all() and (criteria["torch-pruning"] == 3).all()
+
+
+def test_which_regnets_fail_as_the_page_on_the_zoo_says():
+    zoo = pd.read_csv(BOOK / "zoo.csv").query("Network.str.startswith('regnet')")
+    failing = zoo["torch-pruning (s)"] == "fails"
+    assert (failing.sum(), len(zoo)) == (7, 15)
+    assert zoo.loc[failing, "Parameters (M)"].max() < 20  # "all of them small"
+
+
 def test_what_validation_chooses_is_what_the_page_shows(tmp_path):
     best = chosen_on_validation(networks("one_cut")).set_index("ratio")
     assert best.loc[0.52, "variant"] == best.loc[0.67, "variant"] == "fisher_floors"

@@ -72,6 +72,11 @@ def knees(
         ``variant``, ``seed``, ``within`` and ``chord`` (ratios), and
         ``accuracy_lost``: how far test accuracy lies below the start at
         ``within``.
+
+    Raises
+    ------
+    ValueError
+        The validation accuracy of a run ends no lower than it begins.
     """
     rows = []
     for (variant, seed), run in with_start(networks, start).groupby(RUN, sort=False):

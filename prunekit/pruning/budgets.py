@@ -138,8 +138,8 @@ def per_saving(
     unit saved first is the greedy rule for a knapsack (Dantzig 1957). Value
     adds up, so here a group of two filters is worth twice their mean score. By
     a criterion that adds up itself, such as ``fisher``, each row of a ranking
-    has the score of its group: divide it by how many rows the group has, as
-    :func:`prunekit.prune` does.
+    has the score of its group: pass it through
+    :func:`prunekit.criteria.ranking.adding_up`, as :func:`prunekit.prune` does.
 
     That it adds up is a guess, and a dear group is taken though all of a
     layer's filters are dear alike: few layers then pay for all the others.

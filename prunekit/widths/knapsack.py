@@ -74,7 +74,7 @@ def width_table(
     ranking
         As :func:`prunekit.rank` returns it for ``model``. The scores of a group
         are added up: by a criterion that adds up itself, such as ``fisher``,
-        divide them by how many rows the group has.
+        pass it through :func:`prunekit.criteria.ranking.adding_up`.
     cost
         ``"macs"`` (of one example), ``"parameters"``, or a function as for
         the ``budget`` of :func:`prunekit.prune`: called with a network of
