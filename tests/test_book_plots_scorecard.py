@@ -7,7 +7,7 @@ import pytest
 
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.plots.scorecard import SIGNS, printed_table, scorecard_table
+from prunekit.book.plots.scorecard import SIGNS, printed_table, reasons_table, scorecard_table
 from prunekit.book.printed import accuracy_claims, pattern_claims
 
 
@@ -35,6 +35,21 @@ def test_every_verdict_has_a_sign_of_its_own(card):
     page = scorecard_table(rows.reset_index(drop=True)).to_html()
     signs = {page.split(f" {verdict}</td>")[0][-1] for verdict in SIGNS}
     assert len(signs) == len(SIGNS) and not any(sign.isalnum() for sign in signs)
+
+
+def test_claims_that_our_runs_contradict_stand_before_those_they_leave_open(card):
+    rows = card[:3].assign(
+        verdict=["not confirmed", "better", "not confirmed"],
+        excluded=[False, True, True],
+        low=[-0.2, 3, 2944],
+        high=[0.3051, 4, 2944],
+        reason=["too few seeds", "", "another count"],
+    )
+    page = reasons_table(rows).data
+    assert page["claim"].tolist() == rows["claim"].tolist()[::-2]
+    assert page["the interval"].tolist() == ["contradicts", "leaves open"]
+    assert page["95 % interval"].tolist() == ["2944 to 2944", "-0.2 to 0.31"]
+    assert page.iloc[:, -1].tolist() == ["another count", "too few seeds"]
 
 
 def test_an_unknown_verdict_is_refused(card):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,9 +92,12 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
     -------
     DataFrame
         ``claim``, ``where``, ``thesis``, ``ours`` (mean ± standard deviation
-        over seeds), ``seeds``, ``verdict``, ``command`` (what follows
-        ``python -m prunekit.study``) and ``note``. A claim
-        whose study is not recorded is ``not measured``, and the note says so.
+        over seeds), ``seeds``, ``verdict``, ``low`` and ``high`` (ends of the
+        95 % interval of the mean, in the unit), ``excluded`` (whether the
+        printed number lies outside of it), ``command`` (what follows
+        ``python -m prunekit.study``), ``note`` and ``reason`` (why the row is
+        not confirmed). A claim whose study is not recorded is ``not
+        measured``, and the note says so.
     """
     rows = []
     for claim in claims.to_dict("records"):
@@ -106,8 +110,11 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
         row["verdict"] = "not measured"
         if len(values):
             row["verdict"] = verdict(values, claim["thesis"], claim["better"], claim["tolerance"])
+        mean, wide = mean_interval(values) if len(values) else (math.nan, math.nan)
+        row |= {"low": mean - wide, "high": mean + wide}
+        row["excluded"] = abs(mean - claim["thesis"]) > wide
         row["command"] = _string(claim["command"])
-        rows.append(row | {"note": note})
+        rows.append(row | {"note": note, "reason": _string(claim.get("reason"))})
     return pd.DataFrame(rows)
 
 

@@ -47,6 +47,40 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
     )
 
 
+def reasons_table(card: pd.DataFrame) -> Styler:
+    """The rows that are not confirmed: what contradicts its claim first, then what is undecided.
+
+    A claim is contradicted if the 95 % interval of our mean leaves out its
+    number, and undecided if the number lies within.
+    """
+    rows = card[card["verdict"] == "not confirmed"].sort_values(
+        "excluded", ascending=False, kind="stable"
+    )
+    low, high = (rows[end].round(2).map("{:g}".format) for end in ("low", "high"))
+    shown = pd.DataFrame(
+        {
+            "the interval": rows["excluded"].map({True: "contradicts", False: "leaves open"}),
+            "claim": rows["claim"],
+            "thesis": rows["thesis"],
+            "95 % interval": low + " to " + high,
+            "why, as far as we know": rows["reason"],
+        }
+    )
+    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
+    return (
+        shown.style.hide(axis="index")
+        .set_properties(**wrapped)
+        .set_properties(subset=["thesis", "95 % interval"], **{"white-space": "nowrap"})
+        .set_properties(subset=["claim", "why, as far as we know"], **{"min-width": "12em"})
+        .set_table_styles(
+            [
+                {"selector": "", "props": "font-size: 0.85em"},
+                {"selector": "th", "props": "text-align: left"},
+            ]
+        )
+    )
+
+
 def printed_table(card: pd.DataFrame, claims: pd.DataFrame, rows: str, columns: str = "") -> Styler:
     """A printed table, entry by entry: the thesis's number, ours, and the sign of the verdict.
 

@@ -1,0 +1,99 @@
+"""Why rows of the scorecard are not confirmed: each reason in book/claims.csv holds."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pandas as pd
+import pytest
+from recorded_studies import study
+
+from prunekit.book import BOOK
+from prunekit.book.claims import scorecard
+from prunekit.book.measures import MEASURES
+
+CLAIMS = pd.read_csv(BOOK / "claims.csv", keep_default_na=False).set_index("claim")
+REASONS = CLAIMS["reason"][CLAIMS["reason"] != ""]
+COMBINED = "The combination prunes further than "
+
+
+@pytest.fixture(scope="module")
+def card():
+    return scorecard(pd.read_csv(BOOK / "claims.csv"), study).set_index("claim")
+
+
+def numbers(claim: str) -> list[float]:
+    """Those in the reason, in order, without the commas of thousands."""
+    return [float(n) for n in re.findall(r"\d+(?:\.\d+)?", REASONS[claim].replace(",", ""))]
+
+
+def values(claim: str) -> pd.Series:
+    """What our runs give for a claim, a value a seed."""
+    row = pd.read_csv(BOOK / "claims.csv").set_index("claim", drop=False).loc[claim]
+    return MEASURES[row["measure"]](study(row["study"]), row)
+
+
+def test_every_row_that_is_not_confirmed_has_a_reason_and_no_other_row(card):
+    assert set(REASONS.index) == set(card.index[card["verdict"] == "not confirmed"])
+
+
+def test_four_epochs_left_both_starts_rising():
+    epochs, theirs = numbers("SqueezeNet from random weights on CIFAR-10 (110 epochs)")
+    assert epochs in numbers("Transfer beats training from random weights by") and theirs == 110
+    history = study("transfer").table("history")
+    assert history["epoch"].max() == epochs
+    by_epoch = history.pivot_table("val_accuracy", "epoch", "variant")[["scratch", "frozen"]]
+    assert (by_epoch.diff().iloc[-1] > 0.01).all()
+
+
+def test_the_thesis_counts_other_filters():
+    ours, theirs = numbers("Filters in SqueezeNet")[1:]  # after the version of SqueezeNet
+    assert set(values("Filters in SqueezeNet")) == {ours}
+    share = 0.67
+    *_, total, few, _, own, many = numbers("Iterations of 128 filters to 67 %")
+    assert (total, own) == (theirs, ours)
+    assert [math.ceil(share * n / 128) for n in (theirs, ours)] == [few, many]
+    assert set(values("Iterations of 128 filters to 67 %")) == {many}
+
+
+@pytest.mark.parametrize("criterion", ["L2", "Taylor"])
+def test_the_far_end_had_little_repair_and_seeds_lie_far_apart(criterion):
+    claim = f"Accuracy lost at 95 %, {criterion}"
+    between, at_end, apart = numbers(claim)
+    run = next(iter(study("thesis_88px").study.runs.values()))
+    assert run["prune"]["fine_tune"]["epochs"] == between
+    assert run["finish"]["fine_tune"]["epochs"] == at_end
+    lost = values(claim)
+    assert len(lost) == 3 and round(100 * (lost.max() - lost.min())) == apart
+
+
+def test_three_seeds_do_not_settle_the_combination():
+    ahead = {other: (values(COMBINED + other) > 0).sum() for other in ("L2", "Taylor")}
+    assert ahead == {"L2": 3, "Taylor": 1}
+    more = "The combination is more accurate than Taylor, 67 % to 95 %"
+    assert (values(more) > 0).sum() == 2 and len(values(more)) == 3
+    assert "all three" in REASONS[COMBINED + "L2"]
+    assert "one seed" in REASONS[COMBINED + "Taylor"] and "two seeds" in REASONS[more]
+
+
+def test_milliseconds_are_of_another_machine_and_their_ratio_is_judged_apart(card):
+    (pixels,) = numbers("One image on a PC, unpruned")
+    assert {run["input_size"] for run in study("thesis_88px").study.runs.values()} == {pixels}
+    assert card.loc["Faster on a PC where the combination stops (2 ms to 1 ms)", "verdict"] == (
+        "better"
+    )
+
+
+def test_similarity_after_saliency_changes_nothing_that_shows(card):
+    row = card.loc["Saliency then similarity beats saliency alone"]
+    (most,) = numbers(row.name)[:1]
+    assert not row["excluded"] and -most < row["low"] < 0 < row["high"] < most
+
+
+def test_richness_is_behind_entropy_in_every_seed():
+    claim = next(c for c in REASONS.index if c.startswith("Abnormal richness is more accurate"))
+    apart = values(claim)
+    assert len(apart) == 3 and (apart < 0).all()
+    graft = study("entropy_controls").study.runs["richness-seed0"]["graft"]
+    assert (graft["networks"], graft["epochs"]) == (1, numbers(claim)[0])
