@@ -92,13 +92,18 @@ def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():
 
 def test_the_second_recipe_meets_the_thesis_at_three_quarters_as_chapter_12_says():
     first, second = (beside_start(study(name)) for name in ("best", "best_96px"))
-    assert second["seed"].tolist() == [0, 0]  # "this is one run"
-    quarters, tenths = second.sort_values("ratio").iloc
-    assert 0.72 < quarters["parameters_removed"] < 0.76 and quarters["accuracy_lost"] < 0.01
-    higher = study("best_96px").started().loc[0, "test_accuracy"] - 0.74
+    at = {place: rows.set_index("seed") for place, rows in second.groupby("place")}
+    quarters, tenths = (at[place] for place in sorted(at))
+    for rows in (quarters, tenths):
+        assert rows.index.tolist() == [0, 1, 2]  # "from each of three starts"
+    assert quarters["parameters_removed"].between(0.72, 0.76).all()
+    assert (quarters["accuracy_lost"] < 0.01).all()
+    assert 0.005 < quarters["accuracy_lost"].mean() < 0.006
+    higher = study("best_96px").started()["test_accuracy"].mean() - 0.74
     assert 0.175 < higher < 0.18  # "nearly eighteen points"
-    assert tenths["parameters_removed"] > 0.9 and 0.035 < tenths["accuracy_lost"] < 0.04
-    assert tenths["accuracy_lost"] < first["accuracy_lost"].min() / 2
+    assert (tenths["parameters_removed"] > 0.9).all()
+    assert (tenths["accuracy_lost"] > 0.03).all()  # "more than three points"
+    assert tenths["accuracy_lost"].max() < first["accuracy_lost"].min() / 2
     assert not (RESULTS / "staircase_96px" / "provenance.json").is_file()
 
 

@@ -97,3 +97,13 @@ def test_richness_is_behind_entropy_in_every_seed():
     assert len(apart) == 3 and (apart < 0).all()
     graft = study("entropy_controls").study.runs["richness-seed0"]["graft"]
     assert (graft["networks"], graft["epochs"]) == (1, numbers(claim)[0])
+
+
+def test_sixty_epochs_do_not_bring_back_nine_tenths():
+    claim = "Best recipe: accuracy lost with 90 % of the parameters removed"
+    points, epochs = numbers(claim)
+    lost = values(claim)
+    assert len(lost) == 3 and (100 * lost).min() >= points
+    assert study("best_96px").study.runs["best_96px-seed0"]["finish"]["fine_tune"]["epochs"] == (
+        epochs
+    )
