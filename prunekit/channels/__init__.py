@@ -10,9 +10,8 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from prunekit import checks
-from prunekit.channels import rules
+from prunekit.channels.calls import activation_maps
 from prunekit.channels.capture import TraceError, bind, has_shapes_of, without_data
-from prunekit.channels.interpreter import LabelInterpreter
 from prunekit.channels.kinds import kind_of, rule
 from prunekit.channels.passes import on_labels
 from prunekit.channels.refusals import Leaves, leaf
@@ -237,33 +236,16 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         for name, labels in book.inputs.items()
         if name not in book.outputs
     }
+    called = {node.name: name for node, name in evaluation.called.items()}
     return ChannelGraph(
         layers,
         slices,
         norms,
         {path: groups[labels.reshape(-1).numpy()] for path, labels in book.counted.items()},
-        _activation_maps(evaluation),
+        activation_maps(evaluation.graph, called, evaluation.model),
         int(groups.max()) + 1,
         evaluation.model,
         inputs,
         operations=evaluation.graph,
-        calls={node.name: name for node, name in evaluation.called.items()},
+        calls=called,
     )
-
-
-def _activation_maps(evaluation: LabelInterpreter) -> dict[str, str]:
-    called, maps = evaluation.called, {}
-
-    def refines(node: fx.Node) -> bool:
-        """Whether a node is a batch norm or an activation."""
-        if node in called:
-            return kind_of(evaluation.modules[called[node]]).refines
-        return node.target in rules.ACTIVATION_FUNCTIONS
-
-    for node, name in called.items():
-        if kind_of(evaluation.modules[name]).filters:
-            end = node
-            while len(end.users) == 1 and refines(next(iter(end.users))):
-                end = next(iter(end.users))
-            maps[end.name] = name
-    return maps

@@ -246,13 +246,14 @@ LSTM = replace(
 RNN = replace(
     GRU, classes=(nn.RNN,), arguments={**GRU.arguments, "nonlinearity": attrgetter("nonlinearity")}
 )
+# What an evaluation passes through as if it were not there.
+INERT = Kind(
+    _named("Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout"), keep
+)
 TABLE = (
     *(CONVOLUTION, TRANSPOSED, LINEAR, PRELU, ACTIVATION, ATTENTION, GRU, LSTM, RNN),
     *(BATCH_NORM, FROZEN_BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM),
-    Kind(
-        _named("Identity Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout"),
-        keep,
-    ),
+    INERT,
     Kind(_named("LocalResponseNorm CrossMapLRN2d Softmax2d"), mix),
     Kind(_named("MaxPool1d AvgPool1d LPPool1d AdaptiveAvgPool1d AdaptiveMaxPool1d"), resize(1)),
     Kind(_named("MaxPool2d AvgPool2d LPPool2d AdaptiveAvgPool2d AdaptiveMaxPool2d"), resize(2)),

@@ -27,6 +27,7 @@ ACTIVATION_FUNCTIONS = {
     *(F.silu, F.mish, F.hardswish, F.hardsigmoid, F.hardtanh, F.softplus, F.sigmoid, F.tanh),
     *(torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "tanh"),
 }
+DROPOUT_FUNCTIONS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d}
 ELEMENTWISE_FUNCTIONS = {
     *ACTIVATION_FUNCTIONS,
     *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.pow),
@@ -34,7 +35,8 @@ ELEMENTWISE_FUNCTIONS = {
     *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
     *(operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne),
     *(operator.and_, operator.or_, operator.xor, operator.invert, operator.mod, operator.floordiv),
-    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.celu, F.softsign, F.logsigmoid),
+    *DROPOUT_FUNCTIONS,
+    *(F.celu, F.softsign, F.logsigmoid),
     *(F.hardshrink, F.softshrink, F.tanhshrink, F.threshold, stochastic_depth),
     *(torch.rand_like, torch.randn_like, torch.bernoulli),
     *("bernoulli", "bernoulli_", "uniform_", "normal_"),

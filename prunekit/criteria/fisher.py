@@ -28,9 +28,10 @@ class Fisher(Criterion):
     added up before they are squared: where its map is proportional to its
     weights w, the score is half of w F w, with F their whole Fisher block and
     not its diagonal, by which weights of one filter would go independently.
-    Coupled filters have the sum of their scores. What would come of adding up
-    their gradients first, as group Fisher does (Liu et al. 2021), is left out.
-    Layers are compared as they are.
+    Coupled filters have the sum of their scores, and so do the uses of a layer
+    that runs more than once. What would come of adding up their gradients
+    first, as group Fisher does (Liu et al. 2021), is left out. Layers are
+    compared as they are.
 
     The update of the other weights that belongs to a Hessian (optimal brain
     surgeon) is zero where it is diagonal over filters, as here. With that of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from prunekit.channels import ChannelGraph
+from prunekit.channels.calls import in_place
 from prunekit.channels.capture import attribute
 from prunekit.channels.kinds import by_filter, kind_of
 from prunekit.checks import shown
@@ -24,9 +24,6 @@ from prunekit.criteria.bn_scale import batch_norm_scales
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
 from prunekit.losses import summed_cross_entropy
 
-IN_PLACE_OPERATORS = {
-    value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
-} - {operator.index, operator.inv, operator.invert, operator.is_, operator.is_not}
 ALLOCATING_MODULES = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear),
@@ -237,8 +234,9 @@ def _watched(
     parts: dict[str, Any] = {}
 
     def watch(node: fx.Node, name: str, viewers: Viewers) -> None:
-        # A copy only where a later layer writes over the map before its gradient arrives.
-        keep = _may_be_overwritten(node, traced)
+        # A copy only where a later layer writes over the map before its gradient arrives. One that
+        # nobody reads by this name was written in place, and others go on with its memory.
+        keep = _may_be_overwritten(node, traced) or not node.users
         target = f"_watch_{len(parts)}"
         parts[target] = _Watch(name, modules[name], keep, viewers)
         with watched.inserting_after(made[node]):
@@ -262,13 +260,6 @@ def _may_be_overwritten(node: fx.Node, module: fx.GraphModule) -> bool:
         layer = module.get_submodule(str(target)) if user.op == "call_module" else None
         if isinstance(layer, ALLOCATING_MODULES) or target is torch.cat:
             continue
-        name = target if isinstance(target, str) else target.__name__
-        if (
-            getattr(layer, "inplace", False)
-            or user.kwargs.get("inplace", False)
-            or target in IN_PLACE_OPERATORS
-            or (user.op in ("call_method", "call_function") and name.endswith("_"))
-            or _may_be_overwritten(user, module)
-        ):
+        if in_place(user, layer) or _may_be_overwritten(user, module):
             return True
     return False

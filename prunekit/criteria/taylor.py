@@ -18,7 +18,8 @@ class Taylor(Criterion):
 
     Setting a map r to zero changes the loss C by about −∂C/∂r · r (thesis,
     chapter 8). Its size is taken for each example, so that an example which
-    gains and one which loses do not cancel (Molchanov et al. 2017, eq. 8).
+    gains and one which loses do not cancel (Molchanov et al. 2017, eq. 8). Of a
+    layer that runs more than once, it is taken for each use, and added up.
 
     Examples
     --------
