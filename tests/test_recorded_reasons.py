@@ -107,3 +107,42 @@ def test_sixty_epochs_do_not_bring_back_nine_tenths():
     assert study("best_96px").study.runs["best_96px-seed0"]["finish"]["fine_tune"]["epochs"] == (
         epochs
     )
+
+
+@pytest.mark.parametrize("core", ["A53", "A72"])
+def test_instructions_fall_less_than_macs(core):
+    claim = f"Fewer instructions on a Cortex-{core} of the BlueBox, 67 % removed"
+    counts = pd.read_csv(BOOK / "results" / "deployment" / "instructions_by_seed.csv")
+    macs = counts.pivot_table("macs", "seed", "model")
+    left = macs["cut-67"] / macs["original"]
+    assert set((100 * left).round()) == set(numbers(claim)[:1])
+    assert (values(claim) < 1 / left).all()
+
+
+def test_counts_of_one_start_are_counted_again_alike():
+    folder = BOOK / "results" / "deployment"
+    keys = ["model", "precision", "core"]
+    once = pd.read_csv(folder / "instructions.csv").set_index(keys)["instructions"]
+    anew = pd.read_csv(folder / "instructions_by_seed.csv").query("seed == 0").set_index(keys)
+    assert (anew["instructions"] / once.loc[anew.index] - 1).abs().max() < 1e-3
+
+
+def test_only_two_contradictions_are_about_what_pruning_costs(card):
+    """As chapter 12 says below its table of crosses."""
+    against = card[(card["verdict"] == "not confirmed") & card["excluded"]]
+    about = against.index[against.index.str.contains("ccuracy lost")]
+    assert sorted(about) == [
+        "Accuracy lost at 95 %, Taylor",
+        "Best recipe: accuracy lost with 90 % of the parameters removed",
+    ]
+    counts_and_times = against.index.str.contains(
+        "Filters in|Iterations|image on a PC|instructions"
+    )
+    assert (
+        counts_and_times.sum() == len(against) - len(about) - 1
+    )  # and the one from random weights
+    assert "from random weights" in " ".join(against.index)
+
+
+def test_no_row_reads_the_stronger_start():
+    assert "ratios" not in set(CLAIMS["study"])  # "No row of the card reads it."

@@ -2,6 +2,7 @@
 
     python -m prunekit.book.deployment files         # export; bytes and validation accuracy
     python -m prunekit.book.deployment instructions  # ARM instructions under emulation
+    python -m prunekit.book.deployment seeds         # the same for networks of other starts
     python -m prunekit.book.deployment latency       # this machine, single thread: keep it quiet
     python -m prunekit.book.deployment layers        # the same, layer by layer
     python -m prunekit.book.deployment               # all of it, in this order
@@ -52,12 +53,14 @@ from prunekit.study.tuning import MODEL
 
 RESULTS = BOOK / "results"
 DEPLOYMENT = RESULTS / "deployment"
-#: Where the two trained networks lie: a start, and what its best recipe left of it.
-ORIGINAL = RESULTS / "base_96px" / "base_96px-seed0"
-PRUNED = RESULTS / "best_96px" / "best_96px-seed0" / "0.75"
 FILES = BOOK.parent / "_build" / "deployment"
 SIZE = 96
 SEED = 0
+SEEDS = (0, 1, 2)
+#: Where the trained networks lie: a start, and what the best recipe left of it.
+START = "base_96px/base_96px-seed{seed}"
+REPAIRED = "best_96px/best_96px-seed{seed}/0.75"
+ORIGINAL, PRUNED = (RESULTS / place.format(seed=SEED) for place in (START, REPAIRED))
 CALIBRATION, CHECKED = 64, 4
 #: Networks cut in one go and not trained again: for their cost, not for their accuracy.
 SHARES = (0.25, 0.5, 0.67, 0.8)
@@ -144,23 +147,26 @@ class Recording:
     @cached_property
     def networks(self) -> list[Network]:
         """Original and pruned, both trained; then the original cut at several ratios."""
-        original, pruned = (prunekit.load(n / MODEL).float() for n in (ORIGINAL, PRUNED))
-        cut = [
-            Network(f"cut-{round(100 * share)}", self._cut(original, share, None), False)
-            for share in self.shares
-        ]
+        original, pruned = self._trained(SEED)
+        cut = [self._cut(original.model, share) for share in self.shares]
         rounded = [
-            Network(f"round-{multiple}", self._cut(original, ROUNDED_SHARE, multiple), False)
+            self._cut(original.model, ROUNDED_SHARE, multiple)
             for multiple in (ROUNDINGS if self.shares else ())
         ]
-        trained = [Network("original", original, True), Network("pruned", pruned, True)]
-        return [*trained, *cut, *rounded]
+        return [original, pruned, *cut, *rounded]
 
-    def _cut(self, model: nn.Module, share: float, multiple: int | None) -> nn.Module:
+    def _trained(self, seed: int) -> list[Network]:
+        """A start, and what the best recipe left of it."""
+        places = {"original": START, "pruned": REPAIRED}
+        files = {name: RESULTS / p.format(seed=seed) / MODEL for name, p in places.items()}
+        return [Network(name, prunekit.load(f).float(), True) for name, f in files.items()]
+
+    def _cut(self, model: nn.Module, share: float, multiple: int | None = None) -> Network:
         batch = (torch.zeros(1, 3, SIZE, SIZE), torch.zeros(1, dtype=torch.int64))
         ranking = prunekit.rank(model, [batch], "weight_l1")
         remove = prunekit.select(ranking, round(share * len(ranking)), round_to=multiple)
-        return prunekit.rebuild(model, torch.zeros(1, 3, SIZE, SIZE), remove)
+        name = f"round-{multiple}" if multiple else f"cut-{round(100 * share)}"
+        return Network(name, prunekit.rebuild(model, batch[0], remove), False)
 
     @cached_property
     def calibration(self) -> Tensor:
@@ -193,24 +199,38 @@ class Recording:
 
     def instructions(self) -> None:
         """ARM instructions an inference, counted twice, and how far the scores are off."""
-        rows = []
-        once = Settings(repeats=1, warmup=0)
+        rows: list[dict] = []
         for network in self.networks:
-            x, y = some_images(self.dataset.val, CHECKED, SIZE)
-            folder, manifest = network.emulated(x, y.tolist(), self.calibration)
-            for cpu in CORES:
-                result = run_emulated(folder, manifest, once, cpu)
-                checked = {model["name"]: model for model in result["models"]}
-                for precision in PRECISIONS:
-                    name = f"{network.name}-{precision}"
-                    counts = [count_instructions(folder, name, cpu) for _ in range(2)]
-                    rows.append(
-                        {"model": network.name, **network.cost(), "precision": precision}
-                        | {"core": cpu, "instructions": counts[0], "again": counts[1]}
-                        | {"max_error": checked[name]["max_error"]}
-                    )
-                    print(rows[-1], flush=True)
+            rows += self._counts(network)
             self._write("instructions", pd.DataFrame(rows))
+
+    def seeds(self) -> None:
+        """The same for each start: whole, what the best recipe left of it, and one cut of it."""
+        rows: list[dict] = []
+        for seed in SEEDS:
+            trained = self._trained(seed)
+            for network in [*trained, self._cut(trained[0].model, ROUNDED_SHARE)]:
+                rows += [{"seed": seed, **row} for row in self._counts(network)]
+            self._write("instructions_by_seed", pd.DataFrame(rows))
+
+    def _counts(self, network: Network) -> list[dict]:
+        once = Settings(repeats=1, warmup=0)
+        x, y = some_images(self.dataset.val, CHECKED, SIZE)
+        folder, manifest = network.emulated(x, y.tolist(), self.calibration)
+        rows = []
+        for cpu in CORES:
+            result = run_emulated(folder, manifest, once, cpu)
+            checked = {model["name"]: model for model in result["models"]}
+            for precision in PRECISIONS:
+                name = f"{network.name}-{precision}"
+                counts = [count_instructions(folder, name, cpu) for _ in range(2)]
+                rows.append(
+                    {"model": network.name, **network.cost(), "precision": precision}
+                    | {"core": cpu, "instructions": counts[0], "again": counts[1]}
+                    | {"max_error": checked[name]["max_error"]}
+                )
+                print(rows[-1], flush=True)
+        return rows
 
     def latency(self) -> None:
         """Milliseconds of one inference on this machine, one thread, every engine in turns."""
@@ -250,12 +270,12 @@ class Recording:
             command=shlex.join(["python", "-m", "prunekit.book.deployment", *sys.argv[1:]]),
             begin=self.begin,
             commit=self.commit,
-            original=ORIGINAL.relative_to(RESULTS).as_posix(),
-            pruned=PRUNED.relative_to(RESULTS).as_posix(),
+            original=START,
+            pruned=REPAIRED,
         )
 
 
-STEPS = ("files", "instructions", "latency", "layers")
+STEPS = ("files", "instructions", "seeds", "latency", "layers")
 
 
 def main() -> None:

@@ -146,13 +146,12 @@ def ms_at_knee(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
 def fewer_instructions(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
     """Instructions of one image before pruning, divided by those of the network ``variant``.
 
-    On the core that ``other`` names, in float32. They depend on widths and not
-    on weights, so one network of each width was counted.
+    On the core that ``other`` names, in float32, for each start.
     """
-    counts = pd.read_csv(recorded.folder.parent / "deployment" / "instructions.csv")
+    counts = pd.read_csv(recorded.folder.parent / "deployment" / "instructions_by_seed.csv")
     here = counts[(counts["core"] == claim["other"]) & (counts["precision"] == "fp32")]
-    instructions = here.set_index("model")["instructions"]
-    return pd.Series([instructions["original"] / instructions[claim["variant"]]])
+    instructions = here.pivot_table("instructions", "seed", "model")
+    return instructions["original"] / instructions[claim["variant"]]
 
 
 def bytes_per_parameter(recorded: Recorded, claim: Mapping[str, Any]) -> pd.Series:
