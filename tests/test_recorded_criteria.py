@@ -11,7 +11,7 @@ from recorded_studies import RESULTS, in_bfloat16, networks, study
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.differences import paired_differences, side
-from prunekit.book.findings import at_equal_cost, layers_of, on_axis
+from prunekit.book.findings import at_equal_cost, layers_of, on_axis, shares_by_part
 from prunekit.book.starts import beside_start, relative
 from prunekit.models import squeezenet
 
@@ -39,6 +39,19 @@ def test_which_layer_keeps_most_as_the_solution_in_chapter_10_says():
     squeezes = ["features.3.squeeze", "features.4.squeeze"]
     assert (filters[squeezes] == 16).all()
     assert left[squeezes].min(axis=None) >= 7  # "far more than" the two of the floor
+
+
+def test_the_last_layers_give_less_in_the_twelfth_iteration_as_chapter_10_says():
+    prunable = trace(squeezenet(), torch.zeros(1, 3, 96, 96)).prunable
+    filters = pd.DataFrame({name: [layer.filters] for name, layer in prunable.items()})
+    (theirs,) = shares_by_part(filters)["last (9-12)"]
+    assert 0.65 < theirs < 0.7  # "about two thirds"
+    taken = study("ratios").table("pattern").query("variant == 'taylor'")
+    shares = shares_by_part(taken[list(filters)])["last (9-12)"].groupby(taken["iteration"]).mean()
+    assert shares.index[shares < 2 / 3].min() == 12
+    left = filters.iloc[0] - taken.query("iteration <= 12").groupby("seed")[list(filters)].sum()
+    late = [name for name in filters if name.split(".")[1] in ("9", "10", "11", "12")]
+    assert left[late].min(axis=None) > 8  # "long before a late layer stands at its floor"
 
 
 def test_on_all_axes_taylor_is_first_and_the_lot_last_as_chapter_11_says(savings):
