@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from urllib.error import URLError
 
 import numpy as np
@@ -18,8 +18,9 @@ from torch import nn
 from torchvision import models
 
 import prunekit
-from prunekit.__main__ import COLUMNS, _named, layer_table, main
+from prunekit.__main__ import COLUMNS, layer_table, main
 from prunekit.models import TinySqueezeNet
+from prunekit.models.by_name import named
 
 
 @pytest.fixture(scope="module")
@@ -181,25 +182,63 @@ def test_inspect_reads_a_file_at_its_own_size(tiny, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith("MACs at (3, 48, 48)")
 
 
-def test_weights_for_other_classes_are_taken_over_up_to_the_last_layer(
-    monkeypatch, pictures, tmp_path
-):
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """Puts weights where torchvision finds what it has downloaded once."""
+
+    def put(name: str, state: dict[str, torch.Tensor]) -> None:
+        file = (
+            tmp_path / "hub" / "checkpoints" / Path(models.get_model_weights(name).DEFAULT.url).name
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, file)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return put
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [("squeezenet1_1", "classifier.1"), ("mnasnet0_5", "classifier.1")],
+)
+def test_weights_for_other_classes_are_taken_over_up_to_the_last_layer(published, name, outputs):
     torch.manual_seed(0)
-    trained = models.squeezenet1_1(num_classes=1000).state_dict()
-    found = SimpleNamespace(DEFAULT=SimpleNamespace(get_state_dict=lambda: trained))
-    monkeypatch.setattr(models, "get_model_weights", lambda name: found)
-    model = _named("torchvision:squeezenet1_1", 2, "pretrained").state_dict()
-    new = {name for name, value in model.items() if value.shape != trained[name].shape}
-    assert new == {"classifier.1.weight", "classifier.1.bias"}
-    assert all(torch.equal(model[name], trained[name]) for name in model.keys() - new)
+    trained = models.get_model(name).state_dict()
+    published(name, trained)
+    model = named(f"torchvision:{name}", 2, "pretrained").state_dict()
+    assert model.keys() == trained.keys()
+    new = {name for name, value in model.items() if not torch.equal(value, trained[name])}
+    assert new == {f"{outputs}.weight", f"{outputs}.bias"}
+    assert len(model[f"{outputs}.bias"]) == 2
+
+
+def test_weights_are_taken_over_from_a_file_with_names_of_an_older_torchvision(published):
+    trained = models.densenet121().state_dict()
+    dotted = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))([12])\.")
+    older = {dotted.sub(r"\1.\2.", key): v for key, v in trained.items() if v.dim()}
+    published("densenet121", older)
+    model = named("torchvision:densenet121", 3, "pretrained").state_dict()
+    new = {name for name, value in model.items() if not torch.equal(value, trained[name])}
+    assert new == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_network_scales_its_inputs_as_its_weights_need_it_and_trains_one_output(published):
+    trained = models.googlenet(init_weights=False, transform_input=True)
+    published("googlenet", trained.state_dict())
+    trained.fc = nn.Linear(1024, 2)
+    model = named("torchvision:googlenet", 2, "pretrained")
+    trained.fc.load_state_dict(model.fc.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(model.eval()(x), trained.eval()(x))
+    assert model.train()(x).shape == (2, 2)
 
 
 def test_weights_that_cannot_be_fetched_are_named(monkeypatch, pictures, tmp_path, capsys):
-    def fetch():
+    def fetch(*arguments, **settings):
         raise URLError("no connection")
 
-    found = SimpleNamespace(DEFAULT=SimpleNamespace(get_state_dict=fetch))
-    monkeypatch.setattr(models, "get_model_weights", lambda name: found)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     given = ("--network", "torchvision:squeezenet1_1", "--data", pictures, "--size", 32)
     assert command("prune", *given, "--ratio", 0.5, "--out", tmp_path / "small.safetensors") == 2
     (line,) = capsys.readouterr().err.splitlines()
