@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from textwrap import shorten
+from typing import Any, get_args
 
 import pandas as pd
 import torch
@@ -27,7 +29,7 @@ from prunekit import checks
 from prunekit.channels.units import units
 from prunekit.checks.settings import Budget
 from prunekit.criteria import CRITERIA
-from prunekit.data import Dataset, Loader
+from prunekit.data import Dataset, ImageSet, Loader
 from prunekit.data.datasets import load_for
 from prunekit.deploy import export_onnx
 from prunekit.execution import evaluation_mode
@@ -150,6 +152,9 @@ def _prune(options: argparse.Namespace) -> None:
     data = load_for(options.data, size)
     if data.notice:
         print(data.notice, file=sys.stderr)
+    about = _about(stored)
+    if isinstance(about.get("classes"), list):
+        data = _in_order(data, [str(name) for name in about["classes"]], options.network)
     new = stored is None and options.weights in ("pretrained", "none")
     model = named(options.network, len(data.classes), options.weights) if stored is None else stored
     model.to(options.device)
@@ -177,7 +182,7 @@ def _prune(options: argparse.Namespace) -> None:
         folder=options.folder,
     )
     small = history.model.cpu().eval()
-    about = {"network": options.network, "classes": list(data.classes), "size": size}
+    about |= {"network": options.network, "classes": list(data.classes), "size": size}
     prunekit.save(small, options.out, about, example_inputs=x.cpu())
     if options.onnx is not None:
         export_onnx(small, x.cpu(), options.onnx)
@@ -232,8 +237,29 @@ def _stored(spec: str) -> nn.Module | None:
 def _size(options: argparse.Namespace, model: nn.Module | None) -> int:
     if options.size is not None:
         return checks.whole("--size", options.size, least=1)
+    return _about(model).get("size", SIZE)
+
+
+def _about(model: nn.Module | None) -> dict[str, Any]:
+    """What the file of a network says of it."""
     about = getattr(model, "metadata", None)
-    return about.get("size", SIZE) if isinstance(about, dict) else SIZE
+    return dict(about) if isinstance(about, dict) else {}
+
+
+def _in_order(data: Dataset, classes: list[str], spec: str) -> Dataset:
+    """A data set whose classes have the numbers of a network's outputs."""
+    if sorted(classes) != sorted(data.classes):
+        theirs, own = (shorten(", ".join(names), 200) for names in (classes, data.classes))
+        raise ValueError(
+            f"{spec} says that its outputs are {theirs}; the classes of {data.name} are {own}: "
+            "name the folders as its outputs, or save the network with metadata whose classes are "
+            "the folders' names in the order of its outputs"
+        )
+    place = torch.tensor([classes.index(name) for name in data.classes])
+    train, val, test = (
+        ImageSet(part.images, place[part.labels]) for part in (data.train, data.val, data.test)
+    )
+    return replace(data, classes=tuple(classes), train=train, val=val, test=test)
 
 
 if __name__ == "__main__":

@@ -324,6 +324,31 @@ def test_a_file_of_other_classes_is_refused_before_any_work(pictures, tmp_path, 
     assert not (tmp_path / "small.safetensors").exists()
 
 
+def test_outputs_stand_for_the_classes_that_a_file_names(pictures, tmp_path, capsys):
+    """In whatever order; what else the file says of its network goes on with it."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    nn.init.constant_(model[0].weight, 1 / 3)
+    nn.init.zeros_(model[0].bias)
+    with torch.no_grad():  # the more light, the more output 0
+        model[4].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 8))
+        model[4].bias.copy_(torch.tensor([-1.0, 1.0]))
+    classes = ["light", "dark"]
+    about = {"classes": classes, "size": 16, "author": "us"}
+    prunekit.save(model, tmp_path / "own.safetensors", about)
+    given = ["--network", tmp_path / "own.safetensors", "--data", pictures, "--epochs", 0]
+    given += ["--steps", 1, "--ratio", 0.3, "--device", "cpu", "--out", tmp_path / "small"]
+    assert command("prune", *given) == 0
+    assert "accuracy on the 8 test pictures: 1.0000 before" in capsys.readouterr().out
+    written = prunekit.load(tmp_path / "small").metadata
+    assert written["classes"] == classes and written["author"] == "us"
+    prunekit.save(model, tmp_path / "own.safetensors", {"classes": ["cat", "dog"], "size": 16})
+    assert command("prune", *given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "its outputs are cat, dog; the classes of" in line and "are dark, light: name" in line
+
+
 @pytest.mark.parametrize("arguments", [[], ["shrink"], ["prune", "--network", "x"]])
 def test_the_command_by_itself_says_how_it_is_used(arguments):
     done = subprocess.run(
