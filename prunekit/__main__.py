@@ -158,8 +158,10 @@ def _prune(options: argparse.Namespace) -> None:
     new = stored is None and options.weights in ("pretrained", "none")
     model = named(options.network, len(data.classes), options.weights) if stored is None else stored
     model.to(options.device)
+    about = _about(model)
+    shares = {name: about[name] for name in ("mean", "std") if {"mean", "std"} <= about.keys()}
     train, val, test = (
-        Loader(images.to(options.device), options.batch_size, size=size)
+        Loader(images.to(options.device), options.batch_size, size=size, **shares)
         for images in (data.train, data.val, data.test)
     )
     train.shuffle, train.augment, train.flip = True, True, not options.no_flip
@@ -241,7 +243,7 @@ def _size(options: argparse.Namespace, model: nn.Module | None) -> int:
 
 
 def _about(model: nn.Module | None) -> dict[str, Any]:
-    """What the file of a network says of it."""
+    """What a network's file, or whoever made it by name, says of it."""
     about = getattr(model, "metadata", None)
     return dict(about) if isinstance(about, dict) else {}
 

@@ -19,6 +19,7 @@ from torchvision import models
 
 import prunekit
 from prunekit.__main__ import COLUMNS, layer_table, main
+from prunekit.data import Loader
 from prunekit.models import TinySqueezeNet
 from prunekit.models.by_name import named
 
@@ -205,7 +206,9 @@ def test_weights_for_other_classes_are_taken_over_up_to_the_last_layer(published
     torch.manual_seed(0)
     trained = models.get_model(name).state_dict()
     published(name, trained)
-    model = named(f"torchvision:{name}", 2, "pretrained").state_dict()
+    network = named(f"torchvision:{name}", 2, "pretrained")
+    assert network.metadata == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    model = network.state_dict()
     assert model.keys() == trained.keys()
     new = {name for name, value in model.items() if not torch.equal(value, trained[name])}
     assert new == {f"{outputs}.weight", f"{outputs}.bias"}
@@ -263,6 +266,43 @@ def test_timm_makes_a_network_for_these_classes(monkeypatch, capsys):
     assert asked == [("resnet18", {"pretrained": False})]
     assert command("inspect", "--network", "timm:resnet81") == 2
     assert "did you mean resnet18?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.2, 0.1), (0.5, 0.5)])
+def test_pictures_are_normalised_as_the_network_states(
+    monkeypatch, pictures, tmp_path, capsys, mean, std
+):
+    """One by name and, when that is written, the one of the file."""
+
+    class Brightness(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+            )
+            self.pretrained_cfg = {"mean": (mean,) * 3, "std": (std,) * 3}
+
+    seen = []
+
+    def given(*arguments, **settings):
+        seen.append(Loader(*arguments, **settings))
+        return seen[-1]
+
+    timm = ModuleType("timm")
+    timm.__spec__ = importlib.machinery.ModuleSpec("timm", None)
+    vars(timm).update(
+        create_model=lambda *_, **__: Brightness(), is_model="it".__eq__, list_models=lambda: ["it"]
+    )
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    monkeypatch.setattr("prunekit.__main__.Loader", given)
+    options = ("--data", pictures, "--size", 16, "--ratio", 0.5, "--steps", 1, "--epochs", 0)
+    options += ("--device", "cpu", "--training", 0, "--criterion", "weight_l1")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    for network, out in (("timm:it", first), (first, second)):
+        assert command("prune", "--network", network, "--out", out, *options) == 0
+        (x, _), pixels = next(iter(seen[-1])), seen[-1].images.images
+        torch.testing.assert_close(x, (pixels / 255 - mean) / std)
+        about = prunekit.load(out).metadata
+        assert (about["mean"], about["std"]) == ([mean] * 3, [std] * 3)
 
 
 def test_the_real_timm_where_it_is_installed(capsys):

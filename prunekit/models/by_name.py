@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,9 @@ def is_by_name(spec: str) -> bool:
 
 def named(spec: str, classes: int | None, weights: str) -> nn.Module:
     """A network by name, with as many outputs as there are classes.
+
+    Where timm or its weights state by which mean and deviation its pictures are normalised, these
+    are in its ``metadata``, as :func:`prunekit.load` puts it on a network.
 
     Parameters
     ----------
@@ -54,14 +58,16 @@ def named(spec: str, classes: int | None, weights: str) -> nn.Module:
     else:
         known = models.list_models(module=models)
         _refuse_unknown(spec, name in known, known)
-    model: nn.Module
+    model: Any
     try:
         if source == "timm":
             model = timm.create_model(name, pretrained=weights == "pretrained", **chosen)
+            said = getattr(model, "pretrained_cfg", {})
         else:
-            model = models.get_model(name, weights=None, **chosen)
+            model, said = models.get_model(name, weights=None, **chosen), {}
             if weights == "pretrained":
                 model = _with_outputs_of(model, models.get_model(name, weights="DEFAULT"))
+                said = vars(models.get_model_weights(name).DEFAULT.transforms())
     except (RuntimeError, OSError) as error:  # there are none, or no connection
         raise ValueError(
             f"{spec} cannot be had with its weights: {str(error)[:300]}. "
@@ -73,6 +79,8 @@ def named(spec: str, classes: int | None, weights: str) -> nn.Module:
         model.aux_logits = False  # as torchvision does: training here takes one output
         for part in filter(partial(hasattr, model), AUXILIARY):
             setattr(model, part, None)
+    if "mean" in said and "std" in said:
+        model.metadata = {name: list(said[name]) for name in ("mean", "std")}
     return model
 
 
