@@ -203,3 +203,23 @@ def test_a_weight_that_is_computed_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(prunekit.TraceError, match=r"call .*remove_parametrizations"):
         prunekit.save(model, tmp_path / "sub" / "model.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("place", ["", "0", "0.0"])
+def test_a_hook_is_refused_until_it_is_removed(tmp_path, kind, place):
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1)), nn.ReLU())
+    hook = getattr(model.get_submodule(place), kind)(lambda *_: None)
+    with pytest.raises(ValueError, match=r"cannot be saved: .* has a forward hook.* remove\(\)"):
+        prunekit.save(model, tmp_path / "sub" / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    hook.remove()
+    assert round_trip(model, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("computed", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_a_hook_of_torch_is_refused_by_what_it_does(tmp_path, computed):
+    model = computed(nn.Conv2d(3, 3, 1))
+    with pytest.raises(prunekit.TraceError, match=r"norm: call torch\.nn\.utils\.remove_"):
+        prunekit.save(model, tmp_path / "sub" / "model.safetensors")
