@@ -153,6 +153,38 @@ def test_networks_of_many_kinds_are_saved(tmp_path, name):
         assert torch.allclose(round_trip(loaded, tmp_path)(x), model(x), atol=1e-6)
 
 
+DRAWN = {
+    "of a size": lambda net, y: y + torch.randn(1, 8, 1, 1),
+    "of a size of the inputs": lambda net, y: y + torch.rand(y.shape[0], 8, 1, 1),
+    "whole numbers": lambda net, y: y + torch.randint(0, 99, (1, 8, 1, 1)),
+    "an order": lambda net, y: y[:, torch.randperm(8)],
+    "of a mean": lambda net, y: y + torch.normal(0.0, 1.0, (1, 8, 1, 1)),
+    "by chances": lambda net, y: y * torch.bernoulli(torch.full((1, 8, 16, 16), 0.5)),
+    "like a constant": lambda net, y: y + torch.randn_like(torch.zeros(1, 8, 1, 1)),
+    "in place": lambda net, y: y + torch.empty(1, 8, 1, 1).normal_(),
+}
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_random_numbers_are_drawn_anew_in_each_pass(tmp_path, drawn, sized):
+    """And saving draws none of them."""
+    torch.manual_seed(0)
+    model, x = Parts(DRAWN[drawn]).eval(), torch.randn(2, 3, 16, 16)
+    before = torch.get_rng_state()
+    prunekit.save(model, tmp_path / "model", example_inputs=x if sized else None)
+    assert torch.equal(torch.get_rng_state(), before)
+    loaded = prunekit.load(tmp_path / "model")
+    torch.manual_seed(1)
+    mine = model(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(loaded(x), mine)
+    assert not torch.equal(loaded(x), mine)
+    assert prunekit.trace(model, x).layers["conv"].filters == 8
+    again = round_trip(loaded, tmp_path)
+    assert not torch.equal(again(x), again(x))
+
+
 @leaf
 class Own(nn.Module):
     def forward(self, x):
