@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from prunekit.channels.refusals import TraceError
+
 # New ones in each forward pass, also where only constants are given.
 DRAWING = {
     *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli),
@@ -34,6 +36,11 @@ class Draws(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if not (self.tracer.running or self.tracer.root.training):
+            if (function in DRAWING or function in _IN_PLACE) and kwargs.get("generator"):
+                raise TraceError(
+                    f"the forward pass calls {function.__name__} with a generator, which no graph "
+                    "can hold: leave it out, and torch's own is drawn from"
+                )
             if function in DRAWING:
                 return self.tracer.create_proxy("call_function", function, args, kwargs)
             if name := _IN_PLACE.get(function):
