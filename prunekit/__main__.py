@@ -13,34 +13,32 @@ run that was stopped goes on from there when it is called again.
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
 import tempfile
-from collections.abc import Iterable
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, get_args
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 import prunekit
 from prunekit import checks
 from prunekit.channels.units import units
 from prunekit.checks.settings import Budget
 from prunekit.criteria import CRITERIA
-from prunekit.data import Dataset, Loader
+from prunekit.data import Dataset, ImageSet, Loader
 from prunekit.data.datasets import load_for
 from prunekit.deploy import export_onnx
 from prunekit.execution import evaluation_mode
 from prunekit.extras import need
+from prunekit.models.by_name import is_by_name, named
 from prunekit.training import evaluate, fit
 
 SIZE = 224  # pixels, where neither the file of a network nor its user says otherwise
 TRAINING = 3  # epochs, where outputs are new
-SOURCES = ("torchvision", "timm")
 COUNTS = ("filters", "can_go", "parameters", "macs")
 COLUMNS = ["layer", "type", "filters", "can_go", "unit", "parameters", "macs"]
 
@@ -106,7 +104,8 @@ def _network(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    model = _named(options.network, None, "none")
+    stored = _stored(options.network)
+    model = named(options.network, None, "none") if stored is None else stored
     x = torch.zeros(2, 3, *[_size(options, model)] * 2)
     table = layer_table(model, x)
     print(table.to_string(index=False, formatters=dict.fromkeys(COUNTS, "{:,}".format)))
@@ -148,24 +147,26 @@ def layer_table(model: nn.Module, x: Tensor) -> pd.DataFrame:
 def _prune(options: argparse.Namespace) -> None:
     _look_over(options)
     torch.manual_seed(options.seed)
-    stored = None if _is_by_name(options.network) else _named(options.network, None, "none")
+    stored = _stored(options.network)
     size = _size(options, stored)
     data = load_for(options.data, size)
     if data.notice:
         print(data.notice, file=sys.stderr)
-    if stored is None:
-        model = _named(options.network, len(data.classes), options.weights)
-    else:
-        model = stored
-    model = model.to(options.device)
+    about = _about(stored)
+    if isinstance(about.get("classes"), list):
+        data = _in_order(data, [str(name) for name in about["classes"]], options.network)
+    new = stored is None and options.weights in ("pretrained", "none")
+    model = named(options.network, len(data.classes), options.weights) if stored is None else stored
+    model.to(options.device)
+    about = _about(model)
+    shares = {name: about[name] for name in ("mean", "std") if {"mean", "std"} <= about.keys()}
     train, val, test = (
-        Loader(images.to(options.device), options.batch_size, size=size)
+        Loader(images.to(options.device), options.batch_size, size=size, **shares)
         for images in (data.train, data.val, data.test)
     )
     train.shuffle, train.augment, train.flip = True, True, not options.no_flip
     x = next(iter(test))[0][:1]
     _refuse_unfit(options.network, model, x, data)
-    new = stored is None and options.weights in ("pretrained", "none")
     epochs = options.training if options.training is not None else TRAINING * new
     if epochs:
         file = options.folder and options.folder / "training.safetensors"
@@ -183,7 +184,7 @@ def _prune(options: argparse.Namespace) -> None:
         folder=options.folder,
     )
     small = history.model.cpu().eval()
-    about = {"network": options.network, "classes": list(data.classes), "size": size}
+    about |= {"network": options.network, "classes": list(data.classes), "size": size}
     prunekit.save(small, options.out, about, example_inputs=x.cpu())
     if options.onnx is not None:
         export_onnx(small, x.cpu(), options.onnx)
@@ -230,70 +231,37 @@ def _refuse_unfit(spec: str, model: nn.Module, x: Tensor, data: Dataset) -> None
         prunekit.save(model, Path(folder) / "model.safetensors", example_inputs=x)
 
 
-def _is_by_name(spec: str) -> bool:
-    return spec.partition(":")[0] in SOURCES
+def _stored(spec: str) -> nn.Module | None:
+    """The network of a file; None if it is one by name."""
+    return None if is_by_name(spec) else prunekit.load(spec)
 
 
 def _size(options: argparse.Namespace, model: nn.Module | None) -> int:
     if options.size is not None:
         return checks.whole("--size", options.size, least=1)
+    return _about(model).get("size", SIZE)
+
+
+def _about(model: nn.Module | None) -> dict[str, Any]:
+    """What a network's file, or whoever made it by name, says of it."""
     about = getattr(model, "metadata", None)
-    return about.get("size", SIZE) if isinstance(about, dict) else SIZE
+    return dict(about) if isinstance(about, dict) else {}
 
 
-def _named(spec: str, classes: int | None, weights: str) -> nn.Module:
-    """A network by name, with as many outputs as there are classes, or one from a file."""
-    source, _, name = spec.partition(":")
-    if not _is_by_name(spec):
-        return prunekit.load(spec)
-    chosen = {} if classes is None else {"num_classes": classes}
-    if source == "timm":
-        timm = need("timm", "timm")
-        _refuse_unknown(spec, timm.is_model(name), timm.list_models())
-    else:
-        known = models.list_models(module=models)
-        _refuse_unknown(spec, name in known, known)
-    try:
-        if source == "timm":
-            model = timm.create_model(name, pretrained=weights == "pretrained", **chosen)
-        else:
-            model = models.get_model(name, weights=None, **chosen)
-            if weights == "pretrained":
-                _take_over(model, models.get_model_weights(name).DEFAULT.get_state_dict())
-    except (RuntimeError, OSError) as error:  # there are none, or no connection
+def _in_order(data: Dataset, classes: list[str], spec: str) -> Dataset:
+    """A data set whose classes have the numbers of a network's outputs."""
+    if sorted(classes) != sorted(data.classes):
+        theirs, own = (shorten(", ".join(names), 200) for names in (classes, data.classes))
         raise ValueError(
-            f"{spec} cannot be had with its weights: {error}. --weights none does without"
-        ) from error
-    if weights not in ("pretrained", "none"):
-        _read_weights(model, Path(weights), spec)
-    return model
-
-
-def _refuse_unknown(spec: str, there: bool, known: Iterable[str]) -> None:
-    if not there:
-        source, _, name = spec.partition(":")
-        close = get_close_matches(name, list(known), 3)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"see {source}.list_models()"
-        raise ValueError(f"{source} has no classification network named {name!r}: {remedy}")
-
-
-def _take_over(model: nn.Module, state: dict[str, Any]) -> None:
-    """Weights of a network for other classes, whose last layer does not fit."""
-    own = model.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    model.load_state_dict(fitting, strict=False)
-
-
-def _read_weights(model: nn.Module, path: Path, spec: str) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"--weights: there is no file {path}")
-    try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"--weights: {path} holds no state_dict of {spec} with this number of classes: "
-            f"{str(error)[:300]}"
-        ) from error
+            f"{spec} says that its outputs are {theirs}; the classes of {data.name} are {own}: "
+            "name the folders as its outputs, or save the network with metadata whose classes are "
+            "the folders' names in the order of its outputs"
+        )
+    place = torch.tensor([classes.index(name) for name in data.classes])
+    train, val, test = (
+        ImageSet(part.images, place[part.labels]) for part in (data.train, data.val, data.test)
+    )
+    return replace(data, classes=tuple(classes), train=train, val=val, test=test)
 
 
 if __name__ == "__main__":

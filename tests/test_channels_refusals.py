@@ -141,3 +141,14 @@ def test_complex_numbers_are_pruned_like_others():
     x = torch.randn_like(X, dtype=torch.complex64)
     small = prunekit.rebuild(copy.deepcopy(model), x, {"0": [1]})
     torch.testing.assert_close(small(x), prunekit.mask(model, x, {"0": [1]})(x))
+
+
+def test_numbers_of_a_generator_of_ones_own_are_refused():
+    class Noisy(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) + torch.randn(8, 1, 1, generator=torch.Generator())
+
+    with pytest.raises(
+        prunekit.TraceError, match="calls randn with a generator, which no graph can hold"
+    ):
+        prunekit.trace(nn.Sequential(Noisy(3, 8, 1)), torch.zeros(1, 3, 8, 8))

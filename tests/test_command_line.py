@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from urllib.error import URLError
 
 import numpy as np
@@ -18,8 +18,10 @@ from torch import nn
 from torchvision import models
 
 import prunekit
-from prunekit.__main__ import COLUMNS, _named, layer_table, main
+from prunekit.__main__ import COLUMNS, layer_table, main
+from prunekit.data import Loader
 from prunekit.models import TinySqueezeNet
+from prunekit.models.by_name import named
 
 
 @pytest.fixture(scope="module")
@@ -181,25 +183,65 @@ def test_inspect_reads_a_file_at_its_own_size(tiny, capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith("MACs at (3, 48, 48)")
 
 
-def test_weights_for_other_classes_are_taken_over_up_to_the_last_layer(
-    monkeypatch, pictures, tmp_path
-):
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """Puts weights where torchvision finds what it has downloaded once."""
+
+    def put(name: str, state: dict[str, torch.Tensor]) -> None:
+        file = (
+            tmp_path / "hub" / "checkpoints" / Path(models.get_model_weights(name).DEFAULT.url).name
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, file)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return put
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [("squeezenet1_1", "classifier.1"), ("mnasnet0_5", "classifier.1")],
+)
+def test_weights_for_other_classes_are_taken_over_up_to_the_last_layer(published, name, outputs):
     torch.manual_seed(0)
-    trained = models.squeezenet1_1(num_classes=1000).state_dict()
-    found = SimpleNamespace(DEFAULT=SimpleNamespace(get_state_dict=lambda: trained))
-    monkeypatch.setattr(models, "get_model_weights", lambda name: found)
-    model = _named("torchvision:squeezenet1_1", 2, "pretrained").state_dict()
-    new = {name for name, value in model.items() if value.shape != trained[name].shape}
-    assert new == {"classifier.1.weight", "classifier.1.bias"}
-    assert all(torch.equal(model[name], trained[name]) for name in model.keys() - new)
+    trained = models.get_model(name).state_dict()
+    published(name, trained)
+    network = named(f"torchvision:{name}", 2, "pretrained")
+    assert network.metadata == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    model = network.state_dict()
+    assert model.keys() == trained.keys()
+    new = {name for name, value in model.items() if not torch.equal(value, trained[name])}
+    assert new == {f"{outputs}.weight", f"{outputs}.bias"}
+    assert len(model[f"{outputs}.bias"]) == 2
+
+
+def test_weights_are_taken_over_from_a_file_with_names_of_an_older_torchvision(published):
+    trained = models.densenet121().state_dict()
+    dotted = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))([12])\.")
+    older = {dotted.sub(r"\1.\2.", key): v for key, v in trained.items() if v.dim()}
+    published("densenet121", older)
+    model = named("torchvision:densenet121", 3, "pretrained").state_dict()
+    new = {name for name, value in model.items() if not torch.equal(value, trained[name])}
+    assert new == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_network_scales_its_inputs_as_its_weights_need_it_and_trains_one_output(published):
+    trained = models.googlenet(init_weights=False, transform_input=True)
+    published("googlenet", trained.state_dict())
+    trained.fc = nn.Linear(1024, 2)
+    model = named("torchvision:googlenet", 2, "pretrained")
+    trained.fc.load_state_dict(model.fc.state_dict())
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(model.eval()(x), trained.eval()(x))
+    assert model.train()(x).shape == (2, 2)
 
 
 def test_weights_that_cannot_be_fetched_are_named(monkeypatch, pictures, tmp_path, capsys):
-    def fetch():
+    def fetch(*arguments, **settings):
         raise URLError("no connection")
 
-    found = SimpleNamespace(DEFAULT=SimpleNamespace(get_state_dict=fetch))
-    monkeypatch.setattr(models, "get_model_weights", lambda name: found)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     given = ("--network", "torchvision:squeezenet1_1", "--data", pictures, "--size", 32)
     assert command("prune", *given, "--ratio", 0.5, "--out", tmp_path / "small.safetensors") == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -224,6 +266,43 @@ def test_timm_makes_a_network_for_these_classes(monkeypatch, capsys):
     assert asked == [("resnet18", {"pretrained": False})]
     assert command("inspect", "--network", "timm:resnet81") == 2
     assert "did you mean resnet18?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.2, 0.1), (0.5, 0.5)])
+def test_pictures_are_normalised_as_the_network_states(
+    monkeypatch, pictures, tmp_path, capsys, mean, std
+):
+    """One by name and, when that is written, the one of the file."""
+
+    class Brightness(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                nn.Conv2d(3, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+            )
+            self.pretrained_cfg = {"mean": (mean,) * 3, "std": (std,) * 3}
+
+    seen = []
+
+    def given(*arguments, **settings):
+        seen.append(Loader(*arguments, **settings))
+        return seen[-1]
+
+    timm = ModuleType("timm")
+    timm.__spec__ = importlib.machinery.ModuleSpec("timm", None)
+    vars(timm).update(
+        create_model=lambda *_, **__: Brightness(), is_model="it".__eq__, list_models=lambda: ["it"]
+    )
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    monkeypatch.setattr("prunekit.__main__.Loader", given)
+    options = ("--data", pictures, "--size", 16, "--ratio", 0.5, "--steps", 1, "--epochs", 0)
+    options += ("--device", "cpu", "--training", 0, "--criterion", "weight_l1")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    for network, out in (("timm:it", first), (first, second)):
+        assert command("prune", "--network", network, "--out", out, *options) == 0
+        (x, _), pixels = next(iter(seen[-1])), seen[-1].images.images
+        torch.testing.assert_close(x, (pixels / 255 - mean) / std)
+        about = prunekit.load(out).metadata
+        assert (about["mean"], about["std"]) == ([mean] * 3, [std] * 3)
 
 
 def test_the_real_timm_where_it_is_installed(capsys):
@@ -283,6 +362,31 @@ def test_a_file_of_other_classes_is_refused_before_any_work(pictures, tmp_path, 
     assert command("prune", *given, "--out", tmp_path / "small.safetensors") == 2
     assert "gives (1, 5) for one picture, and 2 scores are needed" in capsys.readouterr().err
     assert not (tmp_path / "small.safetensors").exists()
+
+
+def test_outputs_stand_for_the_classes_that_a_file_names(pictures, tmp_path, capsys):
+    """In whatever order; what else the file says of its network goes on with it."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+    nn.init.constant_(model[0].weight, 1 / 3)
+    nn.init.zeros_(model[0].bias)
+    with torch.no_grad():  # the more light, the more output 0
+        model[4].weight.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 8))
+        model[4].bias.copy_(torch.tensor([-1.0, 1.0]))
+    classes = ["light", "dark"]
+    about = {"classes": classes, "size": 16, "author": "us"}
+    prunekit.save(model, tmp_path / "own.safetensors", about)
+    given = ["--network", tmp_path / "own.safetensors", "--data", pictures, "--epochs", 0]
+    given += ["--steps", 1, "--ratio", 0.3, "--device", "cpu", "--out", tmp_path / "small"]
+    assert command("prune", *given) == 0
+    assert "accuracy on the 8 test pictures: 1.0000 before" in capsys.readouterr().out
+    written = prunekit.load(tmp_path / "small").metadata
+    assert written["classes"] == classes and written["author"] == "us"
+    prunekit.save(model, tmp_path / "own.safetensors", {"classes": ["cat", "dog"], "size": 16})
+    assert command("prune", *given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "its outputs are cat, dog; the classes of" in line and "are dark, light: name" in line
 
 
 @pytest.mark.parametrize("arguments", [[], ["shrink"], ["prune", "--network", "x"]])

@@ -131,6 +131,16 @@ def test_normalised_images_have_imagenets_mean_at_zero():
     assert x.abs().max() < 0.01
 
 
+def test_a_loader_normalises_as_it_is_told_and_its_fingerprint_says_so():
+    images = data.load_dataset("digits").test[:8]
+    usual = data.Loader(images)
+    other = data.Loader(images, mean=(0.5, 0.5, 0.5), std=(0.25, 0.5, 1))
+    (x, _) = next(iter(other))
+    shares = torch.tensor([0.25, 0.5, 1]).view(3, 1, 1)
+    torch.testing.assert_close(x, (images.images / 255 - 0.5) / shares)
+    assert other.fingerprint() != usual.fingerprint()
+
+
 def test_images_that_are_narrow_or_low_are_smoothed_when_they_shrink():
     """Without, a pattern finer than the new pixels shows as one that is not there."""
     stripes = (torch.arange(64) % 2 * 255).to(torch.uint8).view(1, 1, 64, 1)

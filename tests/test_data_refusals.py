@@ -127,6 +127,14 @@ FUNCTIONS = {
     "a float array to normalise": (lambda: normalise(PIXELS.numpy() / 255), "not ndarray"),
     "one image to normalise": (lambda: normalise(PIXELS[0]), r"not uint8 of shape \(3, 8, 8\)"),
     "a size of nothing": (lambda: normalise(PIXELS, 0), "size must be at least 1, not 0"),
+    "one mean for all channels": (
+        lambda: normalise(PIXELS, mean=0.5),
+        "mean must be three numbers, one a channel, not 0.5",
+    ),
+    "a deviation of pixels": (
+        lambda: normalise(PIXELS, std=(58, 57, 57)),
+        "std must be above 0 and at most 1, not 58",
+    ),
     "a size that is half": (lambda: normalise(PIXELS, 8.5), "size must be a whole number"),
     "one image to flip": (lambda: random_flip(PIXELS[0]), r"images\[None\] makes a batch of one"),
     "one image to crop": (lambda: random_crop(PIXELS[0], 1), r"not \(3, 8, 8\): images\[None\]"),

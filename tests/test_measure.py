@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 from torchvision.models import mobilenet_v2, resnet18, vgg16
 
 from prunekit import compare, latency, peak_memory, profile, rebuild
@@ -84,6 +86,24 @@ class Twice(nn.Conv2d):
 def test_macs_of_a_subclass_are_those_of_what_it_computes_with_its_weights(layer, macs):
     table = profile(layer, torch.zeros(3, 2, 6, 6)).layers.set_index("type")["macs"]
     assert table[[type(layer).__name__, "Linear"][: len(macs)]].tolist() == macs
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_parametrised_layer_costs_what_it_computes(bias):
+    """Its parameters are those that its weight is computed of."""
+
+    def layers() -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 8, 3, bias=bias), nn.Conv2d(8, 4, 1, bias=bias))
+
+    plain, model, x = layers(), layers(), torch.zeros(1, 3, 8, 8)
+    parametrizations.weight_norm(model[0])
+    parametrizations.spectral_norm(model[1])
+    expected, cost = (profile(one, x) for one in (plain, model))
+    same = ["layer", "filters", "macs", "input_shape", "output_shape"]
+    pd.testing.assert_frame_equal(cost.layers[same], expected.layers[same])
+    assert cost.layers["parameters"].tolist() == [
+        sum(p.numel() for p in layer.parameters()) for layer in model
+    ]
 
 
 def test_buffers_count_as_bytes_but_not_as_parameters():

@@ -153,6 +153,38 @@ def test_networks_of_many_kinds_are_saved(tmp_path, name):
         assert torch.allclose(round_trip(loaded, tmp_path)(x), model(x), atol=1e-6)
 
 
+DRAWN = {
+    "of a size": lambda net, y: y + torch.randn(1, 8, 1, 1),
+    "of a size of the inputs": lambda net, y: y + torch.rand(y.shape[0], 8, 1, 1),
+    "whole numbers": lambda net, y: y + torch.randint(0, 99, (1, 8, 1, 1)),
+    "an order": lambda net, y: y[:, torch.randperm(8)],
+    "of a mean": lambda net, y: y + torch.normal(0.0, 1.0, (1, 8, 1, 1)),
+    "by chances": lambda net, y: y * torch.bernoulli(torch.full((1, 8, 16, 16), 0.5)),
+    "like a constant": lambda net, y: y + torch.randn_like(torch.zeros(1, 8, 1, 1)),
+    "in place": lambda net, y: y + torch.empty(1, 8, 1, 1).normal_(),
+}
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_random_numbers_are_drawn_anew_in_each_pass(tmp_path, drawn, sized):
+    """And saving draws none of them."""
+    torch.manual_seed(0)
+    model, x = Parts(DRAWN[drawn]).eval(), torch.randn(2, 3, 16, 16)
+    before = torch.get_rng_state()
+    prunekit.save(model, tmp_path / "model", example_inputs=x if sized else None)
+    assert torch.equal(torch.get_rng_state(), before)
+    loaded = prunekit.load(tmp_path / "model")
+    torch.manual_seed(1)
+    mine = model(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(loaded(x), mine)
+    assert not torch.equal(loaded(x), mine)
+    assert prunekit.trace(model, x).layers["conv"].filters == 8
+    again = round_trip(loaded, tmp_path)
+    assert not torch.equal(again(x), again(x))
+
+
 @leaf
 class Own(nn.Module):
     def forward(self, x):
@@ -203,3 +235,23 @@ def test_a_weight_that_is_computed_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(prunekit.TraceError, match=r"call .*remove_parametrizations"):
         prunekit.save(model, tmp_path / "sub" / "model.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("place", ["", "0", "0.0"])
+def test_a_hook_is_refused_until_it_is_removed(tmp_path, kind, place):
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1)), nn.ReLU())
+    hook = getattr(model.get_submodule(place), kind)(lambda *_: None)
+    with pytest.raises(ValueError, match=r"cannot be saved: .* has a forward hook.* remove\(\)"):
+        prunekit.save(model, tmp_path / "sub" / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+    hook.remove()
+    assert round_trip(model, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("computed", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_a_hook_of_torch_is_refused_by_what_it_does(tmp_path, computed):
+    model = computed(nn.Conv2d(3, 3, 1))
+    with pytest.raises(prunekit.TraceError, match=r"norm: call torch\.nn\.utils\.remove_"):
+        prunekit.save(model, tmp_path / "sub" / "model.safetensors")

@@ -103,7 +103,7 @@ def capture(
     """
     tracer = Tracer(inputs, device or torch.device("cpu"))
     try:
-        with _unchanged(model):
+        with _unchanged(model), torch.random.fork_rng(devices=()):  # what is drawn is given back
             graph = tracer.trace(model)
         for node in graph.nodes:
             # Code made of the graph would ask torch.fx to wrap this function by its dotted name,

@@ -39,7 +39,7 @@ ELEMENTWISE_FUNCTIONS = {
     *(F.celu, F.softsign, F.logsigmoid),
     *(F.hardshrink, F.softshrink, F.tanhshrink, F.threshold, stochastic_depth),
     *(torch.rand_like, torch.randn_like, torch.bernoulli),
-    *("bernoulli", "bernoulli_", "uniform_", "normal_"),
+    *("bernoulli", "bernoulli_", "uniform_", "normal_", "exponential_", "random_"),
     *(torch.clone, torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like),
     *("clone", "contiguous", "detach", "expand_as", "type", "float", "half"),
     *("double", "bfloat16", "int", "long", "bool", "where", "fill_", "zero_"),

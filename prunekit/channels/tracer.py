@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from prunekit.channels import rules
+from prunekit.channels import drawing, rules
 from prunekit.channels.counts import number, unwatched
 from prunekit.channels.kinds import KINDS
 from prunekit.channels.labels import tensors_in
@@ -26,7 +26,7 @@ from prunekit.channels.shapes import RunsOnData, ShapesOnly
 from prunekit.checks import remedy_for_types, shown
 
 # No line of the user's network is in these files.
-OURS = {__file__}
+OURS = {__file__, drawing.__file__}
 _MISSING = object()
 # Made of layers that have rules, unlike the rest of torch.nn.
 _COMPOSED = (
@@ -37,7 +37,7 @@ _COMPOSED = (
 _PARSING = (
     *(F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
     *(torch.zeros, torch.ones, torch.full, torch.empty, torch.eye, torch.arange, torch.linspace),
-    *(torch.rand, torch.randn, torch.tensor),
+    *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.tensor),
 )
 _OTHER = (
     "these inputs have other sizes than the example inputs, and the forward pass branches on that: "
@@ -78,7 +78,8 @@ class Tracer(fx.Tracer):
         tensors = itertools.chain(root.named_parameters(), root.named_buffers())
         # Held, since another object may take the identity of a tensor that the code replaces.
         self.held = {id(tensor): (name, tensor) for name, tensor in tensors}
-        return super().trace(root, concrete_args)
+        with drawing.Draws(self):
+            return super().trace(root, concrete_args)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         if self.running:

@@ -95,6 +95,9 @@ def rank(
 
     Notes
     -----
+    The operations that :func:`prunekit.trace` finds are run: a forward hook of a layer is
+    called, and one of a module that is made of others is not.
+
     Activation maps are taken to have their examples along the first dimension.
     Where they have places of a sequence there, as torch's attention without
     ``batch_first``, scores are means over these, and depend on how many

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunekit.checks import whole
+from prunekit.checks import number, shown, whole
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64, Shaped, UInt8
@@ -76,23 +77,41 @@ class ImageSet:
 
 
 def normalise(
-    images: UInt8[Tensor, "examples 3 height width"], size: int | None = None
+    images: UInt8[Tensor, "examples 3 height width"],
+    size: int | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
 ) -> Float[Tensor, "examples 3 out_height out_width"]:
-    """uint8 (n, 3, h, w) to float32 with ImageNet's channel mean and deviation, resized.
+    """uint8 (n, 3, h, w) to float32 by each channel's mean and deviation, resized.
+
+    Both are shares of white, and by default those of ImageNet.
 
     Raises
     ------
     TypeError, ValueError
         The images are not of this kind: floats in [0, 1] would all come out
-        as nearly black.
+        as nearly black. Or a mean or deviation is not of three such shares.
     """
     _refuse_other_pixels(images)
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
-    x = (images.float() - mean) / std
+    of_mean, of_std = (
+        torch.tensor(shares, device=images.device).view(1, 3, 1, 1) * 255
+        for shares in checked_shares(mean, std)
+    )
+    x = (images.float() - of_mean) / of_std
     if size is None or x.shape[-2:] == (whole("size", size, least=1), size):
         return x
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=size < max(x.shape[-2:]))
+
+
+def checked_shares(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the deviation of each channel, as shares of white."""
+    for name, value in (("mean", mean), ("std", std)):
+        if not isinstance(value, (list, tuple)) or len(value) != 3:
+            raise ValueError(f"{name} must be three numbers, one a channel, not {shown(value)}")
+    return (
+        tuple(number("mean", share, least=0, most=1) for share in mean),
+        tuple(number("std", share, above=0, most=1) for share in std),
+    )
 
 
 def random_flip(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from prunekit.checks import flag, whole
 from prunekit.data.images import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     ImageSet,
+    checked_shares,
     normalise,
     random_crop,
     random_flip,
@@ -35,6 +38,8 @@ class Loader:
     augment
         Random horizontal flip, and a random crop after padding by an eighth.
         Flipping turns digits into nonsense: pass ``flip=False`` there.
+    mean, std
+        Of each channel, as shares of white: what the network was trained with.
 
     Raises
     ------
@@ -61,6 +66,8 @@ class Loader:
         shuffle: bool = False,
         augment: bool = False,
         flip: bool = True,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         refuse_unless_images("a Loader", images)
         self.images = images
@@ -69,6 +76,7 @@ class Loader:
         self.shuffle = flag("shuffle", shuffle)
         self.augment = flag("augment", augment)
         self.flip = flag("flip", flip)
+        self.mean, self.std = checked_shares(mean, std)
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
@@ -82,7 +90,7 @@ class Loader:
                 x = random_crop(x, padding=x.shape[-1] // 8)
                 if self.flip:
                     x = random_flip(x)
-            yield normalise(x, self.size), labels[indices]
+            yield normalise(x, self.size, self.mean, self.std), labels[indices]
 
     def fingerprint(self) -> str:
         """SHA-256 of all that decides which batches come.
@@ -99,5 +107,7 @@ class Loader:
             "augment": self.augment,
             "flip": self.augment and self.flip,
         }
+        if (self.mean, self.std) != (IMAGENET_MEAN, IMAGENET_STD):  # which went without saying
+            settings |= {"mean": self.mean, "std": self.std}
         pixels = sha256_of(self.images.images, self.images.labels)
         return hashlib.sha256(f"{json.dumps(settings)} {pixels}".encode()).hexdigest()

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from prunekit.channels.functional import FUNCTIONS, arguments
@@ -39,7 +40,8 @@ class Profile:
     bytes : int
         Size of parameters and buffers in the precision they have now.
     layers : DataFrame
-        A row for each layer that holds parameters, in order of execution:
+        A row for each layer that holds parameters, or whose parametrizations
+        do, in order of execution:
         ``layer``, ``type``, ``input_shape`` and ``output_shape`` (of one
         example, without the batch), ``filters`` (0 where a layer has none),
         ``parameters`` and ``macs`` (of all its uses).
@@ -88,9 +90,11 @@ def profile(model: nn.Module, example_inputs: Tensor | tuple) -> Profile:
         products = _Products()
         if any(map(_computes_its_own_way, model.modules())):
             stack.enter_context(products)
+        inside = {part for m in model.modules() if is_parametrized(m) for part in _computing(m)}
         for name, module in model.named_modules():
-            own = sum(p.numel() for p in module.parameters(recurse=False))
-            if own:
+            parts = [module, *(_computing(module) if is_parametrized(module) else ())]
+            own = sum(p.numel() for part in parts for p in part.parameters(recurse=False))
+            if module not in inside and (own or kind_of(module).filters):
                 row = {"layer": name, "type": type(module).__name__, "parameters": own, "macs": 0}
                 counter = _counter(rows, row, examples, products)
                 if _computes_its_own_way(module):
@@ -157,6 +161,11 @@ def _counter(
         entry["input_shape"], entry["output_shape"] = _shape(x), _shape(output)
 
     return count
+
+
+def _computing(module: nn.Module) -> list[nn.Module]:
+    """What computes the tensors of a module that is parametrised."""
+    return list(module.get_submodule("parametrizations").modules())
 
 
 def _computes_its_own_way(module: nn.Module) -> bool:

@@ -60,8 +60,8 @@ def save(
     TraceError
         The model cannot be traced.
     ValueError
-        Naming the layer or operation that a file cannot hold, or what in the
-        metadata JSON cannot hold; or ``path`` is a folder.
+        Naming the layer, operation or forward hook that a file cannot hold, or what in
+        the metadata JSON cannot hold; or ``path`` is a folder.
     TypeError
         The metadata holds an object, or ``path`` is no path.
 
@@ -81,6 +81,7 @@ def save(
     remedy = ". Change that, or keep its state_dict with its class"
     with _one_error(f"{type(model).__name__} cannot be saved", remedy):
         traced = meta_copy(model).eval()
+        _refuse_hooks(model)
         inputs = None if example_inputs is None else without_data(example_inputs)
         words, tensors = describe(model, capture(traced, inputs), traced)
         text = json.dumps({"prunekit": VERSION, **words, "metadata": metadata}, allow_nan=False)
@@ -202,6 +203,17 @@ def _check_metadata(metadata: Any) -> None:
         json.dumps(metadata, allow_nan=False)
     except (ValueError, TypeError) as error:
         raise type(error)(f"metadata must be what JSON can hold: {error}") from error
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """Refuse what may change the output and is no operation of the forward pass."""
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            whose = f"module {name!r}" if name else "the model"
+            raise ValueError(
+                f"{whose} has a forward hook, which is code that no file can hold: call remove() "
+                "of what registering it gave, and write what it does into a forward method"
+            )
 
 
 def _check_data(tensors: Mapping[str, Tensor]) -> None:

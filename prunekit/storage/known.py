@@ -1,7 +1,7 @@
 """What a model file may name: layers, functions, methods, attributes, constants.
 
-What the tracer has rules for, and beside it pure functions of tensors that
-forward passes use. Nothing here reads a file, runs a string or keeps state.
+What the tracer has rules for, and beside it functions of tensors that forward passes
+use, pure but for random numbers. Nothing here reads a file, runs a string or keeps state.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.models import swin_transformer
 
 from prunekit.channels import moves, rules
+from prunekit.channels.drawing import DRAWING
 from prunekit.channels.kinds import KINDS
 
 _SPACES = {
@@ -113,7 +114,7 @@ def _public_names(function: Callable) -> Iterator[str]:
 
 def _functions() -> dict[str, Callable]:
     found: dict[str, Callable] = {"getattr": getattr}
-    for function in _traceable():
+    for function in (*_traceable(), *DRAWING):
         if callable(function) and not isinstance(function, type):
             found |= dict.fromkeys(_public_names(function), function)
     listed = {

@@ -1,7 +1,7 @@
 """Widths chosen in one step, from what is known of each layer.
 
-A knapsack takes the widths that lose the least, by a table of what each costs
-and loses (:func:`knapsack`). What the weights of each layer say is another way (Wei 2023):
+A knapsack takes widths that lose little, by a table of what each costs and
+loses (:func:`knapsack`). What the weights of each layer say is another way (Wei 2023):
 adaptive layer entropy and abnormal information richness give each unit of
 channels a value; an allocation turns values into widths that meet a budget:
 

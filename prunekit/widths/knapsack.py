@@ -1,4 +1,4 @@
-"""Widths that lose the least on a budget: a knapsack over tables of what each width costs."""
+"""Widths that lose little on a budget: a knapsack over tables of what each width costs."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def knapsack(
     ratio: float,
     cost: Literal["macs", "parameters"] | Cost = "macs",
 ) -> pd.DataFrame:
-    """The widths that lose the least in all, so that a network costs no more than it may.
+    """Widths that lose little in all, so that a network costs no more than it may.
 
     Each unit takes one of the widths in the table, or stays whole. What is
     lost adds up over units, and so, to begin with, does what is saved: a
@@ -152,6 +152,8 @@ def knapsack(
     But layers on both sides of a tensor save less together than each
     alone. So each answer is counted or measured as one network, and the
     knapsack made smaller, by bisection, until that network is cheap enough.
+    The widths lose the least for a knapsack of that one size; others that lose
+    less may keep to the budget, where they save more together than these do.
 
     Dividing scores by costs, as ``cost_aware`` does, is as good where each
     filter saves equally much. Where a layer of 57 filters takes as long as
