@@ -75,7 +75,6 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
     if not any(isinstance(part, Tensor) and part.dim() == 4 for part in tree_leaves(x)):
         return torch.contiguous_format
     try:
-        # Copies: a network may write over its input, and these are the caller's images.
         few = first_examples(arguments(model, x, "the batch"), examples_of(x) or 0, 2)
         with evaluation_mode(model), torch.inference_mode():
             model(*moved(few, device_of(model), torch.channels_last))

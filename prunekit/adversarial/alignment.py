@@ -181,7 +181,7 @@ def align(
     masks = SoftMasks(student, trace(student, few), scope)
     if discriminator is None:
         with evaluation_mode(teacher), torch.no_grad():
-            classes = run(teacher, (few,), "the first images").shape[1]
+            classes = run(teacher, (few.clone(),), "the first images").shape[1]
         discriminator = Discriminator(classes)
     discriminator.to(device_of(teacher)).train()
     weights = {"mse_weight": mse_weight, "adversarial_weight": adversarial_weight}

@@ -299,7 +299,8 @@ def _epoch(
         where = f"batch {steps} of the loader"
         given = moved(arguments(model, x, where), device, layout)
         with autocast(device):
-            output = run(model, given, where)
+            # A copy: the model may write over it, and a teacher is to see the inputs as they came.
+            output = run(model, moved(given, device), where)
         loss, counts = objective(output, given, y, answers, first=not steps)
         optimizer.zero_grad()
         (loss + penalized()).backward()

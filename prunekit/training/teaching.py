@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from prunekit.checks import checked, flag, module, run, shown, whole
-from prunekit.checks.structures import device_in, in_float32
+from prunekit.checks.structures import device_in, in_float32, moved
 from prunekit.data import Views
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.progress import bar
@@ -20,10 +20,14 @@ from prunekit.progress import bar
 
 def said(teachers: Sequence[nn.Module], given: tuple) -> Any:
     """What teachers say of one batch, in float32: the mean of each tensor of their outputs."""
-    with ExitStack() as modes, torch.no_grad(), autocast(device_in(given)):
+    device = device_in(given)
+    with ExitStack() as modes, torch.no_grad(), autocast(device):
         for teacher in teachers:
             modes.enter_context(evaluation_mode(teacher))
-        outputs = [run(teacher, given, "the images", who="the teacher") for teacher in teachers]
+        outputs = [
+            run(teacher, moved(given, device), "the images", who="the teacher")
+            for teacher in teachers
+        ]
     return tree_map(_mean, *map(in_float32, outputs))
 
 
