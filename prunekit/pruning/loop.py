@@ -137,9 +137,9 @@ def prune(
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with
-        the table of an unbroken run. A model is told by its weights, which of
-        them are frozen, and the classes and public attributes of its modules,
-        as in :func:`prunekit.training.fit`. A criterion or function of one's own is
+        the table of an unbroken run. A model is told by its weights and buffers,
+        which of them are frozen, and the classes and public attributes of its
+        modules, as in :func:`prunekit.training.fit`. A criterion or function of one's own is
         told by its code and by the values it holds; data by the loader's
         method ``fingerprint`` where it has one, by all batches of a list, else
         by the first batch.

@@ -14,7 +14,9 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+
+from prunekit.execution import device_of
 
 #: Settings that files from before they were written do not hold, which are then not compared.
 ADDED = ("network", "frozen")
@@ -53,6 +55,44 @@ def detached_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
+    }
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dictionary of a model, and behind it the buffers that this leaves out.
+
+    A network computes with buffers that are not persistent as with any other.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> model.register_buffer("scale", torch.ones(1), persistent=False)
+    >>> list(tensors_of(model))
+    ['weight', 'bias', 'scale']
+    """
+    saved = model.state_dict()
+    return saved | {name: b for name, b in model.named_buffers() if name not in saved}
+
+
+def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a model what :func:`tensors_of` found; older files hold a state dictionary alone."""
+    saved, buffers = model.state_dict().keys(), dict(model.named_buffers())
+    others = {name: tensor for name, tensor in tensors.items() if name not in saved}
+    for name, tensor in others.items():
+        owner, _, own = name.rpartition(".")
+        if name in buffers:
+            buffers[name].data = tensor.to(buffers[name].device)
+        else:  # None at first, and filled by a forward pass
+            setattr(model.get_submodule(owner), own, tensor.to(device_of(model)))
+    model.load_state_dict({name: t for name, t in tensors.items() if name not in others})
+
+
+def beginning_with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, under what follows."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
     }
 
 

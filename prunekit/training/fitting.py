@@ -140,8 +140,8 @@ def fit(
         A file that each epoch replaces as it ends. Training that finds one of
         the same settings, data and network goes on from it, and ends with the
         weights of an unbroken run. Networks are the same if they start with the
-        same weights, of which the same are frozen, and their modules are of
-        the same classes with the same public attributes. The generators of
+        same weights and buffers, of which the same are frozen, and their modules
+        are of the same classes with the same public attributes. The generators of
         torch, NumPy and Python go on where they were; one of your own does not.
     progress
         Whether to show a bar and a line an epoch, where there is a terminal
