@@ -61,7 +61,7 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
 
     Convolutions are faster channels-last. A model that calls ``view`` on a
     map, as in ``x.view(len(x), -1)``, may ask for the usual layout: two
-    examples of the inputs ``x`` tell.
+    examples of the inputs ``x`` tell. Torch's generators stay where they were.
 
     Examples
     --------
@@ -76,8 +76,10 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
         return torch.contiguous_format
     try:
         few = first_examples(arguments(model, x, "the batch"), examples_of(x) or 0, 2)
-        with evaluation_mode(model), torch.inference_mode():
-            model(*moved(few, device_of(model), torch.channels_last))
+        device = device_of(model)
+        drawn_on = [device] if device.type == "cuda" else []
+        with evaluation_mode(model), torch.inference_mode(), torch.random.fork_rng(drawn_on):
+            model(*moved(few, device, torch.channels_last))
     except Exception:
         # If it is not the layout, the same error comes when the batch itself is run, and is told.
         return torch.contiguous_format

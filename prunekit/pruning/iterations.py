@@ -126,6 +126,7 @@ def begun(
 ) -> Run:
     """A run before its first iteration: row 0 is the network as it is given."""
     start, original = time.perf_counter(), copy.deepcopy(model)
+    seed_generators(mixed_seed(plan.seed, 0))
     judged = _judged(plan, original, val_loader)
     row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
     row |= left(original, layers, example_inputs)

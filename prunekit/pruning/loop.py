@@ -133,7 +133,8 @@ def prune(
         the one before it.
     seed
         With the number of an iteration, it seeds the generators of torch, NumPy
-        and Python as that begins.
+        and Python as that begins, and with 0 before the network is judged as it
+        is given.
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with
