@@ -15,8 +15,8 @@ from prunekit.checks.structures import arguments, examples_of, first_examples, m
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512.
+def autocast(device: torch.device, precision: str = "mixed") -> AbstractContextManager:
+    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512; none if ``"full"``.
 
     A CPU without AVX-512 emulates bfloat16: SqueezeNet at 64 px then takes
     over six times as long as in float32.
@@ -25,7 +25,7 @@ def autocast(device: torch.device) -> AbstractContextManager:
         pays = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     else:
         pays = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays and precision == "mixed")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -81,6 +81,7 @@ def written_before(path: Path, key: str) -> None:
         record = json.loads(stored.metadata()[key])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     del record["settings"]["network"], record["settings"]["frozen"]
+    record["settings"].pop("precision", None)
     for name in ("frozen", "training", "buffers"):
         record.pop(name, None)
     write_tensors(tensors, path, {key: json.dumps(record)})

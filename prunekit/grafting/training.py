@@ -55,6 +55,7 @@ OF_AN_EPOCH = (
     "teacher",
     "teacher_weight",
     "temperature",
+    "precision",
 )
 
 
@@ -145,7 +146,7 @@ def fit_grafted(
         With the numbers of an epoch and of a network, it seeds the generators
         of torch, NumPy and Python as each begins.
     training
-        Further settings of ``fit``: momentum, weight decay, a teacher.
+        Further settings of ``fit``: momentum, weight decay, precision, a teacher.
         Momentum starts at zero in each epoch, which it forgets within some
         ten steps; in the public code it goes on.
     folder

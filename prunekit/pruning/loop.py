@@ -104,6 +104,8 @@ def prune(
         Arguments of :func:`prunekit.training.fit`, beside ``loss`` and
         ``evaluate``; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
+        With ``"precision": "full"`` among them nothing here computes in
+        bfloat16, as fine-tuning else does where it pays.
     budget
         ``"filters"`` (those of all layers that can lose any),
         ``"parameters"`` or ``"macs"``: the last iteration takes the fewest

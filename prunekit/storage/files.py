@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from prunekit.execution import device_of
 
-#: Settings that files from before they were written do not hold, which are then not compared.
-ADDED = ("network", "frozen")
+#: Settings that files from before do not hold: what held then, or None where that is not known and
+#: they are not compared.
+ADDED = {"network": None, "frozen": None, "precision": "mixed"}
 
 
 @contextmanager
@@ -128,11 +129,13 @@ def read_state(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged, or no {writer} wrote it: {error}") from error
-    there = record["settings"]
+    here = json.loads(json.dumps(settings))
+    before = {name: here.get(name) if had is None else had for name, had in ADDED.items()}
+    there = before | record["settings"]
     differing = [
         f"{name} ({there.get(name)!r} there, {value!r} here)"
-        for name, value in json.loads(json.dumps(settings)).items()
-        if there.get(name, value if name in ADDED else None) != value
+        for name, value in here.items()
+        if there.get(name) != value
     ]
     if differing:
         raise ValueError(f"{path} is of a {writer} with other settings: {', '.join(differing)}")

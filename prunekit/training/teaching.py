@@ -18,10 +18,13 @@ from prunekit.execution import autocast, device_of, evaluation_mode, fastest_lay
 from prunekit.progress import bar
 
 
-def said(teachers: Sequence[nn.Module], given: tuple) -> Any:
-    """What teachers say of one batch, in float32: the mean of each tensor of their outputs."""
+def said(teachers: Sequence[nn.Module], given: tuple, precision: str = "mixed") -> Any:
+    """What teachers say of one batch, in float32: the mean of each tensor of their outputs.
+
+    They compute in the ``precision`` of :func:`prunekit.training.fit`.
+    """
     device = device_in(given)
-    with ExitStack() as modes, torch.no_grad(), autocast(device):
+    with ExitStack() as modes, torch.no_grad(), autocast(device, precision):
         for teacher in teachers:
             modes.enter_context(evaluation_mode(teacher))
         outputs = [
@@ -31,9 +34,9 @@ def said(teachers: Sequence[nn.Module], given: tuple) -> Any:
     return tree_map(_mean, *map(in_float32, outputs))
 
 
-def scores_said(teachers: Sequence[nn.Module], given: tuple) -> Tensor:
+def scores_said(teachers: Sequence[nn.Module], given: tuple, precision: str = "mixed") -> Tensor:
     """As :func:`said`, of teachers that give scores of shape (examples, classes)."""
-    scores = said(teachers, given)
+    scores = said(teachers, given, precision)
     if not isinstance(scores, Tensor):
         raise ValueError(f"the teacher gives {shown(scores)}, not one tensor of scores")
     return scores.float()
@@ -67,7 +70,8 @@ def answers(
     Returns
     -------
     Tensor of shape (views, images, classes), float16
-        Scores before softmax.
+        Scores before softmax. On CUDA, and on CPUs with AVX-512, the teacher
+        computes them in bfloat16, which keeps two to three digits.
 
     Raises
     ------
