@@ -70,7 +70,7 @@ def read(folder: Path, settings: dict[str, Any], game: Game) -> Met:
         put_back(network, beginning_with(f"{name}.", tensors))
     found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in game.optimizers()}
     for key, value in (tensors | record["numbers"]).items():
-        if key.count("/") == 2:
+        if key.partition("/")[0] in found:
             name, place, entry = key.split("/")
             found[name].setdefault(int(place), {})[entry] = value
     for name, optimizer in game.optimizers().items():
