@@ -15,8 +15,8 @@ from prunekit.checks.structures import arguments, examples_of, first_examples, m
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512.
+def autocast(device: torch.device, precision: str = "mixed") -> AbstractContextManager:
+    """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512; none if ``"full"``.
 
     A CPU without AVX-512 emulates bfloat16: SqueezeNet at 64 px then takes
     over six times as long as in float32.
@@ -25,7 +25,7 @@ def autocast(device: torch.device) -> AbstractContextManager:
         pays = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     else:
         pays = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays and precision == "mixed")
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -61,7 +61,7 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
 
     Convolutions are faster channels-last. A model that calls ``view`` on a
     map, as in ``x.view(len(x), -1)``, may ask for the usual layout: two
-    examples of the inputs ``x`` tell.
+    examples of the inputs ``x`` tell. Torch's generators stay where they were.
 
     Examples
     --------
@@ -75,10 +75,11 @@ def fastest_layout(model: nn.Module, x: Any) -> torch.memory_format:
     if not any(isinstance(part, Tensor) and part.dim() == 4 for part in tree_leaves(x)):
         return torch.contiguous_format
     try:
-        # Copies: a network may write over its input, and these are the caller's images.
         few = first_examples(arguments(model, x, "the batch"), examples_of(x) or 0, 2)
-        with evaluation_mode(model), torch.inference_mode():
-            model(*moved(few, device_of(model), torch.channels_last))
+        device = device_of(model)
+        drawn_on = [device] if device.type == "cuda" else []
+        with evaluation_mode(model), torch.inference_mode(), torch.random.fork_rng(drawn_on):
+            model(*moved(few, device, torch.channels_last))
     except Exception:
         # If it is not the layout, the same error comes when the batch itself is run, and is told.
         return torch.contiguous_format

@@ -76,11 +76,14 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def written_before(path: Path, key: str) -> None:
-    """Make a file one from before settings said what a network is beside its weights."""
+    """Make a file one from before it said what a network is beside its state dictionary."""
     with safe_open(path, framework="pt") as stored:
         record = json.loads(stored.metadata()[key])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     del record["settings"]["network"], record["settings"]["frozen"]
+    record["settings"].pop("precision", None)
+    for name in ("frozen", "training", "buffers"):
+        record.pop(name, None)
     write_tensors(tensors, path, {key: json.dumps(record)})
 
 

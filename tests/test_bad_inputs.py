@@ -212,6 +212,10 @@ TRAINING = [
     ("teacher", nn.Linear, TypeError, "teacher must be a torch.nn.Module, not the class Linear"),
     ("teacher", nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), ValueError, "teacher gives"),
     ("teacher", nn.Linear(5, 3), ValueError, "the teacher does not run on the images"),
+    *(
+        ("precision", bad, ValueError, "precision must be one of mixed, full, not")
+        for bad in ("half", None, torch.float32)
+    ),
     ("checkpoint", 3, TypeError, "checkpoint must be a path, not 3"),
     ("checkpoint", Path(__file__).parent, ValueError, "checkpoint must be a file, and .* a folder"),
     ("progress", None, TypeError, "progress must be True or False, not None"),

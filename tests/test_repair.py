@@ -257,6 +257,19 @@ def test_what_lies_before_the_removal_stays_as_it_is(method):
     assert changed == ["4.weight"]
 
 
+@pytest.mark.parametrize("method", ["least_squares", "moments"])
+def test_in_half_precision_a_layer_that_is_some_percent_wrong_is_repaired(method):
+    model, remove = on_paper(), {"0": [1]}
+    with torch.no_grad():
+        model[1].weight[0, 1] = 1 / 64  # what is removed matters little
+    model, x = model.to(torch.bfloat16), FOUR_PIXELS.to(torch.bfloat16)
+    small = prunekit.rebuild(model, x, remove)
+    repaired = prunekit.repair(small, model, remove, [x], method=method, progress=False)
+    before, after = ((m(x) - model(x)).norm() / model(x).norm() for m in (small, repaired))
+    assert 0.04 < before < 10 * torch.finfo(torch.bfloat16).eps
+    assert after < 0.01
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("change", "error", "message"),

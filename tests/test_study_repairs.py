@@ -179,6 +179,16 @@ def test_a_warm_up_that_training_would_refuse_is_refused_before_any_run(tmp_path
         read_study(tmp_path / "one.toml")
 
 
+def test_a_precision_that_training_would_refuse_is_refused_before_any_run(tmp_path):
+    study = BASE.replace('schedule = "cosine"', 'precision = "half", schedule = "cosine"')
+    (tmp_path / "one.toml").write_text(study)
+    with pytest.raises(ValueError, match=r"one\.toml: precision must be one of mixed, full, not"):
+        read_study(tmp_path / "one.toml")
+    (tmp_path / "one.toml").write_text(study.replace("half", "full"))
+    runs = read_study(tmp_path / "one.toml").runs.values()
+    assert {run["train"]["precision"] for run in runs} == {"full"}
+
+
 def test_without_the_last_relu_class_maps_may_be_negative():
     torch.manual_seed(0)
     model = squeezenet()

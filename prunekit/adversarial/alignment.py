@@ -159,6 +159,10 @@ def align(
     reaches 1 before ``lr`` falls. With GAL's numbers, which are the defaults,
     it does not, since there masks start at random and half of them below zero.
 
+    On CUDA, and on CPUs with AVX-512, the two networks compute in bfloat16 in
+    each step, so that their outputs, and the losses told of these, keep two to
+    three digits. Accuracies are in the precision of the weights.
+
     Defaults are those of GAL's public code, except that, as a reconstruction,
     masks start at 1, the teacher's batch norms do not drift, and the penalty
     is the proximal step's alone.
@@ -181,7 +185,7 @@ def align(
     masks = SoftMasks(student, trace(student, few), scope)
     if discriminator is None:
         with evaluation_mode(teacher), torch.no_grad():
-            classes = run(teacher, (few,), "the first images").shape[1]
+            classes = run(teacher, (few.clone(),), "the first images").shape[1]
         discriminator = Discriminator(classes)
     discriminator.to(device_of(teacher)).train()
     weights = {"mse_weight": mse_weight, "adversarial_weight": adversarial_weight}

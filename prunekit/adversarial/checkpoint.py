@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from prunekit.adversarial.game import Game
 from prunekit.selection import Selection
-from prunekit.storage.files import detached_copies, read_state, write_tensors
+from prunekit.storage.files import (
+    beginning_with,
+    detached_copies,
+    put_back,
+    read_state,
+    tensors_of,
+    write_tensors,
+)
 
 KEY = "prunekit-alignment"
 Met = tuple[list[dict[str, Any]], list[nn.Module], list[Selection]]
@@ -28,12 +35,12 @@ def write(
     """Add the last candidate, then replace the state that the next epoch begins with."""
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"settings": settings}
-    candidate = detached_copies(networks[-1].state_dict())
+    candidate = detached_copies(tensors_of(networks[-1]))
     write_tensors(candidate, _candidate(folder, len(rows)), {KEY: json.dumps(record)})
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}
     for name, network in _networks(game).items():
-        tensors |= {f"{name}.{key}": tensor for key, tensor in network.state_dict().items()}
+        tensors |= {f"{name}.{key}": tensor for key, tensor in tensors_of(network).items()}
     for name, optimizer in game.optimizers().items():
         for place, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
@@ -60,10 +67,10 @@ def read(folder: Path, settings: dict[str, Any], game: Game) -> Met:
         return [], [], []
     record, tensors = read_state(_state(folder), settings, KEY, "alignment")
     for name, network in _networks(game).items():
-        network.load_state_dict({key: tensors[f"{name}.{key}"] for key in network.state_dict()})
+        put_back(network, beginning_with(f"{name}.", tensors))
     found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in game.optimizers()}
     for key, value in (tensors | record["numbers"]).items():
-        if key.count("/") == 2:
+        if key.partition("/")[0] in found:
             name, place, entry = key.split("/")
             found[name].setdefault(int(place), {})[entry] = value
     for name, optimizer in game.optimizers().items():
@@ -73,7 +80,7 @@ def read(folder: Path, settings: dict[str, Any], game: Game) -> Met:
     for epoch in range(1, len(record["rows"]) + 1):
         candidate = copy.deepcopy(game.teacher).eval()
         stored = read_state(_candidate(folder, epoch), settings, KEY, "alignment")[1]
-        candidate.load_state_dict(stored)
+        put_back(candidate, stored)
         networks.append(candidate)
     removals = [Selection(one["filters"], one["groups"]) for one in record["removed"]]
     return record["rows"], networks, removals

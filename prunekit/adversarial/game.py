@@ -14,6 +14,7 @@ from prunekit.adversarial.fista import Fista
 from prunekit.adversarial.masks import SoftMasks
 from prunekit.checks import run
 from prunekit.checks.batches import class_scores, refuse_nan
+from prunekit.checks.structures import moved
 from prunekit.execution import autocast, device_of, evaluation_mode
 
 
@@ -63,8 +64,8 @@ class Game:
         where, device = f"batch {self.steps} of training", device_of(self.student)
         with autocast(device):
             with torch.no_grad():
-                wanted = run(self.teacher, (x.to(device),), where, who="the teacher")
-            output = run(self.student, (x.to(device),), where)
+                wanted = run(self.teacher, moved((x,), device), where, who="the teacher")
+            output = run(self.student, moved((x,), device), where)
         wanted, output = (
             class_scores(scores, y, "alignment", first=not self.steps)
             for scores in (wanted, output)

@@ -35,6 +35,7 @@ Floor = int | Mapping[str, int]
 PerLayer = Mapping[str, int | float]
 Method = Literal["least_squares", "moments", "batch_norm"]
 SCHEDULES = ("one_cycle", "cosine", "constant")
+PRECISIONS = ("mixed", "full")
 Checks = dict[str, Check]
 
 
@@ -112,6 +113,7 @@ TUNING: Checks = {
     "teacher": optional(_teachers),
     "teacher_weight": partial(number, least=0, most=1),
     "temperature": partial(number, above=0, below=math.inf),
+    "precision": partial(choice, among=PRECISIONS),
     "checkpoint": optional(file),
     "progress": flag,
 }

@@ -86,13 +86,23 @@ def first_examples(structure: Any, examples: int, few: int, times: int = 1) -> A
 
 
 def moved(structure: Any, device: torch.device, layout: torch.memory_format | None = None) -> Any:
-    """The tensors of a structure on a device; with a layout, those of four dimensions in it."""
+    """Copies of a structure's tensors on a device; with a layout, those of four dimensions in it.
+
+    Copies, as a network may write over its inputs, and these are the caller's.
+
+    Examples
+    --------
+    >>> x = torch.ones(2)
+    >>> moved((x,), x.device)[0].zero_(), x
+    (tensor([0., 0.]), tensor([1., 1.]))
+    """
 
     def one(tensor: Tensor) -> Tensor:
-        tensor = tensor.to(device)
-        if layout is None:
-            return tensor
-        return tensor.to(memory_format=layout if tensor.dim() == 4 else torch.contiguous_format)
+        there = tensor.to(device)
+        if layout is not None:
+            of = layout if tensor.dim() == 4 else torch.contiguous_format
+            there = there.to(memory_format=of)
+        return there.clone() if there is tensor else there
 
     return tree_map_only(Tensor, one, structure)
 

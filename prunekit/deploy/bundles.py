@@ -174,7 +174,7 @@ def _class_names(
     numbers = {}
     for name, model in models.items():
         with evaluation_mode(model), torch.inference_mode():
-            given = tree_leaves(run(model, (x[:1],), "images", who=name))
+            given = tree_leaves(run(model, (x[:1].clone(),), "images", who=name))
         numbers[name] = sum(output.numel() for output in given)
     first = next(iter(numbers.values()))
     count = first if anchors is None else first // len(anchors) - 5

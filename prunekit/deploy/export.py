@@ -218,12 +218,12 @@ def _check(
 
 def _outputs(engine: Engine, batches: list[Tensor]) -> list[np.ndarray]:
     """Each output of an engine over all batches."""
-    given = [tree_leaves(engine(batch.numpy())) for batch in batches]
+    given = [tree_leaves(engine(batch.clone().numpy())) for batch in batches]
     return [np.concatenate(parts) for parts in zip(*given, strict=True)]
 
 
 def _names(model: nn.Module, example_inputs: Tensor) -> list[str]:
-    outputs = tree_leaves(model(example_inputs))
+    outputs = tree_leaves(model(example_inputs.clone()))
     return [OUTPUT] if len(outputs) == 1 else [f"output_{n}" for n in range(len(outputs))]
 
 

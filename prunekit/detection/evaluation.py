@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prunekit.checks import checked, flag, module, run
 from prunekit.checks.batches import Batches, no_batch, one_pass, pairs
+from prunekit.checks.structures import moved
 from prunekit.detection.matching import least_overlap
 from prunekit.detection.precision import precision_curve
 from prunekit.detection.suppression import Detections, detect
@@ -137,8 +138,7 @@ def detect_all(
         shown = bar(pairs(loader), show=progress, desc="evaluating", delay=1, leave=False)
         for index, (x, y) in enumerate(shown):
             layout = layout or fastest_layout(model, x)
-            x = x.to(device).to(memory_format=layout)
-            output = run(model, (x,), f"batch {index} of the loader")
+            output = run(model, moved((x,), device, layout), f"batch {index} of the loader")
             of_batch = Detections(*(part.cpu() for part in detect(output, anchors)))
             found.append(of_batch._replace(pictures=of_batch.pictures + pictures))
             targets.append(y.cpu())

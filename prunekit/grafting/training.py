@@ -21,7 +21,14 @@ from prunekit.checks.settings import TUNING
 from prunekit.grafting.ring import GRAFTING, Mode, coefficients, graft
 from prunekit.progress import say
 from prunekit.repair import repair
-from prunekit.storage.files import detached_copies, read_state, write_tensors
+from prunekit.storage.files import (
+    beginning_with,
+    detached_copies,
+    put_back,
+    read_state,
+    tensors_of,
+    write_tensors,
+)
 from prunekit.storage.fingerprints import describe, digest_of, digest_of_data, form_of, frozen_in
 from prunekit.storage.generators import mixed_seed, seed_generators
 from prunekit.training import Interrupted, evaluate, fit
@@ -48,6 +55,7 @@ OF_AN_EPOCH = (
     "teacher",
     "teacher_weight",
     "temperature",
+    "precision",
 )
 
 
@@ -138,7 +146,7 @@ def fit_grafted(
         With the numbers of an epoch and of a network, it seeds the generators
         of torch, NumPy and Python as each begins.
     training
-        Further settings of ``fit``: momentum, weight decay, a teacher.
+        Further settings of ``fit``: momentum, weight decay, precision, a teacher.
         Momentum starts at zero in each epoch, which it forgets within some
         ten steps; in the public code it goes on.
     folder
@@ -246,7 +254,7 @@ def _write(
     tensors = {
         f"{place}.{name}": tensor
         for place, model in enumerate(models)
-        for name, tensor in model.state_dict().items()
+        for name, tensor in tensors_of(model).items()
     }
     record = {"prunekit-grafting": json.dumps({"settings": settings, "rows": rows})}
     write_tensors(detached_copies(tensors), file, record)
@@ -255,5 +263,5 @@ def _write(
 def _read(file: Path, settings: dict[str, Any], models: Sequence[nn.Module]) -> list[dict]:
     record, tensors = read_state(file, settings, "prunekit-grafting", "grafted training")
     for place, model in enumerate(models):
-        model.load_state_dict({name: tensors[f"{place}.{name}"] for name in model.state_dict()})
+        put_back(model, beginning_with(f"{place}.", tensors))
     return record["rows"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from prunekit.selection import Selection
-from prunekit.storage.files import detached_copies, read_state, write_tensors
+from prunekit.storage.files import detached_copies, put_back, read_state, tensors_of, write_tensors
 from prunekit.storage.fingerprints import frozen_in
 from prunekit.surgery import rebuild
 
@@ -45,6 +45,7 @@ class Run:
 
     def write(self, path: Path, settings: dict[str, Any]) -> None:
         """Replace the file at ``path`` by this state, weights and record in one."""
+        tensors = tensors_of(self.model)
         record = {
             "settings": settings,
             "rows": self.rows,
@@ -52,15 +53,16 @@ class Run:
             "rebuilt": self.rebuilt,
             "stopped": self.stopped,
             "frozen": frozen_in(self.model),
+            "training": [name for name, one in self.model.named_modules() if one.training],
+            "buffers": [name for name in tensors if name not in self.model.state_dict()],
         }
-        tensors = detached_copies(self.model.state_dict())
-        write_tensors(tensors, path, {"prunekit-run": json.dumps(record)})
+        write_tensors(detached_copies(tensors), path, {"prunekit-run": json.dumps(record)})
 
 
 def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_inputs: tuple) -> Run:
     """Read a run back: the recorded removals are made again, then the weights are loaded.
 
-    The same ones are frozen as when it was written.
+    The same ones are frozen as when it was written, and modules in the same mode.
 
     Raises
     ------
@@ -72,13 +74,18 @@ def resume(path: Path, settings: dict[str, Any], model: nn.Module, example_input
     small = copy.deepcopy(model)
     for selection in removed[: record["rebuilt"]]:
         small = rebuild(small, example_inputs, selection)
-    for name in tensors.keys() - small.state_dict().keys():  # a repair gave this layer a bias
+    added = tensors.keys() - small.state_dict().keys() - set(record.get("buffers", []))
+    for name in added:  # a repair gave this layer a bias
         layer, _, bias = name.rpartition(".")
         setattr(small.get_submodule(layer), bias, nn.Parameter(torch.empty_like(tensors[name])))
-    small.load_state_dict(tensors)
-    if "frozen" in record:  # files from before do not say it
+    put_back(small, tensors)
+    # Files from before do not say these.
+    if "frozen" in record:
         for name, weight in small.named_parameters():
             weight.requires_grad_(name not in record["frozen"])
+    if "training" in record:
+        for name, module in small.named_modules():
+            module.training = name in record["training"]
     plain_layout(small)
     return Run(small, record["rows"], removed, record["rebuilt"], record["stopped"])
 

@@ -25,7 +25,7 @@ from prunekit.pruning.plan import Plan
 from prunekit.pruning.schedule import criterion_at, ranked_by, reached
 from prunekit.repair import repair
 from prunekit.selection import select
-from prunekit.storage.generators import mixed_seed, seed_generators
+from prunekit.storage.generators import mixed_seed, seed_generators, seeded
 from prunekit.surgery import rebuild
 from prunekit.training import evaluate, fit
 from prunekit.training.evaluation import numbers_by
@@ -126,7 +126,8 @@ def begun(
 ) -> Run:
     """A run before its first iteration: row 0 is the network as it is given."""
     start, original = time.perf_counter(), copy.deepcopy(model)
-    judged = _judged(plan, original, val_loader)
+    with seeded(mixed_seed(plan.seed, 0)):  # what is refused here has changed nothing
+        judged = _judged(plan, original, val_loader)
     row = {"iteration": 0, "removed": 0} | ranked_by(plan.criterion, None)
     row |= left(original, layers, example_inputs)
     counted(row.get(plan.column, 1), plan.column)

@@ -104,6 +104,8 @@ def prune(
         Arguments of :func:`prunekit.training.fit`, beside ``loss`` and
         ``evaluate``; or a function called as
         ``fine_tune(model, train_loader)`` that trains in place; or None.
+        With ``"precision": "full"`` among them nothing here computes in
+        bfloat16, as fine-tuning else does where it pays.
     budget
         ``"filters"`` (those of all layers that can lose any),
         ``"parameters"`` or ``"macs"``: the last iteration takes the fewest
@@ -133,13 +135,14 @@ def prune(
         the one before it.
     seed
         With the number of an iteration, it seeds the generators of torch, NumPy
-        and Python as that begins.
+        and Python as that begins, and with 0 before the network is judged as it
+        is given.
     folder
         Where each iteration is written as it ends. A run with the same model,
         data and settings that finds one there goes on from it, and ends with
-        the table of an unbroken run. A model is told by its weights, which of
-        them are frozen, and the classes and public attributes of its modules,
-        as in :func:`prunekit.training.fit`. A criterion or function of one's own is
+        the table of an unbroken run. A model is told by its weights and buffers,
+        which of them are frozen, and the classes and public attributes of its
+        modules, as in :func:`prunekit.training.fit`. A criterion or function of one's own is
         told by its code and by the values it holds; data by the loader's
         method ``fingerprint`` where it has one, by all batches of a list, else
         by the first batch.

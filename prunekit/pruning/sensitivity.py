@@ -26,7 +26,7 @@ from prunekit.pruning.schedule import described
 from prunekit.selection import Selection, select
 from prunekit.storage.files import read_state, write_tensors
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of
-from prunekit.storage.generators import seeded
+from prunekit.storage.generators import seed_generators, seeded
 from prunekit.surgery import rebuild
 from prunekit.training import Interrupted, evaluate
 
@@ -113,8 +113,8 @@ def sensitivity(
         Batches to rank on, where the criterion looks at data; those of
         ``loader`` by default.
     seed
-        Of the generators of torch, NumPy and Python as filters are ranked and
-        networks judged. Afterwards they are as they were before.
+        Of the generators of torch, NumPy and Python as filters are ranked, and
+        anew as each network is judged. Afterwards they are as they were before.
     folder
         Where each row is written as it is known. A scan with the same model,
         data and settings that finds one there goes on from it, as a run of
@@ -167,6 +167,7 @@ def sensitivity(
 
     def judged(network: nn.Module) -> dict[str, Any]:
         counted: dict[str, Any] = dict(left(network, layers, example_inputs))
+        seed_generators(seed)  # each alike, whichever were judged before
         counted["accuracy"] = evaluate(network, loader).accuracy
         return {column: counted[column] for column in COLUMNS}
 

@@ -14,10 +14,13 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-#: Settings that files from before they were written do not hold, which are then not compared.
-ADDED = ("network", "frozen")
+from prunekit.execution import device_of
+
+#: Settings that files from before do not hold: what held then, or None where that is not known and
+#: they are not compared.
+ADDED = {"network": None, "frozen": None, "precision": "mixed"}
 
 
 @contextmanager
@@ -56,6 +59,44 @@ def detached_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dictionary of a model, and behind it the buffers that this leaves out.
+
+    A network computes with buffers that are not persistent as with any other.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> model.register_buffer("scale", torch.ones(1), persistent=False)
+    >>> list(tensors_of(model))
+    ['weight', 'bias', 'scale']
+    """
+    saved = model.state_dict()
+    return saved | {name: b for name, b in model.named_buffers() if name not in saved}
+
+
+def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a model what :func:`tensors_of` found; older files hold a state dictionary alone."""
+    saved, buffers = model.state_dict().keys(), dict(model.named_buffers())
+    others = {name: tensor for name, tensor in tensors.items() if name not in saved}
+    for name, tensor in others.items():
+        owner, _, own = name.rpartition(".")
+        if name in buffers:
+            buffers[name].data = tensor.to(buffers[name].device)
+        else:  # None at first, and filled by a forward pass
+            setattr(model.get_submodule(owner), own, tensor.to(device_of(model)))
+    model.load_state_dict({name: t for name, t in tensors.items() if name not in others})
+
+
+def beginning_with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, under what follows."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def write_tensors(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file."""
     with replacing(path) as temporary:
@@ -88,11 +129,13 @@ def read_state(
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged, or no {writer} wrote it: {error}") from error
-    there = record["settings"]
+    here = json.loads(json.dumps(settings))
+    before = {name: here.get(name) if had is None else had for name, had in ADDED.items()}
+    there = before | record["settings"]
     differing = [
         f"{name} ({there.get(name)!r} there, {value!r} here)"
-        for name, value in json.loads(json.dumps(settings)).items()
-        if there.get(name, value if name in ADDED else None) != value
+        for name, value in here.items()
+        if there.get(name) != value
     ]
     if differing:
         raise ValueError(f"{path} is of a {writer} with other settings: {', '.join(differing)}")

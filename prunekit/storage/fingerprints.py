@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from prunekit.storage.files import tensors_of
 from prunekit.storage.generators import seeded
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -188,7 +189,7 @@ def _short(parts: Any) -> dict[str, str]:
 def digest_of(model: nn.Module | Mapping[str, Tensor]) -> str:
     """SHA-256 of a model's parameters and buffers, or of tensors by name."""
     digest = hashlib.sha256()
-    tensors = model.state_dict() if isinstance(model, nn.Module) else model
+    tensors = tensors_of(model) if isinstance(model, nn.Module) else model
     for name, tensor in tensors.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from prunekit.adversarial import align, choose
+from prunekit.checks import choice
+from prunekit.checks.settings import PRECISIONS
 from prunekit.grafting import fit_grafted
 from prunekit.grafting.training import OF_AN_EPOCH
 from prunekit.pruning import prune
@@ -276,6 +278,7 @@ def _check_schedule(tuning: Mapping[str, Any], path: Path) -> None:
     said |= tuning
     try:
         check_warm_up(said["schedule"], said["epochs"], said["warm_up"])
+        choice("precision", said["precision"], among=PRECISIONS)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

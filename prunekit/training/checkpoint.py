@@ -15,7 +15,14 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map
 
 from prunekit.execution import device_of
-from prunekit.storage.files import detached_copies, read_state, write_tensors
+from prunekit.storage.files import (
+    beginning_with,
+    detached_copies,
+    put_back,
+    read_state,
+    tensors_of,
+    write_tensors,
+)
 
 
 @dataclass
@@ -38,9 +45,9 @@ class TrainingState:
 
     def write(self, path: Path, settings: dict[str, Any]) -> None:
         """Replace the file at ``path`` by this state."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in tensors_of(self.model).items()}
         if self.average is not None:
-            followed = self.average.state_dict()
+            followed = tensors_of(self.average)
             tensors |= {f"average.{name}": tensor for name, tensor in followed.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             if state.get("momentum_buffer") is not None:
@@ -72,9 +79,9 @@ class TrainingState:
             The file is damaged or of a training with other settings.
         """
         record, tensors = read_state(path, settings, "prunekit-training", "training")
-        self.model.load_state_dict(_beginning_with("model.", tensors))
+        put_back(self.model, beginning_with("model.", tensors))
         if self.average is not None:
-            self.average.load_state_dict(_beginning_with("average.", tensors))
+            put_back(self.average, beginning_with("average.", tensors))
         for group, stored in zip(self.optimizer.param_groups, record["groups"], strict=True):
             group.update(stored)
         for number, parameter in enumerate(self.trained):
@@ -101,11 +108,3 @@ class TrainingState:
 def _plain(value: Any) -> Any:
     """An array as JSON knows it."""
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _beginning_with(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -25,6 +25,7 @@ class Classification:
     label_smoothing: float
     teacher_weight: float
     temperature: float
+    precision: str
 
     def __call__(
         self, output: Any, given: tuple, y: Any, answers: Tensor | None, *, first: bool
@@ -58,7 +59,7 @@ class Classification:
         if not self.teachers:
             return None if answers is None else answers.to(device_in(given))
         _refuse_twice(answers)
-        return scores_said(self.teachers, given)
+        return scores_said(self.teachers, given, self.precision)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class OwnLoss:
     labels: ClassVar[bool] = False
     loss: Loss
     teachers: Sequence[nn.Module]
+    precision: str
 
     def __call__(
         self, output: Any, given: tuple, y: Any, answers: Tensor | None, *, first: bool
@@ -75,7 +77,7 @@ class OwnLoss:
         """As that of :class:`Classification`; nothing is counted."""
         if self.teachers:
             _refuse_twice(answers)
-            answers = said(self.teachers, given)
+            answers = said(self.teachers, given, self.precision)
         examples = examples_of(given) or 0
         if first and answers is not None:
             _refuse_deaf(self.loss)
@@ -99,13 +101,14 @@ def objective_of(
     teacher: nn.Module | Sequence[nn.Module] | None,
     teacher_weight: float,
     temperature: float,
+    precision: str,
 ) -> Objective:
     """What the settings of :func:`prunekit.training.fit` ask for."""
     teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
     if loss is not None:
         refuse_beside(loss, teacher, label_smoothing)
-        return OwnLoss(loss, teachers)
-    return Classification(teachers, label_smoothing, teacher_weight, temperature)
+        return OwnLoss(loss, teachers, precision)
+    return Classification(teachers, label_smoothing, teacher_weight, temperature, precision)
 
 
 def penalty_of(penalty: Penalty, model: nn.Module, done: float) -> Tensor:

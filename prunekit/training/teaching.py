@@ -12,24 +12,31 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from prunekit.checks import checked, flag, module, run, shown, whole
-from prunekit.checks.structures import device_in, in_float32
+from prunekit.checks.structures import device_in, in_float32, moved
 from prunekit.data import Views
 from prunekit.execution import autocast, device_of, evaluation_mode, fastest_layout, laid_out
 from prunekit.progress import bar
 
 
-def said(teachers: Sequence[nn.Module], given: tuple) -> Any:
-    """What teachers say of one batch, in float32: the mean of each tensor of their outputs."""
-    with ExitStack() as modes, torch.no_grad(), autocast(device_in(given)):
+def said(teachers: Sequence[nn.Module], given: tuple, precision: str = "mixed") -> Any:
+    """What teachers say of one batch, in float32: the mean of each tensor of their outputs.
+
+    They compute in the ``precision`` of :func:`prunekit.training.fit`.
+    """
+    device = device_in(given)
+    with ExitStack() as modes, torch.no_grad(), autocast(device, precision):
         for teacher in teachers:
             modes.enter_context(evaluation_mode(teacher))
-        outputs = [run(teacher, given, "the images", who="the teacher") for teacher in teachers]
+        outputs = [
+            run(teacher, moved(given, device), "the images", who="the teacher")
+            for teacher in teachers
+        ]
     return tree_map(_mean, *map(in_float32, outputs))
 
 
-def scores_said(teachers: Sequence[nn.Module], given: tuple) -> Tensor:
+def scores_said(teachers: Sequence[nn.Module], given: tuple, precision: str = "mixed") -> Tensor:
     """As :func:`said`, of teachers that give scores of shape (examples, classes)."""
-    scores = said(teachers, given)
+    scores = said(teachers, given, precision)
     if not isinstance(scores, Tensor):
         raise ValueError(f"the teacher gives {shown(scores)}, not one tensor of scores")
     return scores.float()
@@ -63,7 +70,8 @@ def answers(
     Returns
     -------
     Tensor of shape (views, images, classes), float16
-        Scores before softmax.
+        Scores before softmax. On CUDA, and on CPUs with AVX-512, the teacher
+        computes them in bfloat16, which keeps two to three digits.
 
     Raises
     ------
