@@ -60,10 +60,12 @@ def reasons_table(card: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
             "the interval": rows["excluded"].map({True: "contradicts", False: "leaves open"}),
-            "claim": rows["claim"],
+            "claim, and why": rows["claim"]
+            + "<br><span class='text-muted'>"
+            + rows["reason"]
+            + "</span>",
             "thesis": rows["thesis"],
             "95 % interval": low + " to " + high,
-            "why, as far as we know": rows["reason"],
         }
     )
     wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
@@ -71,7 +73,7 @@ def reasons_table(card: pd.DataFrame) -> Styler:
         shown.style.hide(axis="index")
         .set_properties(**wrapped)
         .set_properties(subset=["thesis", "95 % interval"], **{"white-space": "nowrap"})
-        .set_properties(subset=["claim", "why, as far as we know"], **{"min-width": "12em"})
+        .set_properties(subset=["claim, and why"], **{"min-width": "15em"})
         .set_table_styles(
             [
                 {"selector": "", "props": "font-size: 0.85em"},
