@@ -152,3 +152,19 @@ def test_numbers_of_a_generator_of_ones_own_are_refused():
         prunekit.TraceError, match="calls randn with a generator, which no graph can hold"
     ):
         prunekit.trace(nn.Sequential(Noisy(3, 8, 1)), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["meta", "graph", "code"])
+def test_a_name_that_graphs_have_for_something_else_is_refused_with_what_to_do(name):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.add_module(name, nn.Conv2d(3, 4, 3))
+            self.last = nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            return self.last(self._modules[name](x)).mean((2, 3))
+
+    batch = torch.zeros(2, 3, 8, 8), torch.tensor([0, 1])
+    with pytest.raises(prunekit.TraceError, match=f"Named has '{name}', .*: rename it"):
+        prunekit.rank(Named(), [batch], "activation_l2", progress=False)

@@ -166,10 +166,25 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
             now.update(was | made)
 
 
+#: Attributes that every network made of a graph has, and plain modules have not.
+OF_GRAPHS = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - frozenset(dir(nn.Module()))
+
+
 def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule:
-    """A graph traced on a copy, as a module that shares the modules and tensors of ``model``."""
+    """A graph traced on a copy, as a module that shares the modules and tensors of ``model``.
+
+    Raises
+    ------
+    TraceError
+        A module or tensor has a name by which torch.fx calls something of its own.
+    """
     root: dict[str, object] = {}
     for node in graph.nodes:
+        if node.op in ("call_module", "get_attr") and node.target.partition(".")[0] in OF_GRAPHS:
+            raise TraceError(
+                f"{type(model).__name__} has {node.target!r}, and its first word already means "
+                "something else in every network that torch.fx makes of a graph: rename it"
+            )
         if node.op == "call_module":
             root[node.target] = model.get_submodule(node.target)
         elif node.op == "get_attr":
