@@ -87,6 +87,8 @@ def test_model_that_cannot_be_exported_is_named(tmp_path):
 @pytest.mark.parametrize("export", [export_onnx, export_executorch])
 def test_bad_arguments_are_refused_before_any_work(export, tmp_path):
     model, x = plain_network(), some_batch(1)
+    with pytest.raises(TypeError, match="one tensor, not a tuple: only networks of one input"):
+        export(model, (x, x), tmp_path / "x")
     with pytest.raises(ValueError, match="int4"):
         export(model, x, tmp_path / "x", "int4")
     with pytest.raises(ValueError, match="calibration images"):

@@ -76,6 +76,8 @@ def export_onnx(
         No file is left, and an older one stays as it was.
     ValueError
         ``quantize`` is unknown, or int8 was asked for without ``calibration``.
+    TypeError
+        ``example_inputs`` is not one tensor: networks of several inputs are not exported.
     ImportError
         The ``deploy`` extra is not installed.
 
@@ -167,6 +169,11 @@ def _for_quantizing(
     example_inputs: Tensor, quantize: str | None, calibration: Tensor | None
 ) -> Tensor | None:
     """The images from which int8 takes its ranges, None for float32."""
+    if not isinstance(example_inputs, Tensor):
+        raise TypeError(
+            f"example_inputs must be one tensor, not a {type(example_inputs).__name__}: only "
+            "networks of one input are exported"
+        )
     if quantize not in TOLERANCE:
         raise ValueError(f'quantize must be None or "int8", not {quantize!r}')
     if quantize and (calibration is None or len(calibration) < max(1, len(example_inputs))):
