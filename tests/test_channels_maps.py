@@ -102,10 +102,9 @@ def test_a_map_that_something_else_reads_ends_there():
     assert end == "conv"
 
 
-@pytest.mark.parametrize("way", [after_its_sizes])
-def test_a_norm_is_found_behind_a_layer_whose_sizes_are_read(way):
+def test_a_norm_is_found_behind_a_layer_whose_sizes_are_read():
     x = torch.randn(2, 3, 8, 8)
-    net = written(way)
+    net = written(after_its_sizes)
     normed = prunekit.insert_batch_norm(net, [x])
     assert isinstance(normed.conv, nn.Conv2d)
     folded = prunekit.fold_batch_norm(net, example_inputs=x)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, fx, nn
 
 from prunekit import checks
-from prunekit.channels.calls import activation_maps
+from prunekit.channels.calls import ends_of_maps
 from prunekit.channels.capture import TraceError, bind, has_shapes_of, without_data
 from prunekit.channels.kinds import kind_of, rule
 from prunekit.channels.passes import on_labels
@@ -242,7 +242,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
         slices,
         norms,
         {path: groups[labels.reshape(-1).numpy()] for path, labels in book.counted.items()},
-        activation_maps(evaluation.graph, called, evaluation.model),
+        ends_of_maps(evaluation.graph, called, evaluation.model),
         int(groups.max()) + 1,
         evaluation.model,
         inputs,

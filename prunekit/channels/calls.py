@@ -47,7 +47,7 @@ def _reads_sizes(node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return False
     if node.target is getattr:
-        return node.args[1] in {"shape", *rules.ATTRIBUTES}
+        return node.args[1] in rules.OF_TENSORS
     return node.target in rules.SIZES
 
 
@@ -59,10 +59,10 @@ def in_place(node: fx.Node, layer: nn.Module | None = None) -> bool:
     if node.op == "call_module":
         return False
     name = target if isinstance(target, str) else target.__name__
-    return target in IN_PLACE_OPERATORS or name.endswith("_") or _told_to(node)
+    return target in IN_PLACE_OPERATORS or name.endswith("_") or _inplace_by_place(node)
 
 
-def _told_to(node: fx.Node) -> bool:
+def _inplace_by_place(node: fx.Node) -> bool:
     """Whether a function's argument ``inplace`` is given by its place, and true."""
     if not inspect.isfunction(node.target):
         return False
@@ -70,7 +70,7 @@ def _told_to(node: fx.Node) -> bool:
     return "inplace" in names and any(node.args[names.index("inplace") :][:1])
 
 
-def activation_maps(graph: fx.Graph, called: Mapping[str, str], model: nn.Module) -> dict[str, str]:
+def ends_of_maps(graph: fx.Graph, called: Mapping[str, str], model: nn.Module) -> dict[str, str]:
     """The layer of each node that gives an activation map: what its batch norm and activation give.
 
     They are followed as long as nothing else reads the numbers between. What

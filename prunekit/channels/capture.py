@@ -25,6 +25,9 @@ _CONTAINERS = {OrderedDict, dict, set}
 _NOTES = {dict, list, set}
 _PARTS = ("_parameters", "_buffers", "_modules")  # what a module holds
 _VALUES = {type(None), bool, int, float, str}
+#: Attributes of every module, and those that one made of a graph has beside them.
+OF_MODULES = frozenset(dir(nn.Module()))
+OF_GRAPHS = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - OF_MODULES
 
 
 def meta_copy(model: nn.Module, leaves: Leaves = ()) -> nn.Module:
@@ -164,10 +167,6 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
             made = {k: v for k, v in now.items() if k.startswith("_tensor_constant")}
             now.clear()
             now.update(was | made)
-
-
-#: Attributes that every network made of a graph has, and plain modules have not.
-OF_GRAPHS = frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - frozenset(dir(nn.Module()))
 
 
 def bind(graph: fx.Graph, model: nn.Module, traced: nn.Module) -> fx.GraphModule:

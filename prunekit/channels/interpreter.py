@@ -29,7 +29,6 @@ from prunekit.channels.shapes import RunsOnData
 from prunekit.channels.tracer import place
 
 _TRANSPOSED = {"T", "mT"}
-_OF_OWN = {"shape", *rules.ATTRIBUTES}
 _REMEDY = (
     "Write that part with operations prunekit knows, say with prunekit.channels.rule what its "
     "module does, or register that with prunekit.channels.leaf: then the channels that enter or "
@@ -113,7 +112,9 @@ class LabelInterpreter:
         if isinstance(found, Stated) and node.op == "get_attr":
             return self._read(str(node.target), node.meta["value"])  # meanwhile known, perhaps
         if isinstance(found, Own) and user.target not in functional.FUNCTIONS:
-            if user.target == "size" or (user.target is getattr and user.args[1] in _OF_OWN):
+            if user.target == "size" or (
+                user.target is getattr and user.args[1] in rules.OF_TENSORS
+            ):
                 return found
             found = self.labels[node] = self._computed_with(found)
         return found

@@ -95,6 +95,8 @@ MIXING_FUNCTIONS = {
 }
 SIZES = {"size", "dim", "numel", "is_floating_point", torch.is_floating_point}
 ATTRIBUTES = {"ndim", "dtype", "device", "requires_grad", "is_cuda", "is_nested"}
+# What a tensor is, beside the numbers in it.
+OF_TENSORS = {"shape", *ATTRIBUTES}
 # Functions of one tensor that give one of the same shape and type.
 SHAPE_KEEPING = {
     *(function for function in ACTIVATION_FUNCTIONS if not isinstance(function, str)),

@@ -77,15 +77,19 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a model what :func:`tensors_of` found; older files hold a state dictionary alone."""
-    saved, buffers = model.state_dict().keys(), dict(model.named_buffers())
-    others = {name: tensor for name, tensor in tensors.items() if name not in saved}
-    for name, tensor in others.items():
+    saved, unsaved = model.state_dict().keys(), set()
+    owners = dict(model.named_modules())
+    for name, tensor in tensors.items():
         owner, _, own = name.rpartition(".")
-        if name in buffers:
-            buffers[name].data = tensor.to(buffers[name].device)
-        else:  # None at first, and filled by a forward pass
-            setattr(model.get_submodule(owner), own, tensor.to(device_of(model)))
-    model.load_state_dict({name: t for name, t in tensors.items() if name not in others})
+        buffers = owners[owner]._buffers if owner in owners else {}
+        if name in saved or own not in buffers:
+            continue
+        unsaved.add(name)
+        if (buffer := buffers[own]) is None:  # at first, and filled by a forward pass
+            buffers[own] = tensor.to(device_of(model))
+        else:
+            buffer.data = tensor.to(buffer.device)
+    model.load_state_dict({name: t for name, t in tensors.items() if name not in unsaved})
 
 
 def beginning_with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import fx
 
+from prunekit.channels.capture import OF_GRAPHS, OF_MODULES
 from prunekit.storage.known import CONSTANTS
 
 # Neither the network's code nor its JSON nests deeper; Python's parser gives up at 200.
@@ -24,10 +25,7 @@ DEPTH = 50
 # What generated code means by these, no variable in it may hide.
 _GLOBALS = frozenset({"self", "torch", "device", "inf", "nan", "getattr", "slice", "Ellipsis"})
 # The attributes that a network, and a part of it, have of their own.
-_TAKEN = (
-    frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) | {"metadata"},
-    frozenset(dir(nn.Module())),
-)
+_TAKEN = (OF_MODULES | OF_GRAPHS | {"metadata"}, OF_MODULES)
 
 
 def check_name(name: Any) -> None:

@@ -214,13 +214,21 @@ def fit(
         settings = {
             "loss": describe(loss, "loss"),
             "evaluate": describe(evaluate, "evaluate"),
-            **{"steps": total_steps, "lr": lr, "momentum": momentum},
-            **{"weight_decay": weight_decay, "decay_all": decay_all, "schedule": schedule},
-            **{"warm_up": rising, "average": average, "label_smoothing": label_smoothing},
-            **{"clip_norm": clip_norm, "precision": precision},
+            "steps": total_steps,
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "decay_all": decay_all,
+            "schedule": schedule,
+            "warm_up": rising,
+            "average": average,
+            "label_smoothing": label_smoothing,
+            "clip_norm": clip_norm,
+            "precision": precision,
             "penalty": describe(penalty, "penalty"),
             "teacher": describe(teacher, "teacher"),
-            **{"teacher_weight": teacher_weight, "temperature": temperature},
+            "teacher_weight": teacher_weight,
+            "temperature": temperature,
             "starting_weights": digest_of(model),
             "network": form_of(model),
             "frozen": frozen_in(model),
@@ -301,8 +309,8 @@ def _epoch(
         where = f"batch {steps} of the loader"
         given = moved(arguments(model, x, where), device, layout)
         with autocast(device, objective.precision):
-            # A copy: the model may write over it, and a teacher is to see the inputs as they came.
-            output = run(model, moved(given, device), where)
+            # A teacher is to see the inputs as they came, and the model may write over them.
+            output = run(model, moved(given, device) if objective.teachers else given, where)
         loss, counts = objective(output, given, y, answers, first=not steps)
         optimizer.zero_grad()
         (loss + penalized()).backward()
