@@ -85,7 +85,7 @@ _METHODS = """
     short size type type_as unfold view view_as zero_
 """
 # Of tensors, and of what torch.max and its like return.
-ATTRIBUTES = rules.ATTRIBUTES | {"shape", "T", "mT", "data", "real", "imag", "values", "indices"}
+ATTRIBUTES = rules.OF_TENSORS | {"T", "mT", "data", "real", "imag", "values", "indices"}
 CONSTANTS: dict[str, dict[str, Any]] = {
     kind.__name__: {
         str(value).removeprefix("torch."): value
