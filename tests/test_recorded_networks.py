@@ -108,6 +108,13 @@ def test_int8_does_not_divide_a_file_by_four_and_a_smaller_one_by_less():
     size = files.pivot_table("bytes", "engine", ["precision", "model"])
     times = size["fp32"] / size["int8"]
     assert (times["pruned"] + 0.4 < times["original"]).all() and (times < 3.8).all(axis=None)
+    # As the figure of chapter 15 is described: "nearly equal, at about a quarter", "about a third".
+    rounded, cut, both = (
+        size[form] / size["fp32", "original"]
+        for form in (("int8", "original"), ("fp32", "pruned"), ("int8", "pruned"))
+    )
+    assert (cut / rounded - 1).abs().max() < 0.1 and rounded.between(0.2, 0.32).all()
+    assert (both / cut).between(0.27, 0.4).all()
 
 
 def test_what_goes_to_a_board_lies_within_a_point_of_its_start_as_chapter_16_says():

@@ -17,33 +17,17 @@ def scorecard_table(card: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
             "verdict": [f"{SIGNS[verdict]} {verdict}" for verdict in card["verdict"]],
-            "claim": card["claim"]
-            + "<br><span class='text-muted'>"
-            + card["where"]
-            + commands
-            + "</span>",
+            "claim": _above(card["claim"], card["where"] + commands),
             **card[["thesis", "ours", "note"]],
         }
     )
-    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
-    numbers = {"white-space": "nowrap", "text-align": "right"}
     return (
-        shown.style.hide(axis="index")
+        _wrapped(shown, "claim", ["thesis", "ours"])
         .set_caption(
             "Under each claim: where it stands, and what to type after python -m prunekit.study."
         )
-        .set_properties(**wrapped)
-        .set_properties(subset=["claim"], **{"min-width": "15em"})
         .set_properties(subset=["note"], **{"min-width": "10em"})
-        .set_properties(subset=["thesis", "ours"], **numbers)
         .set_properties(subset=["verdict"], **{"white-space": "nowrap", "font-weight": "bold"})
-        .set_table_styles(
-            [
-                {"selector": "", "props": "font-size: 0.85em"},
-                {"selector": "th", "props": "text-align: left"},
-                {"selector": "th.col2, th.col3", "props": "text-align: right"},
-            ]
-        )
     )
 
 
@@ -60,24 +44,33 @@ def reasons_table(card: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
             "the interval": rows["excluded"].map({True: "contradicts", False: "leaves open"}),
-            "claim, and why": rows["claim"]
-            + "<br><span class='text-muted'>"
-            + rows["reason"]
-            + "</span>",
+            "claim, and why": _above(rows["claim"], rows["reason"]),
             "thesis": rows["thesis"],
             "95 % interval": low + " to " + high,
         }
     )
-    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
+    return _wrapped(shown, "claim, and why", ["thesis", "95 % interval"])
+
+
+def _above(first: pd.Series, second: pd.Series) -> pd.Series:
+    """Two texts of each row, the second under the first and paler."""
+    return first + "<br><span class='text-muted'>" + second + "</span>"
+
+
+def _wrapped(shown: pd.DataFrame, wide: str, numbers: list[str]) -> Styler:
+    """A table of sentences, one column of them ``wide``, and of numbers, which are not broken."""
+    text = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
+    right = ", ".join(f"th.col{shown.columns.get_loc(name)}" for name in numbers)
     return (
         shown.style.hide(axis="index")
-        .set_properties(**wrapped)
-        .set_properties(subset=["thesis", "95 % interval"], **{"white-space": "nowrap"})
-        .set_properties(subset=["claim, and why"], **{"min-width": "15em"})
+        .set_properties(**text)
+        .set_properties(subset=[wide], **{"min-width": "15em"})
+        .set_properties(subset=numbers, **{"white-space": "nowrap", "text-align": "right"})
         .set_table_styles(
             [
                 {"selector": "", "props": "font-size: 0.85em"},
                 {"selector": "th", "props": "text-align: left"},
+                {"selector": right, "props": "text-align: right"},
             ]
         )
     )
