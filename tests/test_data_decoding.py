@@ -50,12 +50,17 @@ def test_a_picture_stands_as_the_camera_was_held(tmp_path, suffix, orientation):
     assert differences.mean() < 16
 
 
-def png(samples: np.ndarray, colour_type: int) -> bytes:
-    """A PNG with 16 bits a sample, which Pillow does not write in colour."""
+def png(
+    samples: np.ndarray, colour_type: int, depth: int = 16, transparent: tuple[int, ...] = ()
+) -> bytes:
+    """A PNG of a depth and with a transparent colour as Pillow does not write them."""
     height, width = samples.shape[:2]
-    rows = samples.astype(">u2").reshape(height, -1)
+    bits = np.unpackbits(samples.astype(">u2").reshape(height, -1, 1).view(np.uint8), axis=-1)
+    rows = np.packbits(bits[..., 16 - depth :].reshape(height, -1), axis=1)
+    clear = {b"tRNS": struct.pack(f">{len(transparent)}H", *transparent)} if transparent else {}
     chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0),
+        b"IHDR": struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0),
+        **clear,
         b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)),
         b"IEND": b"",
     }
@@ -141,6 +146,25 @@ def test_a_transparent_palette_entry_or_colour_is_white(tmp_path):
     keyed.save(tmp_path / "keyed.png", transparency=(0, 0, 0))
     for path in tmp_path.iterdir():
         assert decode(str(path), 2).tolist() == [[[255] * 3, [0, 0, 200]]] * 2, path.name
+
+
+@pytest.mark.parametrize(
+    ("depth", "clear", "shown"),
+    [
+        *((16, 0, {0: 255, 25_600: 100}), (16, 300, {300: 255, 301: 1})),
+        *((8, 9, {9: 255, 10: 10}), (4, 9, {9: 255, 10: 170}), (2, 1, {1: 255, 2: 170})),
+        *((1, 0, {0: 255, 1: 255}), (1, 1, {0: 0, 1: 255})),
+    ],
+)
+def test_a_transparent_grey_of_any_depth_is_white(tmp_path, depth, clear, shown):
+    (tmp_path / "keyed.png").write_bytes(png(np.array([list(shown)] * 2), 0, depth, (clear,)))
+    assert decode(str(tmp_path / "keyed.png"), 2)[..., 0].tolist() == [list(shown.values())] * 2
+
+
+def test_a_transparent_colour_of_16_bits_is_white(tmp_path):
+    colours = np.array([[(5000, 6000, 7000), (9000, 6000, 7000)]] * 2)
+    (tmp_path / "keyed.png").write_bytes(png(colours, 2, 16, (5000, 6000, 7000)))
+    assert decode(str(tmp_path / "keyed.png"), 2)[0].tolist() == [[255] * 3, [35, 23, 27]]
 
 
 def test_of_several_frames_the_first_is_taken(tmp_path):

@@ -239,6 +239,16 @@ def test_boxes_that_reach_far_beyond_the_picture_do_not_meet_those_of_another():
     assert detect(output, anchors).pictures.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("offset", [60.0, 450.0, 1e38, -1e38])
+def test_a_box_without_end_does_not_change_what_is_suppressed_elsewhere(place, offset):
+    anchors = torch.tensor([[0, 0, 1, 1], [0.5, 0.5, 0.52, 0.52], [0.5, 0.5, 0.52, 0.52]])
+    offsets = torch.zeros(2, 3, 4)
+    offsets[0, 0, place] = offset
+    output = torch.cat([logits(0.02, 1e-6, 1e-6), logits(1e-6, 0.9, 0.8)]), offsets
+    assert detect(output, anchors).of(1).scores.tolist() == pytest.approx([0.9])
+
+
 def test_each_picture_has_no_more_detections_than_asked_for():
     scores = torch.randn(3, 3, 2)
     found = detect((scores, torch.zeros(3, 3, 4)), THIRDS, most=2)
@@ -284,9 +294,11 @@ def test_wrong_targets_are_refused():
         detection_loss(output, torch.tensor([[[0, 0, 1, 1, 3.0, 0]]]), THIRDS)
 
 
-def test_nan_is_refused():
+def test_nan_and_infinite_offsets_are_refused():
     with pytest.raises(ValueError, match="NaN"):
         detect((torch.full((1, 3, 2), math.nan), torch.zeros(1, 3, 4)), THIRDS)
+    with pytest.raises(ValueError, match="infinite"):
+        detect((torch.zeros(1, 3, 2), torch.full((1, 3, 4), math.inf)), THIRDS)
 
 
 NOTHING = torch.zeros(1, 3, 2), torch.zeros(1, 3, 4)

@@ -13,6 +13,7 @@ from prunekit.book.measures import MEASURES
 from prunekit.study.recorded import Recorded
 
 Read = Callable[[str], Recorded]
+_SIGNS = {"above": "> ", "at_least": "≥ "}
 # What a value is multiplied with to stand in the unit, and the digits shown.
 UNITS = {
     "%": (100, 1),
@@ -36,6 +37,8 @@ def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> 
     better
         ``higher`` or ``lower`` numbers are better; or the number should be
         ``equal``; or the claim is only that it lies ``above`` the thesis's.
+        ``at_least`` is ``higher`` for what follows from a share that was set,
+        of which there is no ``better``: with a greater share it would be more.
     tolerance
         What counts as the same, in the same unit.
 
@@ -71,7 +74,7 @@ def verdict(values: pd.Series, thesis: float, better: str, tolerance: float) -> 
         worst = -(abs(gap) + narrow)
     if better == "above":
         return "same" if gap - wide > 0 else "not confirmed"
-    if better != "equal" and gap > tolerance and gap - wide > 0:
+    if better in ("higher", "lower") and gap > tolerance and gap - wide > 0:
         return "better"
     return "same" if worst >= -tolerance - 1e-9 else "not confirmed"
 
@@ -102,7 +105,7 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
     rows = []
     for claim in claims.to_dict("records"):
         row = {key: claim[key] for key in ("claim", "where")}
-        row["thesis"] = f"{'> ' if claim['better'] == 'above' else ''}{_text(claim)}"
+        row["thesis"] = _SIGNS.get(claim["better"], "") + _text(claim)
         values, note = _measured(claim, read)
         factor, digits = UNITS.get(claim["unit"], (1, 0))
         values = values * factor

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 SUFFIXES = (
@@ -27,6 +28,7 @@ SUFFIXES = (
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 BLACK_IS_ZERO = 1
+_FULL_SCALE = {"L;2": 3, "L;4": 15}
 
 
 def decode(path: str, size: int) -> np.ndarray:
@@ -34,8 +36,9 @@ def decode(path: str, size: int) -> np.ndarray:
 
     The largest square in the middle is resized to ``size`` (bilinear, over
     all pixels that fall together). The camera's orientation (EXIF) is
-    applied. Of 16-bit samples the high byte is kept. Transparent pixels are
-    laid over white. Of several frames or pages the first is taken.
+    applied. Of 16-bit samples the high byte is kept, in pixels and in a
+    transparent colour. Transparent pixels are laid over white. Of several
+    frames or pages the first is taken.
 
     Raises
     ------
@@ -63,6 +66,8 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
     """
     try:
         with Image.open(path, formats=FORMATS) as stored:
+            if isinstance(stored, PngImageFile) and "transparency" in stored.info:
+                _scale_transparent_colour(stored)
             return _to_rgb(ImageOps.exif_transpose(stored), stored)
     except Exception as error:  # Damaged, a file makes decoders raise whatever they happen to.
         raise ValueError(
@@ -73,11 +78,24 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
 def _to_rgb(image: Image.Image, stored: Image.Image) -> Image.Image:
     if stored.mode[0] in "IF":
         _refuse_unknown_range(stored)
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        samples = np.asarray(image)
+        grey = (samples >> 8).astype(np.uint8)
+        if "transparency" in stored.info:
+            grey[samples == stored.info["transparency"]] = 255
+        image = Image.fromarray(grey)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _scale_transparent_colour(stored: PngImageFile) -> None:
+    """Give it 8 bits, as Pillow gives the pixels it is compared with; it comes as in the file."""
+    colour, (tile,) = stored.info["transparency"], stored.tile
+    if tile.args == "RGB;16B":
+        stored.info["transparency"] = tuple(sample >> 8 for sample in colour)
+    elif tile.args in _FULL_SCALE:
+        stored.info["transparency"] = colour * 255 // _FULL_SCALE[tile.args]
 
 
 def _refuse_unknown_range(stored: Image.Image) -> None:

@@ -22,7 +22,7 @@ NOT_READ = (".avif", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".svg", "
 # What operating systems leave behind, beside hidden files.
 LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 OTHER_NAMES_OF_VAL = ("valid", "validation")
-DECODING = 2  # To be raised with every change of what `decode` makes of a file.
+DECODING = 3  # To be raised with every change of what `decode` makes of a file.
 
 
 def images_by_part(folder: Path) -> dict[str, dict[str, list[os.DirEntry]]]:

@@ -14,6 +14,9 @@ from prunekit.detection.boxes import decode
 from prunekit.detection.outputs import Output, checked_output
 
 OVERLAP = 0.6  # intersection over union of boxes above which the less likely one goes
+# How many pictures away a box may reach when overlaps are counted. Sides grow with the exponential
+# of an offset: one box without end would take the digits of all others in the batch.
+_FAR = 100.0
 
 
 class Detections(NamedTuple):
@@ -74,8 +77,8 @@ def detect(
     Raises
     ------
     ValueError
-        The anchors are others than the output's, the output holds NaN, or a
-        setting is out of range.
+        The anchors are others than the output's, the output holds NaN or an
+        infinite offset, or a setting is out of range.
     TypeError
         The output is no pair of tensors, or a setting is no number.
 
@@ -93,15 +96,16 @@ def detect(
             [0.5000, 0.5000, 1.0000, 1.0000]])
     """
     scores, offsets = checked_output(output, anchors)
-    if scores.isnan().any() or offsets.isnan().any():
-        raise ValueError("the model's outputs are NaN: there is nothing to detect")
+    if scores.isnan().any() or not offsets.isfinite().all():
+        raise ValueError("the model's outputs are NaN or infinite: there is nothing to detect")
     scores, kinds = scores[..., 1:].sigmoid(), scores.shape[2] - 1
     pictures, places, classes = (scores >= min_score).nonzero(as_tuple=True)
     scores = scores[pictures, places, classes]
     boxes = decode(offsets[pictures, places], anchors.to(offsets)[places])
     groups = pictures * kinds + classes
     # batched_nms moves groups apart, and counts on coordinates that are not negative.
-    kept = batched_nms(boxes - boxes.amin() if len(boxes) else boxes, scores, groups, overlap)
+    near = boxes.double().clamp(-_FAR, _FAR) + _FAR
+    kept = batched_nms(near, scores.double(), groups, overlap)
     # Only now: two boxes that reach beyond the picture overlap more once they are cut.
     boxes = clip_boxes_to_image(boxes, (1, 1))
     found = Detections(pictures, classes + 1, scores, boxes)
