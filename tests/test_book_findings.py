@@ -275,6 +275,8 @@ def test_instructions_are_those_of_the_core_that_a_claim_names(read, tmp_path):
         ([92, 92], 90, "equal", "not confirmed"),
         ([0.3, 0.4, 0.5], 0, "above", "same"),
         ([0.4], 0, "above", "one seed"),
+        ([92, 93, 94], 90, "at_least", "same"),
+        ([88, 88.1], 90, "at_least", "not confirmed"),
         ([95], 90, "higher", "one seed"),
     ],
 )

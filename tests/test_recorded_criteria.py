@@ -90,7 +90,23 @@ def test_the_own_ground_of_the_thesis_tells_l2_alone_as_chapter_11_says():
     )
     without_last = savings[savings["ratio"].between(0.67, 0.94)]
     left = paired_differences(without_last, "combined", "taylor", "test_accuracy").iloc[0]
-    assert left["mean"] < 0  # "without that ratio, Taylor has the lead"
+    assert left["mean"] < 0  # "without that ratio Taylor has the lead"
+    beside_l2 = at_equal_cost(savings, "taylor").loc["activation_l2"].apply(side, axis=1)
+    assert beside_l2.to_dict() == {"filters": "tied", "MACs": "ahead"}
+    each = paired_differences(savings, "taylor", "activation_l2", "test_accuracy", "ratio")
+    assert (each.loc[0.25:0.9].apply(side, axis=1) == "ahead").all()  # "at each ratio up to 90 %"
+
+
+def test_a_gain_goes_with_what_was_just_lost_as_chapter_11_says():
+    networks = study("ratios").table("networks")
+    means = networks.groupby("ratio")[["filters", "val_accuracy_before", "val_accuracy"]].mean()
+    gain = means["val_accuracy"] - means["val_accuracy_before"]
+    lost = (means.loc[0.0, "filters"] - means["filters"]) % 128
+    assert lost[0.65] > 115 and lost[0.7] < 20  # "many" and "few"
+    assert gain[0.65] > 0.15 and gain[0.7] < 0.05
+    assert lost[0.8] < lost[0.65] / 2 and abs(gain[0.8] - gain[0.65]) < 0.01
+    assert lost[0.85] < lost[0.65] and gain[0.85] > gain[0.65] + 0.1  # "far more"
+    assert gain[0.95] < gain[0.8] and lost[0.95] > lost[0.8]  # "small again"
 
 
 def test_the_own_ground_of_the_thesis_is_not_flat_as_chapter_11_says():

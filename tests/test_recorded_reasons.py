@@ -11,6 +11,7 @@ from recorded_studies import study
 
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
+from prunekit.book.differences import paired_differences
 from prunekit.book.measures import MEASURES
 
 CLAIMS = pd.read_csv(BOOK / "claims.csv", keep_default_na=False).set_index("claim")
@@ -73,6 +74,11 @@ def test_three_seeds_do_not_settle_the_combination():
     assert ahead == {"L2": 3, "Taylor": 1}
     more = "The combination is more accurate than Taylor, 67 % to 95 %"
     assert (values(more) > 0).sum() == 2 and len(values(more)) == 3
+    networks = study("thesis_88px").table("networks").query("0.67 <= ratio < 0.95")
+    means = networks.pivot_table("test_accuracy", "seed", "variant")
+    assert (means["combined"] < means["taylor"]).all()  # "without it behind in all three"
+    apart = paired_differences(networks, "combined", "taylor", "test_accuracy").iloc[0]
+    assert apart["high"] > 0  # "by too little to tell"
     assert "all three" in REASONS[COMBINED + "L2"]
     assert "one seed" in REASONS[COMBINED + "Taylor"] and "two seeds" in REASONS[more]
 
@@ -137,6 +143,23 @@ def test_only_two_contradictions_are_about_what_pruning_costs(card):
     ]
     others = "from random weights|Filters in|Iterations|image on a PC|instructions"
     assert against.index.difference(about).str.contains(others).all()
+
+
+def test_a_lead_of_half_a_point_is_ruled_out_in_two_open_rows(card):
+    """As chapter 12 says below its table of crosses."""
+    for start in ("Saliency then similarity beats saliency", "Abnormal richness is more"):
+        (row,) = (card.loc[claim] for claim in card.index if claim.startswith(start))
+        assert row["verdict"] == "not confirmed" and not row["excluded"] and row["high"] < 0.5
+
+
+def test_what_follows_from_a_share_that_was_set_is_same_at_most(card):
+    at_least = CLAIMS.index[CLAIMS["better"] == "at_least"]
+    assert set(at_least) == {claim for claim in CLAIMS.index if claim.startswith("Fewer instr")}
+    assert set(card.loc[at_least, "verdict"]) == {"same", "not confirmed"}
+    sizes = study("best_96px").table("networks").query("ratio == 0.75")["bytes"] / 1e3
+    for claim in at_least[at_least.str.contains("75 %")]:
+        *_, ours, theirs = (int(n) for n in re.findall(r"\d+", CLAIMS.loc[claim, "note"]))
+        assert round(sizes.mean()) == ours and ours < theirs == 846
 
 
 def test_no_row_reads_the_stronger_start():
