@@ -71,7 +71,19 @@ def test_scores_of_ones_own_and_a_heap_that_is_emptied(page):
     assert "Taken: y0, x1, x0, nonsense0." in page.locator(READING).text_content()
     page.locator("[id$=scores]").fill("")
     page.locator("[id$=then]").fill("pop")
+    assert "There is no score yet" in page.locator(READING).text_content()
     assert "Taken: none" in page.locator(READING).text_content()
+
+
+def test_what_does_not_fit_is_said_and_words_mean_what_they_say(page):
+    page.set_content(as_page(moving_heap(ranking(), count=0)))
+    page.locator("[id$=scores]").fill("constructor " + " ".join(map(str, range(17))))
+    assert "Of 17 scores the first 15 are here" in page.locator(READING).text_content()
+    page.locator("[id$=then]").fill("push 0.5")
+    page.locator("[id$=step]").press("End")
+    assert "There is no room for 0.5: 15 entries are here" in page.locator(READING).text_content()
+    page.locator("[id$=then]").fill("POP")
+    assert "Taken: constructor0." in page.locator(READING).text_content()
 
 
 def test_more_scores_than_can_be_drawn_are_refused():

@@ -92,10 +92,12 @@ function prunekitHeap(root, { scores, operations, floor, most }) {
 }
 
 // "a 0.6 0.3 b 0.4 pop": a word names the layer of the numbers behind it, "pop" takes the lowest.
+// "push 0.5" may be written too: the number alone says it.
 prunekitHeap.parsed = (text) => {
   let layer = "a";
   return text.split(/[\s,;:]+/).flatMap((word) => {
-    if (word === "pop") return { pop: true, layer };
+    if (/^pop$/i.test(word)) return { pop: true, layer };
+    if (/^push$/i.test(word)) return [];
     if (word !== "" && Number.isFinite(Number(word))) return { score: Number(word), layer };
     if (word) layer = word;
     return [];
@@ -103,7 +105,9 @@ prunekitHeap.parsed = (text) => {
 };
 
 prunekitHeap.states = (scores, then, floor, most) => {
-  const found = [], heap = [], taken = [], kept = [], left = {}, named = {};
+  const found = [], heap = [], taken = [], kept = [];
+  // Without the names that every object has: a layer may be called "constructor".
+  const left = Object.create(null), named = Object.create(null);
   const below = (a, b) =>
     a.score - b.score || (a.layer < b.layer ? -1 : a.layer > b.layer ? 1 : a.filter - b.filter);
   const record = (note, ...focus) =>
@@ -157,17 +161,22 @@ prunekitHeap.states = (scores, then, floor, most) => {
     return free;
   }
 
-  prunekitHeap.parsed(scores).slice(0, most).forEach((one) => one.pop || add(one));
-  record("The scores as the layers gave them: not a heap yet");
+  const given = prunekitHeap.parsed(scores).filter((one) => !one.pop);
+  given.slice(0, most).forEach(add);
+  if (!given.length) {
+    record("There is no score yet: type the name of a layer and its scores behind it");
+  } else if (given.length > most) {
+    record(`Of ${given.length} scores the first ${most} are here, as the layers gave them`);
+  } else record("The scores as the layers gave them: not a heap yet");
   for (let place = Math.floor(heap.length / 2) - 1; place >= 0; place--) sink(place);
-  record("No parent exceeds a child: this is a heap, its root the lowest score", 0);
+  if (heap.length) record("No parent exceeds a child: this is a heap, its root the lowest score", 0);
   for (const one of prunekitHeap.parsed(then)) {
     if (one.pop) while (heap.length && !pop()); // what the floor keeps makes room for the next
     else if (heap.length < most) {
       add(one);
       record(`Push ${one.score}: it goes to the end of the array`, heap.length - 1);
       rise(heap.length - 1);
-    }
+    } else record(`There is no room for ${one.score}: ${most} entries are here`);
   }
   return found;
 };
