@@ -1,16 +1,13 @@
 """Models that cannot be read as they are end in one error that says what to pass instead."""
 
 import copy
-import random
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import prunekit
-from prunekit.storage.generators import seeded
 
 X = torch.zeros(2, 3, 8, 8)
 
@@ -155,29 +152,6 @@ def test_numbers_of_a_generator_of_ones_own_are_refused():
         prunekit.TraceError, match="calls randn with a generator, which no graph can hold"
     ):
         prunekit.trace(nn.Sequential(Noisy(3, 8, 1)), torch.zeros(1, 3, 8, 8))
-
-
-@pytest.mark.parametrize(
-    ("draw", "name"), [(random.random, "Python's random"), (np.random.rand, r"numpy\.random")]
-)
-def test_numbers_not_drawn_by_torch_are_refused_in_evaluation_and_left_as_they_were(draw, name):
-    class Noisy(nn.Conv2d):
-        drawing_in_evaluation = True
-
-        def forward(self, x):
-            if self.training or self.drawing_in_evaluation:
-                x = x * draw()
-            return super().forward(x)
-
-    model = nn.Sequential(Noisy(3, 8, 1), nn.Conv2d(8, 2, 1)).eval()
-    with seeded(0):
-        expected = draw()
-    with seeded(0):
-        with pytest.raises(prunekit.TraceError, match=f"draws by {name} in evaluation mode"):
-            prunekit.trace(model, X)
-        assert draw() == expected
-    model[0].drawing_in_evaluation = False
-    assert "0" in prunekit.trace(model, X).prunable
 
 
 @pytest.mark.parametrize("name", ["meta", "graph", "code"])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from prunekit.channels.refusals import TraceError
@@ -51,28 +46,3 @@ class Draws(TorchFunctionMode):
             if name := _IN_PLACE.get(function):
                 return self.tracer.create_proxy("call_method", name, args, kwargs)
         return function(*args, **kwargs)
-
-
-@contextmanager
-def only_by_torch(model: nn.Module) -> Iterator[None]:
-    """Refuse a forward pass that draws by Python or NumPy: the graph would keep what it drew once.
-
-    Not in training mode, as :class:`Draws`. The generators end as they were.
-    """
-    before = _generators()
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    yield
-    drawn = [name for name, state in _generators().items() if state != before[name]]
-    random.setstate(of_python)
-    np.random.set_state(of_numpy)  # noqa: NPY002
-    if drawn and not model.training:
-        raise TraceError(
-            f"the forward pass draws by {drawn[0]} in evaluation mode, which no graph can hold: "
-            "draw by torch, as in torch.rand(())"
-        )
-
-
-def _generators() -> dict[str, bytes]:
-    """The states of generators that no graph draws from, by what code calls them."""
-    states = {"Python's random": random.getstate(), "numpy.random": np.random.get_state()}  # noqa: NPY002
-    return {name: pickle.dumps(state) for name, state in states.items()}

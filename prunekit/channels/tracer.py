@@ -78,7 +78,7 @@ class Tracer(fx.Tracer):
         tensors = itertools.chain(root.named_parameters(), root.named_buffers())
         # Held, since another object may take the identity of a tensor that the code replaces.
         self.held = {id(tensor): (name, tensor) for name, tensor in tensors}
-        with drawing.only_by_torch(root), drawing.Draws(self):
+        with drawing.Draws(self):
             return super().trace(root, concrete_args)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:

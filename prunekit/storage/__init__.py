@@ -46,6 +46,10 @@ def save(
 ) -> None:
     """Write ``model`` to one safetensors file, whole or not at all.
 
+    The file holds the operations of evaluation mode. What ``forward`` draws by
+    torch is drawn anew in each pass, as it was; what it draws by Python's
+    ``random`` or by NumPy becomes the number that came up while it was saved.
+
     Parameters
     ----------
     metadata
