@@ -149,6 +149,11 @@ def test_the_error_of_a_cell_of_ones_own_stands_beside_the_name_it_left_undefine
     said = found["said"].tolist()
     assert "NameError: name 'twice' is not defined" in said[0] and "SyntaxError" in said[0]
     assert said[2:] == ["", ""]
+    typo = handed_in(twice="def twice(x):\n    return doubled(x)")
+    typo.cells.insert(1, cell("empty", ""))
+    assert (
+        grade(assignment(), typo, tmp_path)["said"][0] == "NameError: name 'doubled' is not defined"
+    )
     unrelated = handed_in(twice="def twice(x):\n    return 3\n1 / 0")
     assert "ZeroDivision" not in grade(assignment(), unrelated, tmp_path)["said"][0]
 

@@ -72,18 +72,18 @@ def grade(
         cannot know where it belongs; or the reference has none.
     """
     marked = _with_checks_of(reference, handed_in)
-    replies: dict[int, dict[str, Any]] = {}
+    errors: dict[int, str] = {}
     stuck = 0
 
     def keep(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
         nonlocal stuck
-        replies[cell_index] = execute_reply["content"]
+        errors[cell_index] = _error(execute_reply["content"])
         # The kernel's own replies have a header. Where there is none, the cell was interrupted,
         # and who caught the interrupt would have every later cell wait as long, for nothing.
         ended = "header" in execute_reply or "iopub.status.idle" in cell.metadata["execution"]
         stuck = 0 if ended else stuck + 1
         if stuck == 2:
-            raise DeadKernelError("two cells on end could not be interrupted")
+            raise DeadKernelError("two cells in a row could not be interrupted")
 
     client = _Client(
         marked,
@@ -95,14 +95,14 @@ def grade(
         on_cell_executed=keep,
         resources={"metadata": {"path": str(folder)}},
     )
-    with contextlib.suppress(DeadKernelError):  # then the checks behind have no reply
+    with contextlib.suppress(DeadKernelError):  # then the cells behind have no reply
         client.execute()
     rows, own = [], ""
     for place, cell in enumerate(marked.cells):
-        said = _said(replies.get(place))
         if not is_tagged(cell, CHECK) and not is_tagged(cell, HIDDEN):
-            own = said or own
+            own = errors.get(place) or own
             continue
+        said = errors.get(place, "the Python process ended before this, and left no message")
         if said.startswith("NameError") and own:
             said = f"{said} (a cell of the student's own failed before: {own})"
         kind, of = CHECK if is_tagged(cell, CHECK) else HIDDEN, cell.metadata["points"]
@@ -111,10 +111,8 @@ def grade(
     return found.sort_values("question", kind="stable", ignore_index=True)
 
 
-def _said(reply: dict[str, Any] | None) -> str:
+def _error(reply: dict[str, Any]) -> str:
     """The error of a cell by the kernel's reply; nothing if it ran to its end."""
-    if reply is None:
-        return "the Python process ended before this, and left no message"
     if reply["status"] == "ok":
         return ""
     said = f"{reply.get('ename', reply['status'])}: {reply.get('evalue', '')}"
