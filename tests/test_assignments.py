@@ -63,7 +63,7 @@ def test_students_are_given_no_solution_and_no_hidden_check(name):
 def test_nothing_is_given_out_if_one_notebook_cannot_be(tmp_path):
     nbformat.write(read("1_oracle"), tmp_path / "1.ipynb")
     odd = [nbformat.v4.new_code_cell("!pip install it", metadata={"tags": [SOLUTION]})]
-    for written in (nbformat.writes(nbformat.v4.new_notebook(cells=odd)), "no notebook"):
+    for written in (nbformat.writes(nbformat.v4.new_notebook(cells=odd)), "no notebook", "{}"):
         (tmp_path / "2.ipynb").write_text(written)
         with pytest.raises(SystemExit, match=r"2\.ipynb cannot be given out"):
             main([str(tmp_path), str(tmp_path / "class")])

@@ -43,6 +43,49 @@ def test_each_name_stands_once_with_its_best_and_its_rank_counts_who_is_better(e
     assert found == sorted(best.values())
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Ann", "ANN"), ("Zo\u00eb", "Zoe\u0308"), ("Stra\u00dfe", "STRASSE"), ("\u1e9e", "ss")],
+)
+def test_a_name_is_the_same_in_capitals_and_composed_otherwise(one, other):
+    better = {"name": other, "bytes": 1, "accuracy": 0.95}
+    assert ranked([ANN | {"name": one}, better])["name"].tolist() == [other]
+
+
+def test_names_that_spreadsheets_would_run_are_written_as_text(tmp_path, capsys):
+    names = ["=1+1", "+Ann", "-Bob", "@eve", "Zo\u00eb-=+@"]
+    for number, name in enumerate(names):
+        entry = {"name": name, "bytes": 1 + number, "accuracy": 1}
+        write_json(entry, tmp_path / f"in/{number}.json")
+    main([str(tmp_path / "in"), str(tmp_path / "board.csv")])
+    written = pd.read_csv(tmp_path / "board.csv")["name"].tolist()
+    assert written == [*(f"'{name}" for name in names[:4]), names[4]]
+    assert "'" not in capsys.readouterr().out
+
+
+def test_what_editors_and_archives_put_beside_entries_is_left_out(tmp_path):
+    for path in (".vscode/a.json", "ann/.ipynb_checkpoints/a.json", "__MACOSX/ann/a.json"):
+        write_json({"editor": "settings"}, tmp_path / path)
+    write_json({}, tmp_path / "._entry.json")
+    write_json(ANN, tmp_path / "ann/entry.JSON")
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob/entry.json").write_text(json.dumps(ANN | {"name": "Bob"}), "utf-8-sig")
+    assert [entry["name"] for entry in entries_in(tmp_path)] == ["Ann", "Bob"]
+
+
+def test_a_hidden_folder_that_one_names_oneself_is_searched(tmp_path):
+    write_json(ANN, tmp_path / ".cache/entry.json")
+    assert len(entries_in(tmp_path / ".cache")) == 1
+
+
+def test_entries_in_other_scripts_keep_their_names(tmp_path):
+    name = (
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # its joiner is not seen, and part of it
+    )
+    write_json(ANN | {"name": name}, tmp_path / "entry.json")
+    assert entries_in(tmp_path)[0]["name"] == name
+
+
 def test_entries_of_folders_within_become_one_table(tmp_path, capsys):
     write_json(ANN, tmp_path / "in/ann/entry.json")
     write_json({"name": " Zoë, B. ", "bytes": 9, "accuracy": 1}, tmp_path / "in/zoe.json")
@@ -67,6 +110,14 @@ def test_entries_of_folders_within_become_one_table(tmp_path, capsys):
         "half a byte": (ANN | {"bytes": 1.5}, "bytes must be a whole number"),
         "per cent": (ANN | {"accuracy": 91}, "at least 0 and at most 1, not 91"),
         "no number": (ANN | {"accuracy": float("nan")}, "at most 1, not nan"),
+        "no end of brackets": ("[" * 100_000, "recursion"),
+        "half a character": (
+            ANN | {"name": "\ud800"},
+            r"characters that cannot be shown: '\ud800'",
+        ),
+        "colours of a terminal": (ANN | {"name": "A\x1b[31m"}, r"cannot be shown: 'A\x1b[31m'"),
+        "two lines": (ANN | {"name": "A\nB"}, r"cannot be shown: 'A\nB'"),
+        "read backwards": (ANN | {"name": "A\u202eB"}, r"cannot be shown: 'A\u202eB'"),
         "true": (ANN | {"accuracy": True}, "accuracy must be a number"),
     }.values(),
 )

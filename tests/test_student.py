@@ -5,7 +5,13 @@ from __future__ import annotations
 import nbformat
 import pytest
 
-from prunekit.book.student import for_students, main, stub, write_for_students
+from prunekit.book.student import (
+    for_students,
+    main,
+    read_notebook,
+    stub,
+    write_for_students,
+)
 
 SOLVED = '''import math
 
@@ -83,3 +89,8 @@ def test_a_students_work_is_not_overwritten(tmp_path, capsys):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no notebook"):
         write_for_students(tmp_path, tmp_path / "class")
+
+
+def test_a_notebook_is_read_with_the_mark_that_editors_of_windows_put_first(tmp_path):
+    (tmp_path / "01.ipynb").write_text(nbformat.writes(chapter()), "utf-8-sig")
+    assert [cell.source for cell in read_notebook(tmp_path / "01.ipynb").cells][1] == SOLVED

@@ -1,6 +1,8 @@
-"""Points for a notebook that was handed in.
+"""Points for notebooks that were handed in.
 
-    python -m prunekit.book.grading reference.ipynb handed_in.ipynb [more.ipynb ...]
+    python -m prunekit.book.grading reference.ipynb handed_in [more ...] [--table points.csv]
+
+What was handed in are notebooks, or folders with notebooks in them.
 
 An assignment is a notebook like a chapter, with solutions and checks
 (:mod:`prunekit.book.student`). Behind a check may stand cells tagged
@@ -26,9 +28,23 @@ from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 
-from prunekit.book.student import CHECK, HIDDEN, is_tagged
+from prunekit.book.handed_in import as_text, files_in
+from prunekit.book.student import CHECK, HIDDEN, is_tagged, read_notebook
+from prunekit.storage.files import write_table
 
 SECONDS = 300  # for one cell
+LONGEST = 300  # characters of an error
+
+
+class _Client(NotebookClient):
+    """Keeps nothing that cells print or show: an endless ``print`` would fill the memory."""
+
+    def process_message(
+        self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
+    ) -> NotebookNode | None:
+        if msg["msg_type"] != "status":  # which tells that a cell has ended
+            return None
+        return super().process_message(msg, cell, cell_index)
 
 
 def grade(
@@ -56,12 +72,20 @@ def grade(
         cannot know where it belongs; or the reference has none.
     """
     marked = _with_checks_of(reference, handed_in)
-    replies: dict[int, dict[str, Any]] = {}
+    errors: dict[int, str] = {}
+    stuck = 0
 
     def keep(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-        replies[cell_index] = execute_reply["content"]
+        nonlocal stuck
+        errors[cell_index] = _error(execute_reply["content"])
+        # The kernel's own replies have a header. Where there is none, the cell was interrupted,
+        # and who caught the interrupt would have every later cell wait as long, for nothing.
+        ended = "header" in execute_reply or "iopub.status.idle" in cell.metadata["execution"]
+        stuck = 0 if ended else stuck + 1
+        if stuck == 2:
+            raise DeadKernelError("two cells in a row could not be interrupted")
 
-    client = NotebookClient(
+    client = _Client(
         marked,
         timeout=seconds,
         interrupt_on_timeout=True,
@@ -71,25 +95,29 @@ def grade(
         on_cell_executed=keep,
         resources={"metadata": {"path": str(folder)}},
     )
-    with contextlib.suppress(DeadKernelError):  # then the checks behind have no reply
+    with contextlib.suppress(DeadKernelError):  # then the cells behind have no reply
         client.execute()
-    rows = []
+    rows, own = [], ""
     for place, cell in enumerate(marked.cells):
-        if is_tagged(cell, CHECK) or is_tagged(cell, HIDDEN):
-            kind = CHECK if is_tagged(cell, CHECK) else HIDDEN
-            said, of = _said(replies.get(place)), cell.metadata["points"]
-            rows.append((cell.metadata["question"], kind, 0 if said else of, of, said))
+        if not is_tagged(cell, CHECK) and not is_tagged(cell, HIDDEN):
+            own = errors.get(place) or own
+            continue
+        said = errors.get(place, "the Python process ended before this, and left no message")
+        if said.startswith("NameError") and own:
+            said = f"{said} (a cell of the student's own failed before: {own})"
+        kind, of = CHECK if is_tagged(cell, CHECK) else HIDDEN, cell.metadata["points"]
+        rows.append((cell.metadata["question"], kind, 0 if said else of, of, said))
     found = pd.DataFrame(rows, columns=["question", "kind", "points", "of", "said"])
     return found.sort_values("question", kind="stable", ignore_index=True)
 
 
-def _said(reply: dict[str, Any] | None) -> str:
+def _error(reply: dict[str, Any]) -> str:
     """The error of a cell by the kernel's reply; nothing if it ran to its end."""
-    if reply is None:
-        return "the Python process ended before this, and left no message"
     if reply["status"] == "ok":
         return ""
-    return f"{reply.get('ename', reply['status'])}: {reply.get('evalue', '')}"
+    said = f"{reply.get('ename', reply['status'])}: {reply.get('evalue', '')}"
+    # A student's words: they may have no end, or tell a terminal what to do.
+    return "".join(sign if sign.isprintable() else " " for sign in said[:LONGEST])
 
 
 def questions(reference: NotebookNode) -> dict[str, list[NotebookNode]]:
@@ -98,7 +126,7 @@ def questions(reference: NotebookNode) -> dict[str, list[NotebookNode]]:
     Raises
     ------
     ValueError
-        There is no check, or one is hidden before the first.
+        There is no check, one is hidden before the first, or one has no points.
     """
     checks: dict[str, list[NotebookNode]] = {}
     for cell in nbformat.from_dict(reference).cells:
@@ -107,6 +135,8 @@ def questions(reference: NotebookNode) -> dict[str, list[NotebookNode]]:
         if is_tagged(cell, CHECK) or is_tagged(cell, HIDDEN):
             if not checks:
                 raise ValueError(f"the reference hides cell {cell.id} before its first check")
+            if "points" not in cell.metadata:
+                raise ValueError(f"the reference's check {cell.id} has no points in its metadata")
             checks[next(reversed(checks))].append(cell)
     if not checks:
         raise ValueError("the reference has no cell tagged check")
@@ -114,32 +144,74 @@ def questions(reference: NotebookNode) -> dict[str, list[NotebookNode]]:
 
 
 def _with_checks_of(reference: NotebookNode, handed_in: NotebookNode) -> NotebookNode:
-    """What was handed in, with each check, and what is hidden behind it, from the reference.
+    """The code that was handed in, with the reference's checks and what is hidden behind them.
 
-    No other cell has a tag, so that nobody's own cells pass for checks.
+    Of other cells only the code is taken over, so that nobody's own cells pass for checks.
     """
     checks = questions(reference)
     for number, parts in enumerate(checks.values(), 1):
         for cell in parts:
             cell.metadata["question"] = number
-    marked = nbformat.from_dict(handed_in)
-    cells = []
-    for cell in marked.cells:
-        cell.metadata.pop("tags", None)
-        # A second copy of a check stays what it is: a cell of the student's own.
-        cells += checks.pop(_name(cell), [cell])
-    if checks:
+    if not any(cell.cell_type == "code" for cell in handed_in.cells):
+        raise ValueError("what was handed in has no code: look whether it was saved, and all of it")
+    places = _places(checks, handed_in)
+    if missing := checks.keys() - places.values():
+        names = ", ".join(check for check in checks if check in missing)
         raise ValueError(
-            f"checks were removed from what was handed in ({', '.join(checks)}): put them back "
-            "from the notebook that was given out"
+            f"no cell is found in the place of the checks {names}: put them back from the notebook "
+            "that was given out. They were removed; or they were changed, and the notebook was "
+            "saved by a program that does not keep the ids of cells"
         )
-    marked.cells = cells
-    return marked
+    cells = []
+    for place, cell in enumerate(handed_in.cells):
+        if place in places:
+            cells += checks[places[place]]
+        elif cell.cell_type == "code":
+            cells.append(nbformat.v4.new_code_cell(cell.source))
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def _places(checks: dict[str, list[NotebookNode]], handed_in: NotebookNode) -> dict[int, str]:
+    """The check that each place of a notebook is for: by a cell's id, else by what it says.
+
+    A second copy of a check has no place: it stays what it is, a cell of the student's own.
+    """
+    names = [_name(cell) for cell in handed_in.cells]
+    said = [
+        None if name in checks else cell.source.split()
+        for name, cell in zip(names, handed_in.cells, strict=True)
+    ]
+    places: dict[int, str] = {}
+    for check, (first, *_) in checks.items():
+        if check in names:
+            places[names.index(check)] = check
+        elif (source := first.source.split()) in said:
+            place = said.index(source)
+            said[place] = None  # another check that says the same has the next one
+            places[place] = check
+    return places
 
 
 def _name(cell: NotebookNode) -> str:
     """A cell's id, which Colab writes among the metadata."""
-    return cell.get("id") or cell.metadata.get("id", "")
+    return str(cell.get("id") or cell.metadata.get("id", ""))
+
+
+def _graded(reference: NotebookNode, path: Path) -> pd.DataFrame:
+    if path.is_dir():
+        raise ValueError("holds no notebook")
+    return grade(reference, read_notebook(path), path.resolve().parent)
+
+
+def _row(path: Path, found: pd.DataFrame) -> dict[str, Any]:
+    """A row of the table of a class: points by question, their sum and the most there are."""
+    by_question = found.groupby("question")["points"].sum()
+    return {
+        "notebook": as_text(str(path)),
+        **{f"question {number}": points for number, points in by_question.items()},
+        "points": found["points"].sum(),
+        "of": found["of"].sum(),
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -150,23 +222,31 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("reference", type=Path)
     parser.add_argument("handed_in", type=Path, nargs="+")
+    parser.add_argument("--table", type=Path, help="a CSV file to write, with a row a notebook")
     options = parser.parse_args(arguments)
-    not_graded = 0
     try:
-        reference = nbformat.read(options.reference, as_version=4)
+        reference = read_notebook(options.reference)
+        questions(reference)
     except (OSError, ValueError) as error:
         sys.exit(f"prunekit.book.grading: {options.reference}: {error}")
-    for path in options.handed_in:
+    paths = [one for path in options.handed_in for one in files_in(path, ".ipynb") or [path]]
+    rows, not_graded = [], 0
+    for path in paths:
         try:
-            found = grade(reference, nbformat.read(path, as_version=4), path.resolve().parent)
+            found = _graded(reference, path)
         except (OSError, ValueError) as error:  # of this one: the others are graded all the same
             print(f"prunekit.book.grading: {path}: {error}", file=sys.stderr)
+            rows.append({"notebook": as_text(str(path))})
             not_graded += 1
             continue
+        rows.append(_row(path, found))
         print(found.to_string(index=False))
         print(f"{path}: {found['points'].sum()} of {found['of'].sum()} points\n")
+    if options.table:
+        # Where nothing was graded there stand no points, rather than decimal ones.
+        write_table(pd.DataFrame(rows).convert_dtypes(), options.table)
     if not_graded:
-        sys.exit(f"prunekit.book.grading: {not_graded} of {len(options.handed_in)} not graded")
+        sys.exit(f"prunekit.book.grading: {not_graded} of {len(paths)} not graded")
 
 
 if __name__ == "__main__":

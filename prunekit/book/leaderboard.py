@@ -12,15 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from prunekit.book.handed_in import as_text, files_in
 from prunekit.checks import number, whole
 from prunekit.storage.files import write_table
 
 COLUMNS = ["name", "bytes", "accuracy"]
+#: Categories of Unicode that steer a terminal or a line, or that no file can hold. Of the second,
+#: Persian and the scripts of India join letters by two.
+NOT_SHOWN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = "\u200c\u200d"
 
 
 def ranked(entries: list[dict[str, Any]]) -> pd.DataFrame:
@@ -29,8 +35,9 @@ def ranked(entries: list[dict[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame with the columns ``rank``, ``name``, ``bytes`` and ``accuracy``.
-    A name has one row, its best. Who has the same accuracy and the same bytes
-    has the same rank.
+    A name has one row, its best, and is written as there: capitals, and how
+    accents are composed, make no other name. Who has the same accuracy and
+    the same bytes has the same rank.
 
     Examples
     --------
@@ -43,10 +50,25 @@ def ranked(entries: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(entries, columns=COLUMNS)
     table = table.sort_values(
         ["accuracy", "bytes", "name"], ascending=[False, True, True], ignore_index=True
-    ).drop_duplicates("name", ignore_index=True)
+    )
+    table = table[~table["name"].map(_same).duplicated()].reset_index(drop=True)
     first = ~table.duplicated(["accuracy", "bytes"])
     table.insert(0, "rank", pd.Series(table.index + 1).where(first).ffill().astype(int))
     return table
+
+
+def _same(name: str) -> str:
+    """What two ways to write one name have in common."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"name must be some text, not {name!r}")
+    name = name.strip()
+    if any(unicodedata.category(sign) in NOT_SHOWN and sign not in JOINERS for sign in name):
+        raise ValueError(f"name must have no characters that cannot be shown: {name!r}")
+    return name
 
 
 def read_entry(path: Path) -> dict[str, Any]:
@@ -58,22 +80,21 @@ def read_entry(path: Path) -> dict[str, Any]:
         It is no entry; the message names the file and what is wrong in it.
     """
     try:
-        entry = json.loads(path.read_text("utf-8"))
+        # Some editors of Windows put a mark of the encoding first, which is no JSON.
+        entry = json.loads(path.read_text("utf-8-sig"))
         if not isinstance(entry, dict) or entry.keys() != set(COLUMNS):
             raise ValueError(f"an entry has {', '.join(COLUMNS)}, and nothing else")
-        if not isinstance(entry["name"], str) or not entry["name"].strip():
-            raise ValueError(f"name must be some text, not {entry['name']!r}")
         return {
-            "name": entry["name"].strip(),
+            "name": _name(entry["name"]),
             "bytes": whole("bytes", entry["bytes"], least=1),
             "accuracy": number("accuracy", entry["accuracy"], least=0, most=1),
         }
-    except (TypeError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def entries_in(folder: Path) -> list[dict[str, Any]]:
-    """The entries of all JSON files in a folder and in the folders within.
+    """The entries of all JSON files in a folder and in the folders within, but for hidden ones.
 
     Raises
     ------
@@ -82,7 +103,7 @@ def entries_in(folder: Path) -> list[dict[str, Any]]:
     ValueError
         Some are no entries: all of them are named, with what is wrong.
     """
-    paths = sorted(folder.rglob("*.json"))
+    paths = files_in(folder, ".json")
     if not paths:
         raise FileNotFoundError(f"{folder} holds no JSON file")
     entries, wrong = [], []
@@ -108,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         entries = entries_in(options.folder)
         table = ranked(entries)
-        write_table(table, options.table)
+        write_table(table.assign(name=table["name"].map(as_text)), options.table)
     except (OSError, ValueError) as error:
         sys.exit(f"prunekit.book.leaderboard: {error}")
     print(table.to_string(index=False))

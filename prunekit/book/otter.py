@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 import prunekit
 from prunekit.book.grading import questions
-from prunekit.book.student import HIDDEN, for_students, is_tagged
+from prunekit.book.student import HIDDEN, for_students, is_tagged, read_notebook
 from prunekit.extras import need
 
 HEAD = """\
@@ -107,7 +107,7 @@ def write_for_otter(assignments: Path, folder: Path) -> list[Path]:
         whole = Path(temporary) / folder.name
         for path in found:
             try:
-                _write_one(nbformat.read(path, as_version=4), whole / path.stem)
+                _write_one(read_notebook(path), whole / path.stem)
             except (SyntaxError, ValueError) as error:
                 raise ValueError(f"{path} cannot be given out: {error}") from error
         whole.rename(folder)

@@ -55,6 +55,28 @@ def is_tagged(cell: NotebookNode, tag: str) -> bool:
     return tag in cell.metadata.get("tags", ())
 
 
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook of whatever version from a file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no notebook, or a damaged one.
+    """
+    text = path.read_bytes()
+    try:
+        # Some editors of Windows put a mark of the encoding first, which is no JSON.
+        notebook = nbformat.reads(text.decode("utf-8-sig"), as_version=4)
+        for cell in notebook.cells:
+            (cell.cell_type + cell.source).encode()  # half of a character cannot be run
+    except Exception as error:  # nbformat lets out whatever it stumbles on
+        said, *_ = f"{type(error).__name__}: {error}".splitlines()
+        raise ValueError(f"this is no notebook, or a damaged one ({said})") from error
+    return notebook
+
+
 def for_students(notebook: NotebookNode) -> NotebookNode:
     """A copy of a chapter with stubs in place of its solutions, and no outputs."""
     copy = nbformat.from_dict(notebook)
@@ -98,7 +120,7 @@ def write_for_students(notebooks: Path, folder: Path) -> list[Path]:
 
 def _read_for_students(chapter: Path) -> NotebookNode:
     try:
-        return for_students(nbformat.read(chapter, as_version=4))
+        return for_students(read_notebook(chapter))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{chapter} cannot be given out: {error}") from error
 
