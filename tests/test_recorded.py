@@ -137,7 +137,7 @@ def test_claims_name_what_exists():
     claims = pd.read_csv(BOOK / "claims.csv")
     assert claims["claim"].is_unique
     assert set(claims["measure"].dropna()) <= set(MEASURES)
-    assert set(claims["better"]) <= {"higher", "lower", "equal", "above"}
+    assert set(claims["better"]) <= {"higher", "lower", "equal", "above", "at_least"}
     measured = claims.dropna(subset=["measure"])
     for row in measured[measured["measure"] != "fewer_instructions"].itertuples():
         action, study = row.command.split()

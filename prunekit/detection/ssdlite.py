@@ -61,9 +61,10 @@ class SSDLite(nn.Module):
 
     Notes
     -----
-    ``model(images)``, for square images, gives class scores before the sigmoid, of shape (images,
+    ``model(images)`` gives class scores before the sigmoid, of shape (images,
     anchors, classes), and offsets from anchors, of shape (images, anchors, 4).
-    ``model.anchors`` are the anchors, of shape (anchors, 4).
+    ``model.anchors`` are the anchors, of shape (anchors, 4). They are those of
+    square images: others can have as many, and boxes would lie elsewhere.
     """
 
     def __init__(
@@ -86,8 +87,6 @@ class SSDLite(nn.Module):
         return ssd_anchors(self.maps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # Maps of other sides can have as many places, and anchors would lie elsewhere.
-        torch._assert(x.shape[2] == x.shape[3], "an SSDLite takes square images")
         scores, offsets = [], []
         for stage, class_head, box_head in zip(
             self.stages, self.class_heads, self.box_heads, strict=True
