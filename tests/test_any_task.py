@@ -23,6 +23,7 @@ from prunekit.detection import (
     evaluate_detector,
     tiny_ssdlite,
 )
+from prunekit.models import TinySqueezeNet
 from prunekit.training import Interrupted, evaluate, fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,6 +92,16 @@ def test_a_segmentation_is_pruned_and_the_first_number_decides(segmenter, train,
                     {"max_accuracy_drop": 99.0})  # fmt: skip
     assert history.stopped == "ratio"
     assert history.table["points_after"].iloc[0] > 90
+
+
+@pytest.mark.parametrize("before", [0.9, 0.8, 0.7, 0.6])
+def test_a_drop_as_large_as_allowed_is_allowed_whatever_is_rounded(before):
+    numbers = iter([before, round(before - 0.1, 1), round(before - 0.1, 1)])
+    data = [(torch.randn(4, 3, 32, 32), torch.arange(4))]
+    history = prune(TinySqueezeNet(), data, data, "weight_l1", ratio=0.05, per_iteration=1000,
+                    fine_tune=None, evaluate=lambda model, loader: {"score": next(numbers)},
+                    max_accuracy_drop=0.1, progress=False)  # fmt: skip
+    assert history.stopped == "ratio"
 
 
 @pytest.mark.parametrize("form", [tuple, list, dict])

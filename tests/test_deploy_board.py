@@ -35,6 +35,11 @@ def test_classifier_takes_the_middle_square(unpacked):
     np.testing.assert_array_equal(
         classifier.prepare(image), classifier.prepare(image[:, 30:70].copy())
     )
+    classifier.size = [16, 24]  # as of a network of such images
+    assert classifier.prepare(image).shape == (1, 3, 16, 24)
+    np.testing.assert_array_equal(
+        classifier.prepare(image), classifier.prepare(image[:, 20:80].copy())
+    )
     with pytest.raises(ValueError, match="uint8"):
         classifier.prepare(image.astype(float))
     with pytest.raises(ValueError, match="no model 'best'"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from loops import bent_otherwise, dropping_more, frozen, striding_less, written_before
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from prunekit.models import TinySqueezeNet
 from prunekit.repair import insert_batch_norm
@@ -106,6 +107,20 @@ def test_a_resumed_training_draws_the_numbers_of_an_unbroken_one(tmp_path, noise
     noise()
     fit(resumed, Augmented(noise, batches, 1), checkpoint=path, **settings)
     assert torch.equal(whole[1].weight, resumed[1].weight)
+
+
+def test_a_finished_training_taken_up_again_leaves_the_generators_where_it_ended(tmp_path):
+    def shuffled():
+        torch.manual_seed(0)
+        images = TensorDataset(torch.randn(12, 3, 6, 6), torch.arange(12) % 10)
+        return DataLoader(images, batch_size=4, shuffle=True)
+
+    untrained = nn.Sequential(nn.Flatten(), nn.Linear(108, 10))
+    path, drawn = tmp_path / "training.safetensors", []
+    for _ in range(2):
+        fit(copy.deepcopy(untrained), shuffled(), epochs=2, checkpoint=path, progress=False)
+        drawn.append(torch.randn(()).item())
+    assert drawn[0] == drawn[1]
 
 
 @pytest.fixture

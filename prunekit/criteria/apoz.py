@@ -18,7 +18,8 @@ class APoZ(Criterion):
 
     The share of positions, over all examples, at which the map is not zero.
     It tells filters apart only behind an activation that gives exact zeros,
-    such as ReLU: other maps hardly ever are zero.
+    such as ReLU: other maps hardly ever are zero. Of a layer that runs more
+    than once, the shares of its uses add up.
 
     Examples
     --------

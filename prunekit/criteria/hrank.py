@@ -20,7 +20,8 @@ class HRank(Criterion):
     the largest. It needs a singular value decomposition a map, which takes
     far longer than the forward pass: a few batches are enough (the paper
     looks at 500 images). A map of one position has rank 1, or 0 where it is
-    zero; of three spatial dimensions, the last two count as one.
+    zero; of three spatial dimensions, the last two count as one. Of a layer
+    that runs more than once, the ranks of its uses add up.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def iterations(
         say(_line(run.rows), progress)
         decides = f"{deciding(run.rows)}_after"
         drop = run.rows[0][decides] - run.rows[-1][decides]
-        if plan.max_accuracy_drop is not None and drop > plan.max_accuracy_drop:
+        if plan.max_accuracy_drop is not None and not reached(plan.max_accuracy_drop, drop):
             run.stopped = "accuracy"
         else:
             run.model, run.rebuilt = smaller, iteration

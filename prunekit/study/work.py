@@ -178,7 +178,8 @@ def refuse_missing_start(name: str, results: Path) -> None:
     if not is_there(name, results):
         raise FileNotFoundError(
             f"{results / name / MODEL} is not recorded: run the study {name.split('/')[0]!r} "
-            f"first, or start from {', '.join(FRESH)}"
+            f"first, with keep_model, or start from {', '.join(FRESH)}. If it is recorded without "
+            "its networks, move its folder away before"
         )
 
 

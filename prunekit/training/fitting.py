@@ -245,6 +245,9 @@ def fit(
 
     rows = state.rows
     done = sum(row["steps"] for row in rows)
+    if done == total_steps:  # not even a first batch is drawn: the generators stay where they were
+        take_average(model, state.average)
+        return _history(rows)
     shown = bar(total=total_steps, initial=done, show=progress, unit="batch")
     try:
         looked_over = partial(taught, labels=objective.labels)

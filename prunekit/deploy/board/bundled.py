@@ -47,7 +47,7 @@ class Network:
         self.input = self.session.get_inputs()[0].name
         self.manifest = manifest
         self.classes = manifest["classes"]
-        self.size = manifest["shape"][-1]
+        self.size = manifest["shape"][-2:]
         self.mean = np.array(manifest["mean"], np.float32)
         self.std = np.array(manifest["std"], np.float32)
 
@@ -56,9 +56,9 @@ class Network:
         return self.session.run(None, {self.input: self.normalised(image)})
 
     def normalised(self, image: np.ndarray) -> np.ndarray:
-        """An image resized to the network's size and normalised: float32 (1, 3, size, size)."""
+        """An image resized to the network's size and normalised: float32 (1, 3, rows, columns)."""
         pixels = image.astype(np.float32) / 255
-        rows, columns = (_bilinear(side, self.size) for side in image.shape[:2])
+        rows, columns = map(_bilinear, image.shape[:2], self.size)
         resized = np.einsum("oi,ijc,pj->opc", rows, pixels, columns, optimize=True)
         return ((resized - self.mean) / self.std).transpose(2, 0, 1)[None].astype(np.float32)
 

@@ -17,13 +17,14 @@ class Classifier(Network):
         return self.classes[best], float(probabilities[best] / probabilities.sum())
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """The middle square of an image, resized and normalised: float32 (1, 3, size, size)."""
+        """The middle of an image, resized and normalised: float32 (1, 3, rows, columns)."""
         return self.normalised(self.middle(image))
 
-    @staticmethod
-    def middle(image: np.ndarray) -> np.ndarray:
-        """The middle square of an image."""
+    def middle(self, image: np.ndarray) -> np.ndarray:
+        """The largest middle part as wide for its height as the network's images: a square."""
         height, width = checked(image).shape[:2]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return image[top : top + side, left : left + side]
+        rows, columns = self.size
+        scale = min(height / rows, width / columns)
+        tall, wide = round(rows * scale), round(columns * scale)
+        top, left = (height - tall) // 2, (width - wide) // 2
+        return image[top : top + tall, left : left + wide]
