@@ -91,11 +91,11 @@ def _to_rgb(image: Image.Image, stored: Image.Image) -> Image.Image:
 
 def _scale_transparent_colour(stored: PngImageFile) -> None:
     """Give it 8 bits, as Pillow gives the pixels it is compared with; it comes as in the file."""
-    colour, (tile,) = stored.info["transparency"], stored.tile
-    if tile.args == "RGB;16B":
+    colour, ((_, _, _, raw_mode),) = stored.info["transparency"], stored.tile
+    if raw_mode == "RGB;16B":
         stored.info["transparency"] = tuple(sample >> 8 for sample in colour)
-    elif tile.args in _FULL_SCALE:
-        stored.info["transparency"] = colour * 255 // _FULL_SCALE[tile.args]
+    elif raw_mode in _FULL_SCALE:
+        stored.info["transparency"] = colour * 255 // _FULL_SCALE[raw_mode]
 
 
 def _refuse_unknown_range(stored: Image.Image) -> None:

@@ -21,7 +21,7 @@ class Classifier(Network):
         return self.normalised(self.middle(image))
 
     def middle(self, image: np.ndarray) -> np.ndarray:
-        """The largest middle part as wide for its height as the network's images: a square."""
+        """The largest part in the middle that has the proportions of the network's images."""
         height, width = checked(image).shape[:2]
         rows, columns = self.size
         scale = min(height / rows, width / columns)
