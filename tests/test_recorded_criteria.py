@@ -79,7 +79,7 @@ def test_lines_across_a_gap_are_a_direction_only_as_chapter_11_says(savings):
     assert halves == {"random"} and not any(in_bfloat16("ratios").values())
 
 
-def test_the_own_ground_of_the_thesis_tells_l2_alone_as_chapter_11_says():
+def test_the_own_ground_of_the_thesis_tells_l2_from_both_as_chapter_11_says():
     own = study("thesis_88px")
     savings = relative(own.table("networks"), own.started())
     compared = at_equal_cost(savings, "combined")

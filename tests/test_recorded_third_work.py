@@ -35,9 +35,9 @@ def test_half_of_the_macs_cost_two_points_whichever_list_took_them_as_chapter_17
     start = recorded.started()["test_accuracy"].mean()
     lost = start - recorded.table("networks").groupby("variant")["test_accuracy"].mean()
     assert lost.tolist() == pytest.approx([0.02, 0.02], abs=0.0015)
-    lengths = {run["graft"]["epochs"] for run in recorded.study.runs.values()}
-    alone = unpruned.study.runs["alone-seed0"]["graft"]
-    assert alone["epochs"] == 8 and 8 in lengths and alone["networks"] == 1
+    lists = [recorded.study.runs[f"{name}_alone-seed0"]["graft"] for name in ("entropy", "uniform")]
+    for graft in (*lists, unpruned.study.runs["alone-seed0"]["graft"]):
+        assert (graft["networks"], graft["epochs"]) == (1, 8)
     networks = unpruned.table("networks")
     kept = networks.loc[networks["variant"] == "alone", "test_accuracy"].mean()
     assert start == unpruned.started()["test_accuracy"].mean() and 0 < start - kept < 0.003

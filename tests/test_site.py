@@ -261,7 +261,8 @@ def test_quiz_answers(watched, server):
     open_page(page, f"{server}/{chapter}.html")
     page.locator(".MCButton").first.click()
     page.locator(".Feedback:visible").first.wait_for()
-    assert page.locator(".Feedback:visible").first.inner_text().strip()
+    feedback = page.locator(".Feedback:visible").first
+    assert feedback.inner_text().strip() and feedback.get_attribute("aria-live") == "polite"
     assert not wrong, "\n".join(wrong)
 
 

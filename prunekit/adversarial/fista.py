@@ -36,7 +36,8 @@ class Fista(torch.optim.Optimizer):
 
     The gradient is that at ``m``, as in the public code of GAL (Lin et al.
     2019); the textbook takes it at ``y``. Whenever the learning rate has
-    fallen, ``t`` is 1 again.
+    fallen, ``t`` is 1 again: that code means to do so too, but asks for it at
+    a batch at which its masks take no step.
 
     Parameters
     ----------

@@ -163,11 +163,11 @@ prunekitHeap.states = (scores, then, floor, most) => {
 
   const given = prunekitHeap.parsed(scores).filter((one) => !one.pop);
   given.slice(0, most).forEach(add);
-  if (!given.length) {
+  if (!given.length)
     record("There is no score yet: type the name of a layer and its scores behind it");
-  } else if (given.length > most) {
+  else if (given.length > most)
     record(`Of ${given.length} scores the first ${most} are here, as the layers gave them`);
-  } else record("The scores as the layers gave them: not a heap yet");
+  else record("The scores as the layers gave them: not a heap yet");
   for (let place = Math.floor(heap.length / 2) - 1; place >= 0; place--) sink(place);
   if (heap.length) record("No parent exceeds a child: this is a heap, its root the lowest score", 0);
   for (const one of prunekitHeap.parsed(then)) {

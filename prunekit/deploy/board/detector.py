@@ -65,7 +65,8 @@ class Detector(Network):
         places, labels = np.nonzero(shares >= self.least)
         order = np.argsort(-shares[places, labels], kind="stable")
         places, labels = places[order], labels[order]
-        boxes = self._decoded(offsets[places], places).clip(-100, 100)  # pictures, as `detect`
+        # A side grows with the exponential of an offset: an endless box would overlap with none.
+        boxes = self._decoded(offsets[places], places).clip(-100, 100)
         kept: list[int] = []
         for one in range(len(places)):
             same = [k for k in kept if labels[k] == labels[one]]
