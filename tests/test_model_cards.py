@@ -51,7 +51,6 @@ def test_weights_in_the_repository_all_have_a_card():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("squeezenet_cifar10/scratch", ["random"]),
         ("resnet20/resnet20-seed0", ["resnet20"]),
         ("squeezenet_cifar10/fine_tuned", [model_cards.IMAGENET[1]]),
         (

@@ -39,13 +39,16 @@ def test_every_row_that_is_not_confirmed_has_a_reason_and_no_other_row(card):
     assert set(REASONS.index) == set(card.index[card["verdict"] == "not confirmed"])
 
 
-def test_four_epochs_left_both_starts_rising():
-    epochs, theirs = numbers("SqueezeNet from random weights on CIFAR-10 (110 epochs)")
-    assert epochs in numbers("Transfer beats training from random weights by") and theirs == 110
-    history = study("transfer").table("history")
-    assert history["epoch"].max() == epochs
-    by_epoch = history.pivot_table("val_accuracy", "epoch", "variant")[["scratch", "frozen"]]
-    assert (by_epoch.diff().iloc[-1] > 0.01).all()
+def test_random_weights_pass_frozen_features_of_either_size():
+    found = numbers("Transfer beats training from random weights by")
+    epochs, scratch, frozen, pixels, frozen_larger, larger = found
+    transfer, second = study("transfer_64px"), study("frozen_88px")
+    run = transfer.study.runs["scratch-seed0"]
+    assert (run["train"]["epochs"], run["input_size"]) == (epochs, pixels)
+    mean = transfer.table("networks").groupby("variant")["test_accuracy"].mean()
+    assert [round(100 * mean[way]) for way in ("scratch", "frozen")] == [scratch, frozen]
+    assert {run["input_size"] for run in second.study.runs.values()} == {larger}
+    assert round(100 * second.table("networks")["test_accuracy"].mean()) == frozen_larger
 
 
 def test_the_thesis_counts_other_filters():
