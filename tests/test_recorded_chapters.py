@@ -261,6 +261,7 @@ def test_the_pattern_of_the_thesis_is_no_mark_of_taylor_as_chapter_12_says():
 def test_the_second_recipe_adds_what_chapter_12_says():
     first, second = (next(iter(study(name).study.runs.values())) for name in ("best", "best_96px"))
     assert not first["batch_norm"] and second["batch_norm"]
+    assert first["final_relu"] is None and second["final_relu"] is False
     assert second["prune"]["repair"] == "least_squares" and second["prune"]["min_filters"]
     before, after = (run["finish"]["fine_tune"] for run in (first, second))
     assert before["teacher"] == "unpruned" and len(after["teacher"]) == 3

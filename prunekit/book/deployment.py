@@ -61,8 +61,8 @@ SEEDS = (0, 1, 2)
 START = "base_96px/base_96px-seed{seed}"
 REPAIRED = "best_96px/best_96px-seed{seed}/0.75"
 ORIGINAL, PRUNED = (RESULTS / place.format(seed=SEED) for place in (START, REPAIRED))
-#: Where the loop took its filters from, on the thesis's ground: widths to count, not weights.
-LOOP = {"variant": "combined", "ratio": 0.67}
+#: Whose widths are counted, whatever the weights: those of the loop on the thesis's ground.
+LOOP, LOOP_SHARE = "combined", 0.67
 REMOVED = RESULTS / "thesis_88px" / "networks_pattern.csv"
 CALIBRATION, CHECKED = 64, 4
 #: Networks cut in one go and not trained again: for their cost, not for their accuracy.
@@ -173,13 +173,11 @@ class Recording:
 
     def _as_in_the_loop(self, model: nn.Module, seed: int) -> Network:
         """``model`` with as many filters gone from each layer as the loop took; any will do."""
-        removed = pd.read_csv(REMOVED)
-        for column, value in (LOOP | {"seed": seed}).items():
-            removed = removed[removed[column] == value]
-        (counts,) = removed.drop(columns=[*LOOP, "seed"]).to_dict("records")
+        removed = pd.read_csv(REMOVED, index_col=["variant", "ratio", "seed"])
+        counts = removed.loc[(LOOP, LOOP_SHARE, seed)]
         remove = {layer: range(count) for layer, count in counts.items()}
         small = prunekit.rebuild(model, torch.zeros(1, 3, SIZE, SIZE), remove)
-        return Network(f"{LOOP['variant']}-{round(100 * LOOP['ratio'])}", small, False)
+        return Network(f"{LOOP}-{round(100 * LOOP_SHARE)}", small, False)
 
     @cached_property
     def calibration(self) -> Tensor:
@@ -218,7 +216,7 @@ class Recording:
             self._write("instructions", pd.DataFrame(rows))
 
     def seeds(self) -> None:
-        """The same for each start: whole, what the best recipe left of it, and as the loop would."""
+        """The same for each start: whole, repaired by the best recipe, and cut as the loop did."""
         rows: list[dict] = []
         for seed in SEEDS:
             trained = self._trained(seed)
