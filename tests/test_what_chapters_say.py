@@ -47,6 +47,18 @@ def test_rates_in_proportion_to_entropy_hardly_leave_uniform_and_contrast_does(n
     assert spread["to_max"] < 0.1 < 0.25 < spread["contrast"]
 
 
+def test_the_unit_of_greatest_entropy_is_narrowed_last_as_chapter_17_says(networks):
+    model, _, entropies = networks["resnet20"]
+    greatest = entropies.idxmax()
+    kept = {
+        ratio: allocate(model, X, entropies, ratio=ratio, relation="contrast")
+        for ratio in (0.5, 0.85)
+    }
+    assert kept[0.5].loc[greatest, "rate"] == 1
+    assert kept[0.85].loc[greatest, ["kept", "width"]].tolist() == [15, 32]
+    assert kept[0.85].drop(greatest)["rate"].max() < 0.13  # "when all others stand there"
+
+
 def test_one_layer_of_all_networks_is_abnormal_by_entropy_and_it_is_in_resnet_56(networks):
     abnormal, by_norm = {}, 0
     for name, (model, graph, entropies) in networks.items():
@@ -68,6 +80,9 @@ def test_what_becomes_of_it_matters_far_less_than_which_indicator_is_believed(ne
         return allocate(model, X, values, ratio=0.5, relation="contrast")["kept"]
 
     standard = kept()
+    ignored = (kept(abnormal="keep") - standard).abs()
+    assert (ignored.sum(), ignored.max()) == (3, 1)  # "one channel in each of three units"
+    assert standard.sum() == 444
     moved = {
         name: int((kept(**options) - standard).abs().sum())
         for name, options in {
