@@ -292,6 +292,10 @@ def test_a_claim_without_its_study_is_not_measured(read):
     elsewhere = claims["study"] != "thesis_88px"
     assert set(card.loc[elsewhere, "verdict"]) == {"not measured"}
     assert (card.loc[elsewhere, "ours"] == "").all()
+    waiting = card[elsewhere & claims["study"].notna()]
+    assert waiting["note"].str.endswith("not recorded yet").all()
+    slip = waiting[waiting["claim"].str.contains("56.9 %", regex=False)]["note"].item()
+    assert slip.startswith("as printed there")  # what is said of a claim stays
     # This study has no run of the criterion activation_l2 either.
     assert set(card.loc[claims["variant"] == "activation_l2", "verdict"]) == {"not measured"}
     size = card[claims["measure"] == "size"].iloc[0]
