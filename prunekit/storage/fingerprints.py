@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from operator import length_hint
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,7 +32,15 @@ _PLAIN = (type(None), bool, int, float, str)
 _INSTALLED = (
     f"{Path(__file__).parents[1]}{os.sep}",
     *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
+    # They may lie elsewhere, beside code of one's own: by PYTHONPATH, or pip's --target.
+    *(
+        f"{folder}{os.sep}"
+        for package in ("torch", "torchvision", "numpy")
+        if (spec := find_spec(package))
+        for folder in spec.submodule_search_locations or ()
+    ),
 )
+_FOLDERS_OF_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def describe(setting: Any, name: str) -> Any:
@@ -159,7 +168,11 @@ def _is_installed(code: types.FunctionType | type) -> bool:
         file = code.__code__.co_filename
     else:
         file = getattr(sys.modules.get(code.__module__), "__file__", None) or ""
-    return file.startswith(_INSTALLED) or code.__module__ in sys.builtin_module_names
+    return (
+        file.startswith(_INSTALLED)
+        or not _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
+        or code.__module__ in sys.builtin_module_names
+    )
 
 
 def _global_names(code: types.CodeType) -> list[str]:
