@@ -65,7 +65,7 @@ def test_random_weights_overtake_frozen_features_as_chapter_4_says():
     history = study("transfer_64px").table("history")
     val = history.pivot_table("val_accuracy", "epoch", "variant")
     behind = val["scratch"] < val["frozen"]
-    assert abs(behind.idxmin() - 7) <= 1  # "after some six epochs"
+    assert behind.loc[:7].all() and not behind.loc[8:12].any()  # "after seven epochs"
     assert val["scratch"].loc[:9].max() > 0.64  # "before the tenth"
     assert (val["fine_tuned"] > val["scratch"]).loc[:24].all()  # "from the first epoch on"
     loss = history.pivot_table("loss", "epoch", "variant").loc[1]
@@ -76,7 +76,7 @@ def test_a_start_saves_time_and_freezing_costs_as_chapter_4_says():
     transfer = study("transfer_64px")
     assert not transfer.missing()
     mean = means("transfer_64px")
-    assert round(100 * (mean["scratch"] - mean["frozen"])) == 26
+    assert 0.26 < mean["scratch"] - mean["frozen"] < 0.27  # "more than 26 points"
     assert 0.005 < mean["fine_tuned"] - mean["scratch"] < 0.015  # "about a point"
     assert verdict(transfer.table("networks"), "fine_tuned", "scratch") == "ahead"
     epochs = {run["variant"]: run["train"]["epochs"] for run in transfer.study.runs.values()}
