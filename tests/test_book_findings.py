@@ -66,6 +66,18 @@ def test_shares_of_the_thesis_come_out_of_its_table():
     assert [round(100 * share, 1) for share in shares] == [0.7, 21.8, 77.5]
 
 
+def test_seconds_are_of_each_runs_own_iteration_nearest_to_the_share():
+    """The second run gets there in another iteration, and the start is no iteration."""
+    rows = [("a", 0, 100, 2), ("a", 1, 60, 30), ("a", 2, 20, 10)]
+    rows += [("b", 0, 100, 2), ("b", 1, 55, 50), ("b", 2, 50, 40), ("b", 3, 30, 20)]
+    table = pd.DataFrame(rows, columns=["variant", "iteration", "parameters", "seconds"])
+    table = table.assign(seed=0, macs=table["parameters"] ** 2)
+    spent = findings.seconds_as_it_shrinks(table, [1.0, 0.5])
+    assert spent["seconds"].tolist() == [40, 35]
+    assert spent[["least", "most"]].to_numpy().tolist() == [[30, 50], [30, 40]]
+    assert spent["MACs left"].tolist() == pytest.approx([(0.36 + 0.3025) / 2, (0.36 + 0.25) / 2])
+
+
 def test_a_layer_of_no_known_part_is_named():
     with pytest.raises(ValueError, match="classifier has no index"):
         findings.part_of("classifier")

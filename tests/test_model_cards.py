@@ -80,6 +80,13 @@ def test_card_says_what_was_recorded():
     assert f"{record['test_accuracy']:.2%}" in card
 
 
+def test_card_says_what_was_switched_off_and_no_default():
+    """What `best_96px` leaves out decides what its networks are."""
+    card = model_cards.card("best_96px/best_96px-seed0")
+    assert "final_relu False" in card and "decay_all False" in card
+    assert "freeze" not in card and "None" not in card
+
+
 def test_each_network_of_a_run_that_reports_several_has_its_own_accuracy(results):
     run = json.loads((ROOT / "book/results/base_96px/provenance.json").read_text("utf-8"))["runs"]
     run = run["base_96px-seed0"]

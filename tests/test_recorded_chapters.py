@@ -1,4 +1,4 @@
-"""Sentences of chapters 6 and 10 to 13: they must turn with what is recorded."""
+"""Sentences of chapters 6, 9 and 10 to 13: they must turn with what is recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recorded_studies import means, networks, study, verdict
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.findings import layers_of
+from prunekit.book.findings import layers_of, seconds_as_it_shrinks
 from prunekit.book.knees import knee_within
 from prunekit.book.printed import distance, pattern_claims, pattern_distances
 from prunekit.book.readings import by_block
@@ -38,6 +38,26 @@ def test_the_map_before_the_relu_collapses_first_as_chapter_6_says():
     assert table.loc["output_l2", 0.67] < table.loc["activation_l2", 0.67] / 2
     variants = {settings["variant"] for settings in study("thesis_88px").study.runs.values()}
     assert "output_l2" in variants - set(networks("thesis_88px")["variant"])  # "not compared yet"
+
+
+# Chapter 9
+
+
+def test_an_epoch_gets_cheaper_at_last_by_less_than_macs_as_chapter_9_says():
+    recorded = study("thesis_88px")
+    for settings in recorded.study.runs.values():
+        assert settings["prune"]["fine_tune"]["epochs"] == 1  # "a whole epoch"
+    table = recorded.table("table")
+    spent = seconds_as_it_shrinks(table, (0.95, 0.75, 0.5, 0.25, 0.1, 0.05))
+    assert spent["seconds"].is_monotonic_decreasing and spent["MACs left"].is_monotonic_decreasing
+    time = spent["seconds"] / spent["seconds"].iloc[0]
+    more = time - spent["MACs left"] / spent["MACs left"].iloc[0]
+    assert more[[0.75, 0.5]].abs().max() < 0.05  # "about as the MACs do"
+    assert (more[[0.25, 0.1, 0.05]] > 0.1).all()  # "after that by less"
+    assert spent.loc[0.1, "MACs left"] < 0.2 and time[0.1] > 0.4
+    validation = table.query("iteration == 0")["seconds"].median()
+    assert 2 * validation < 0.15 * spent["seconds"].iloc[0]  # "mostly those of an epoch"
+    assert (spent["most"] > 1.5 * spent["least"]).all()
 
 
 # Chapter 10
