@@ -25,15 +25,23 @@ class Detector(Network):
     ----------
     least
         Boxes of a lower score are not looked at.
+    most
+        How many boxes an image may have, the likeliest.
     """
 
     finds_boxes = True
 
     def __init__(
-        self, model: str, folder: str | Path = HERE, threads: int = 1, *, least: float = 0.5
+        self,
+        model: str,
+        folder: str | Path = HERE,
+        threads: int = 1,
+        *,
+        least: float = 0.5,
+        most: int = 100,
     ) -> None:
         super().__init__(model, folder, threads)
-        self.least = least
+        self.least, self.most = least, most
         self.decoding_ms = 0.0  # of the last image
 
     def __call__(self, image: np.ndarray) -> list[Found]:
@@ -60,18 +68,27 @@ class Detector(Network):
             Before the sigmoid, of shape (anchors, 1 + classes), the background first.
         offsets
             From anchors, of shape (anchors, 4).
+
+        Raises
+        ------
+        ValueError
+            They hold NaN or an infinite offset. No comparison with NaN is true, and so a network
+            that is out of order would find nobody.
         """
+        if np.isnan(scores).any() or not np.isfinite(offsets).all():
+            raise ValueError("the network gives NaN or infinite numbers: there is nothing to find")
         shares = 1 / (1 + np.exp(-scores[:, 1:]))
         places, labels = np.nonzero(shares >= self.least)
         order = np.argsort(-shares[places, labels], kind="stable")
         places, labels = places[order], labels[order]
         # A side grows with the exponential of an offset: an endless box would overlap with none.
         boxes = self._decoded(offsets[places], places).clip(-100, 100)
-        kept: list[int] = []
-        for one in range(len(places)):
-            same = [k for k in kept if labels[k] == labels[one]]
-            if not same or _overlaps(boxes[one], boxes[same]).max() <= self._limit:
-                kept.append(one)
+        left, kept = np.arange(len(places)), []
+        while len(left) and len(kept) < self.most:
+            best, left = left[0], left[1:]
+            kept.append(best)
+            same = labels[left] == labels[best]
+            left = left[~(same & (_overlaps(boxes[best], boxes[left]) > self._limit))]
         inside = boxes.clip(0, 1)
         return [
             (int(labels[k]), float(shares[places[k], labels[k]]), inside[k].tolist()) for k in kept
