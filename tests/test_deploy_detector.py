@@ -193,6 +193,21 @@ def test_rtmaps_component_writes_boxes(unpacked, scene, monkeypatch):
     found = script("detector").Detector("tiny-fp32", unpacked, least=LEAST)(image)
     assert found
     assert first.reshape(-1, 5)[:, 4] == pytest.approx([one.score for one in found])
+    assert [ts for _, ts in component.outputs["classes"].written] == [1000, 2000]
+    assert component.outputs["classes"].written[0][0].tolist() == [0] * len(found)
+    (element, _), (same, _) = component.outputs["annotated"].written
+    assert element.ts == 1000 and element.data.color_model == "COLR"
+    assert element.data.channel_seq == same.data.channel_seq == "BGR"
+    wanted = image[..., ::-1].copy()
+    script("video").draw(wanted, found, 1.0)
+    assert (wanted != image[..., ::-1]).any(), "nothing was drawn"
+    below = slice(30, None)  # the line of text above says how fast it was
+    for drawn in (element, same):
+        assert np.array_equal(drawn.data.image_data[below], wanted[below])
+    component.properties["draw"].data = False
+    component.Core()
+    assert len(component.outputs["boxes"].written) == 3
+    assert len(component.outputs["annotated"].written) == 2
     component.inputs["image"].ioelt.data.channel_seq = "YUV"
     component.Core()
     assert "YUV" in reports["error"][0]
