@@ -117,7 +117,7 @@ def test_of_a_crowd_the_board_keeps_as_many_as_the_library_and_the_same(unpacked
     assert [label + 1 for label in labels] == wanted.labels.tolist()
     assert np.allclose(shares, wanted.scores, atol=1e-6)
     assert np.allclose(boxes, wanted.boxes, atol=1e-5)
-    detector.most = 3
+    detector.boxes.most = 3
     assert [score for _, score, _ in detector.boxes(scores, offsets)] == list(shares[:3])
 
 

@@ -18,49 +18,28 @@ class Found(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-class Detector(Network):
-    """A detector of a bundle, fed with camera images of any size, which are squashed to a square.
+class Decoder:
+    """From the numbers that a detector gives for an image to boxes, by numpy.
 
     Parameters
     ----------
+    facts
+        What a manifest says of its ``detector``: anchors, scales of offsets, and the overlap
+        above which the less likely box of two goes.
     least
         Boxes of a lower score are not looked at.
     most
         How many boxes an image may have, the likeliest.
     """
 
-    finds_boxes = True
+    def __init__(self, facts: dict, least: float = 0.5, most: int = 100) -> None:
+        self.anchors, self.scales = np.array(facts["anchors"]), np.array(facts["scales"])
+        self.overlap, self.least, self.most = facts["overlap"], least, most
 
-    def __init__(
-        self,
-        model: str,
-        folder: str | Path = HERE,
-        threads: int = 1,
-        *,
-        least: float = 0.5,
-        most: int = 100,
-    ) -> None:
-        super().__init__(model, folder, threads)
-        self.least, self.most = least, most
-        self.decoding_ms = 0.0  # of the last image
-
-    def __call__(self, image: np.ndarray) -> list[Found]:
-        """The objects of a uint8 RGB image of shape (height, width, 3), the likeliest first."""
-        height, width = checked(image).shape[:2]
-        scores, offsets = self.outputs(image)
-        begin = time.perf_counter()
-        boxes = self.boxes(scores[0], offsets[0])
-        found = [
-            Found(self.classes[label], score, (x1 * width, y1 * height, x2 * width, y2 * height))
-            for label, score, (x1, y1, x2, y2) in boxes
-        ]
-        self.decoding_ms = (time.perf_counter() - begin) * 1e3
-        return found
-
-    def boxes(
+    def __call__(
         self, scores: np.ndarray, offsets: np.ndarray
     ) -> list[tuple[int, float, list[float]]]:
-        """Class from 0, score and box, in shares of the image, from what the network gives for one.
+        """Class from 0, score and box, in shares of the image, the likeliest first.
 
         Parameters
         ----------
@@ -83,34 +62,70 @@ class Detector(Network):
         places, labels = places[order], labels[order]
         # A side grows with the exponential of an offset: an endless box would overlap with none.
         boxes = self._decoded(offsets[places], places).clip(-100, 100)
-        left, kept = np.arange(len(places)), []
-        while len(left) and len(kept) < self.most:
-            best, left = left[0], left[1:]
-            kept.append(best)
-            same = labels[left] == labels[best]
-            left = left[~(same & (_overlaps(boxes[best], boxes[left]) > self._limit))]
-        inside = boxes.clip(0, 1)
+        inside, kept = boxes.clip(0, 1), self._kept(boxes, labels)
         return [
             (int(labels[k]), float(shares[places[k], labels[k]]), inside[k].tolist()) for k in kept
         ]
 
-    @property
-    def _limit(self) -> float:
-        return self.manifest["detector"]["overlap"]
-
     def _decoded(self, offsets: np.ndarray, places: np.ndarray) -> np.ndarray:
-        facts = self.manifest["detector"]
-        x1, y1, x2, y2 = np.array(facts["anchors"])[places].T
-        dx, dy, dw, dh = (offsets / np.array(facts["scales"])).T
+        x1, y1, x2, y2 = self.anchors[places].T
+        dx, dy, dw, dh = (offsets / self.scales).T
         width, height = x2 - x1, y2 - y1
         x, y = (x1 + x2) / 2 + dx * width, (y1 + y2) / 2 + dy * height
         w, h = width * np.exp(dw) / 2, height * np.exp(dh) / 2
         return np.stack([x - w, y - h, x + w, y + h], 1)
 
+    def _kept(self, boxes: np.ndarray, labels: np.ndarray) -> list[int]:
+        """Which of the boxes, sorted by falling score, no likelier one of their class overlaps."""
+        x1, y1, x2, y2 = boxes.T
+        areas = (x2 - x1) * (y2 - y1)
+        left = np.arange(len(boxes))
+        kept: list[int] = []
+        while len(left) and len(kept) < self.most:
+            best, left = left[0], left[1:]
+            kept.append(best)
+            wide = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
+            high = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
+            shared = wide.clip(0) * high.clip(0)
+            covered = areas[best] + areas[left] - shared
+            goes = (shared > self.overlap * covered) & (labels[left] == labels[best])
+            left = left[~goes]
+        return kept
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of a box with each of several."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = sides.clip(0).prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return shared / (areas - shared)
+
+class Detector(Network):
+    """A detector of a bundle, fed with camera images of any size, which are squashed to a square.
+
+    Parameters
+    ----------
+    least, most
+        As for :class:`Decoder`.
+    """
+
+    finds_boxes = True
+
+    def __init__(
+        self,
+        model: str,
+        folder: str | Path = HERE,
+        threads: int = 1,
+        *,
+        least: float = 0.5,
+        most: int = 100,
+    ) -> None:
+        super().__init__(model, folder, threads)
+        self.boxes = Decoder(self.manifest["detector"], least, most)
+        self.decoding_ms = 0.0  # of the last image
+
+    def __call__(self, image: np.ndarray) -> list[Found]:
+        """The objects of a uint8 RGB image of shape (height, width, 3), the likeliest first."""
+        height, width = checked(image).shape[:2]
+        scores, offsets = self.outputs(image)
+        begin = time.perf_counter()
+        boxes = self.boxes(scores[0], offsets[0])
+        found = [
+            Found(self.classes[label], score, (x1 * width, y1 * height, x2 * width, y2 * height))
+            for label, score, (x1, y1, x2, y2) in boxes
+        ]
+        self.decoding_ms = (time.perf_counter() - begin) * 1e3
+        return found
