@@ -163,7 +163,8 @@ class Recording:
     def decoding(self) -> None:
         """Milliseconds from the numbers for one picture to boxes here, one thread, by program.
 
-        How long it takes hangs on the picture: the mean over several.
+        How long it takes hangs on the picture: each is timed by itself, and a number of the table
+        is the mean of what it is for several.
         """
         torch.set_num_threads(1)
         rows, timed = [], []
@@ -179,9 +180,11 @@ class Recording:
                 for program, find in programs.items():
                     row = {"model": network.name.removeprefix("detector-"), "use": use}
                     rows.append(row | {"program": program, "boxes": float(np.mean(likely))})
-                    timed.append(partial(_each, find, given))
-        times = [timing.ms for timing in in_turns(timed, self.rounds, lead_in=1, burst=3)]
-        self._write("decoding", pd.DataFrame(rows).join(pd.DataFrame(times) / DECODED))
+                    timed += [partial(find, one) for one in given]
+        times = pd.DataFrame([t.ms for t in in_turns(timed, self.rounds, lead_in=1, burst=3)])
+        self._write(
+            "decoding", pd.DataFrame(rows).join(times.groupby(times.index // DECODED).mean())
+        )
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         record_table(
@@ -207,10 +210,6 @@ def board_decoder(anchors: Tensor, least: float) -> Callable[[Any, Any], Any]:
 
 def _on_board(find: Callable[[Any, Any], Any], output: tuple[Tensor, Tensor]) -> Any:
     return find(*(part[0].numpy() for part in output))
-
-
-def _each(find: Callable[[Any], Any], given: list[Any]) -> list[Any]:
-    return [find(one) for one in given]
 
 
 def _named(network: Network) -> dict[str, Any]:
