@@ -125,6 +125,29 @@ def with_spread(
     return numbers["mean"].map(lambda mean: f"{mean:.{digits}f}") + spread
 
 
+def spread_table(
+    networks: pd.DataFrame, numbers: Mapping[str, tuple[str, float, int]]
+) -> pd.DataFrame:
+    """Several numbers of each variant, by :func:`with_spread`, and its ``seeds``.
+
+    Parameters
+    ----------
+    numbers
+        By the name to show: a column, its scale and its digits.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "seed": [0, 1], "bytes": [1.2e6, 1.4e6]})
+    >>> spread_table(networks, {"MB": ("bytes", 1e-6, 1)}).to_dict("records")
+    [{'MB': '1.3 ± 0.1', 'seeds': 2}]
+    """
+    texts = {
+        name: with_spread(networks, column, scale=scale, digits=digits)
+        for name, (column, scale, digits) in numbers.items()
+    }
+    return pd.DataFrame(texts).assign(seeds=networks.groupby("variant")["seed"].nunique())
+
+
 def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.DataFrame:
     """Accuracy in per cent, mean ± standard deviation over seeds, as text: ratios by variants.
 
