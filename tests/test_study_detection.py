@@ -8,13 +8,22 @@ import torch
 from streets import streets
 
 import prunekit
-from prunekit.detection import BoxLoader, detect, evaluate_detector, load_voc, ssd_anchors
+from prunekit import rank, select
+from prunekit.detection import (
+    BoxLoader,
+    detect,
+    evaluate_detector,
+    load_voc,
+    ssd_anchors,
+    ssdlite_mobilenet_v2,
+)
 from prunekit.storage import load
 from prunekit.study import read_study
 from prunekit.study.__main__ import main
 from prunekit.study.recorded import Recorded
 from prunekit.study.tasks import Detection
 from prunekit.study.work import carry_out
+from prunekit.widths import allocate, layer_entropies
 
 BASE = """
 title = "A detector"
@@ -175,3 +184,31 @@ def test_a_network_that_does_not_say_its_maps_is_refused(folder):
     settings = {"dataset": "streets", "input_size": 96, "batch_size": 8, "seed": 0}
     with pytest.raises(ValueError, match=r'save it with \{"maps": model.maps\}'):
         Detection(Detection.load(settings), settings, torch.nn.Conv2d(3, 4, 3))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """That of the book for small pictures, and a list of its filters by the weights' norm."""
+    model, x = ssdlite_mobilenet_v2(size=64).eval(), torch.zeros(1, 3, 64, 64)
+    return model, x, rank(model, [(x, torch.zeros(1, dtype=torch.int64))], "weight_l1")
+
+
+def test_the_control_in_the_backbone_alone_leaves_extra_maps_and_heads_whole(detector):
+    _, _, ranking = detector
+    settings = read_study("pedestrian_controls").runs["backbone_alone-seed0"]["prune"]
+    free = set(select(ranking, 2000))
+    chosen = set(select(ranking, 2000, exclude=settings["exclude"]))
+    assert not all(layer.startswith(("stages.0.", "stages.1.")) for layer in free)
+    assert all(layer.startswith(("stages.0.", "stages.1.")) for layer in chosen)
+
+
+def test_the_uniform_control_takes_one_rate_everywhere_and_trains_as_long(detector):
+    model, x, ranking = detector
+    settings = read_study("pedestrian_controls").runs["uniform-seed0"]
+    assert settings["finish"]["fine_tune"]["epochs"] == 20 and not settings["prune"]
+    scope, ratio = settings["widths"]["scope"], settings["widths"]["ratio"]
+    graph = prunekit.trace(model, x)
+    units = layer_entropies(model, graph, scope).index
+    rates = allocate(model, x, dict.fromkeys(units, 1.0), ratio)
+    assert rates["rate"].max() - rates["rate"].min() < 0.05
+    assert rates["width"].sum() == ranking["group"].nunique()  # no group of filters is left out
