@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from prunekit.book import deployment_tables as tables
-from prunekit.book.detector_deployment import CHECKED, CUT_SHARE, CUTS, DETECTORS
+from prunekit.book.detector_deployment import (
+    CHECKED,
+    CUT_SHARE,
+    CUTS,
+    DETECTORS,
+    board_decoder,
+)
+from prunekit.deploy.toolchain import SOURCES
+from prunekit.detection import ssd_anchors
 
 COST = {"original": 100, "pruned": 10, "cut-67": 40, "round-4": 36, "round-8": 32}
 
@@ -191,3 +201,9 @@ def test_decoding_is_as_chapter_20_says():
         for name in ("latency", "decoding")
     ]
     assert machines[0]["instruction_set"] != machines[1]["instruction_set"]  # "another computer"
+
+
+def test_the_decoder_that_is_timed_is_the_one_that_a_bundle_takes_along():
+    decoder = board_decoder(ssd_anchors([2, 1]), 0.01)
+    assert Path(inspect.getfile(type(decoder))) == SOURCES / "detector.py"
+    assert (decoder.least, decoder.most) == (0.01, 100)
