@@ -10,6 +10,7 @@ from recorded_studies import RESULTS, in_bfloat16, study
 from prunekit import trace
 from prunekit.book.differences import kept_within, paired_differences, side
 from prunekit.storage import load
+from prunekit.study import read_study
 from prunekit.study.work import MODEL
 from prunekit.widths import abnormal_richness, layer_entropies, mean_magnitudes
 
@@ -300,3 +301,27 @@ def test_five_seeds_rule_out_a_loss_of_two_points_as_chapter_20_says():
     halves = in_bfloat16("pedestrian")
     partners = {run: halves[f"unpruned-{run.split('-')[1]}"] for run in halves}
     assert [run for run in halves if halves[run] != partners[run]] == ["seventy-seed1"]
+
+
+def test_the_miss_rate_tells_no_share_from_the_unpruned_as_chapter_20_says():
+    networks = study("pedestrian").table("networks").assign(ratio=0.0)
+    apart = {
+        variant: paired_differences(networks, variant, "unpruned", "test_miss_rate").iloc[0]
+        for variant in ("thirty", "half", "seventy")
+    }
+    assert {side(one) for one in apart.values()} == {"tied"}  # "none of the three shares"
+    most = apart["seventy"]
+    assert most["seeds"] == 3 and most["mean"] == pytest.approx(0.03, abs=0.005)  # "three points"
+    # "from a little less to nearly seven points more"
+    assert -0.01 < most["low"] < 0 and 0.065 < most["high"] < 0.07
+    value = "test_average_precision"
+    assert side(paired_differences(networks, "seventy", "unpruned", value).iloc[0]) == "behind"
+
+
+def test_the_detectors_are_cut_coarsely_as_chapter_20_says():
+    runs = read_study("pedestrian").runs.values()
+    pruned = [run for run in runs if run["prune"]]
+    steps = {run["prune"]["share_per_iteration"] for run in pruned}
+    assert min(steps) == 0.1 and 0.22 < max(steps) < 0.25  # "a tenth to nearly a quarter"
+    assert {run["prune"]["fine_tune"]["epochs"] for run in pruned} == {2}
+    assert {run["finish"]["fine_tune"]["epochs"] for run in pruned} == {14}

@@ -97,6 +97,57 @@ def over_seeds(
     return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count")
 
 
+def with_spread(
+    table: pd.DataFrame,
+    value: str,
+    by: Sequence[str] = ("variant",),
+    *,
+    scale: float = 100.0,
+    digits: int = 1,
+) -> pd.Series:
+    """Mean ± standard deviation over seeds, as text; the mean alone where there is one seed.
+
+    Parameters
+    ----------
+    scale
+        By which numbers are multiplied: 100 shows shares in per cent.
+    digits
+        After the point.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"variant": ["a", "a", "b"], "bytes": [1.2e6, 1.4e6, 3e6]})
+    >>> with_spread(table, "bytes", scale=1e-6, digits=2).to_dict()
+    {'a': '1.30 ± 0.14', 'b': '3.00'}
+    """
+    numbers = scale * over_seeds(table, value, by)[["mean", "std"]]
+    spread = numbers["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.{digits}f}")
+    return numbers["mean"].map(lambda mean: f"{mean:.{digits}f}") + spread
+
+
+def spread_table(
+    networks: pd.DataFrame, numbers: Mapping[str, tuple[str, float, int]]
+) -> pd.DataFrame:
+    """Several numbers of each variant, by :func:`with_spread`, and its ``seeds``.
+
+    Parameters
+    ----------
+    numbers
+        By the name to show: a column, its scale and its digits.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "seed": [0, 1], "bytes": [1.2e6, 1.4e6]})
+    >>> spread_table(networks, {"MB": ("bytes", 1e-6, 1)}).to_dict("records")
+    [{'MB': '1.3 ± 0.1', 'seeds': 2}]
+    """
+    texts = {
+        name: with_spread(networks, column, scale=scale, digits=digits)
+        for name, (column, scale, digits) in numbers.items()
+    }
+    return pd.DataFrame(texts).assign(seeds=networks.groupby("variant")["seed"].nunique())
+
+
 def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.DataFrame:
     """Accuracy in per cent, mean ± standard deviation over seeds, as text: ratios by variants.
 
@@ -107,9 +158,7 @@ def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.D
     >>> accuracy_table(networks)["a"].tolist()
     ['81.0 ± 1.4', '70.0']
     """
-    percent = 100 * over_seeds(networks, value, by=["ratio", "variant"])[["mean", "std"]]
-    spread = percent["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.1f}")
-    texts = percent["mean"].map("{:.1f}".format) + spread
+    texts = with_spread(networks, value, ["ratio", "variant"])
     return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
 
 

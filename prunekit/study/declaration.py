@@ -155,7 +155,7 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     ``views``, they answer so many fixed views of each image once, each at the
     size it was trained with.
 
-    On the data set ``streets`` networks are detectors: they learn by
+    On the data sets ``streets`` and ``voc2007`` networks are detectors of people: they learn by
     :func:`prunekit.detection.detection_loss`, which ranks them too, with a
     teacher by ``detection_distillation``, and are judged by average precision.
 
