@@ -120,7 +120,7 @@ def at_equal_macs(candidates: pd.DataFrame, one: str, other: str) -> tuple[float
     """
     two = candidates[candidates["variant"].isin([one, other])]
     runs = [
-        rows.loc[pareto_front(rows.assign(pruned=rows["macs_removed"])).index]
+        pareto_front(rows.assign(pruned=rows["macs_removed"]))
         for _, rows in two.groupby(RUN, sort=False)
     ]
     share = min((float(run["macs_removed"].max()) for run in runs), default=0.0)
