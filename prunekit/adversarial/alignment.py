@@ -69,6 +69,7 @@ class Alignment:
     loader=repeatable,
     val_loader=repeatable,
     discriminator=optional(module),
+    slope=optional(_WEIGHT),
     epochs=partial(whole, least=1),
     lr=_POSITIVE,
     momentum=partial(number, least=0, below=1),
@@ -90,6 +91,7 @@ def align(
     *,
     scope: Scope = "blocks",
     discriminator: nn.Module | None = None,
+    slope: float | None = None,
     epochs: int = 100,
     lr: float = 0.01,
     momentum: float = 0.9,
@@ -121,6 +123,8 @@ def align(
         Which channels are masked, as for :func:`prunekit.widths.units`.
     discriminator
         Trained in place; a new :class:`Discriminator` by default.
+    slope
+        Of that new one.
     lr, momentum, weight_decay
         Of SGD for the copy and the discriminator; the masks share ``lr``,
         which falls to a tenth after 30, 60 and 90 % of the epochs.
@@ -202,7 +206,7 @@ def align(
     if discriminator is None:
         with evaluation_mode(teacher), torch.no_grad():
             classes = run(teacher, (few.clone(),), "the first images").shape[1]
-        discriminator = Discriminator(classes)
+        discriminator = Discriminator(classes, slope=slope)
     discriminator.to(device_of(teacher)).train()
     weights = {"mse_weight": mse_weight, "adversarial_weight": adversarial_weight}
     weights["label_weight"] = label_weight
