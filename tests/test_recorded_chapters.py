@@ -13,11 +13,12 @@ from recorded_studies import RESULTS, means, networks, study, verdict
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.findings import layers_of
+from prunekit.book.findings import layers_of, on_axis
 from prunekit.book.knees import knee_within
+from prunekit.book.measures import share_still_at
 from prunekit.book.printed import distance, pattern_claims, pattern_distances
 from prunekit.book.readings import by_block
-from prunekit.book.starts import relative, start_tuned_pruned
+from prunekit.book.starts import relative, start_tuned_pruned, with_start
 from prunekit.models import CIFAR_MODELS, squeezenet
 from prunekit.study.timing import timed_together
 
@@ -142,6 +143,19 @@ def test_the_stronger_start_confirms_less_as_chapter_12_says():
     )
     turned = (harder[own == "better"] == "not confirmed").mean()
     assert turned > 0.5  # "most rows that read better"
+
+
+def test_at_the_largest_share_still_at_73_percent_the_test_set_is_at_73_percent():
+    claims = pd.read_csv(BOOK / "claims.csv")
+    claims = claims[claims["measure"] == "share_still_at"]
+    assert set(scorecard(claims, study)["verdict"]) == {"better"} and len(claims) == 3
+    own = study("thesis_88px")
+    runs = with_start(own.table("networks"), own.started())
+    for _, claim in claims.iterrows():
+        of_variant = runs[runs["variant"] == claim["variant"]]
+        for seed, share in share_still_at(own, claim).items():
+            test = on_axis(of_variant[of_variant["seed"] == seed], "ratio", [share])
+            assert test["test_accuracy"].item() >= claim["at"] - 1e-9
 
 
 def test_all_blocks_of_the_thesis_come_again():
