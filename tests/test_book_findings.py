@@ -230,6 +230,19 @@ def test_measures_by_hand(read, measure, claim, expected):
     assert MEASURES[measure](read("thesis_88px"), claim).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("weaker", ["val_accuracy", "test_accuracy"])
+def test_a_share_that_keeps_an_accuracy_keeps_it_on_validation_and_on_test(read, weaker):
+    """The weaker curve reads 0.87, 0.87, 0.81 in one run and 0.87, 0.85, 0.79 in the other."""
+    recorded = read("thesis_88px")
+    table = recorded.table("networks")
+    table[weaker] -= 0.03
+    table.to_csv(recorded.folder / "networks.csv", index=False)
+    shares = MEASURES["share_still_at"](recorded, {"variant": "taylor", "at": 0.86})
+    assert shares.tolist() == pytest.approx([0.55, 0.25])
+    beyond = MEASURES["share_still_at"](recorded, {"variant": "taylor", "at": 0.88})
+    assert beyond.tolist() == [0, 0]
+
+
 def test_a_gain_over_a_variant_of_another_study(read, tmp_path):
     ratios = read("thesis_88px")
     (ratios.folder.parent / "others").mkdir()

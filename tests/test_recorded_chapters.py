@@ -11,11 +11,12 @@ from recorded_studies import means, networks, study, verdict
 from prunekit import trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.findings import layers_of, seconds_as_it_shrinks
-from prunekit.book.knees import knee_within
+from prunekit.book.findings import layers_of, on_axis, seconds_as_it_shrinks
+from prunekit.book.knees import knee_within, knees
+from prunekit.book.measures import share_still_at
 from prunekit.book.printed import distance, pattern_claims, pattern_distances
 from prunekit.book.readings import by_block
-from prunekit.book.starts import relative, start_tuned_pruned
+from prunekit.book.starts import relative, start_tuned_pruned, with_start
 from prunekit.models import CIFAR_MODELS, squeezenet
 from prunekit.study.timing import timed_together
 
@@ -175,6 +176,25 @@ def test_more_repair_is_better_and_one_cut_beats_the_loop():
     assert mean.loc["one_shot", "macs"] > 1.05 * mean.loc["usual", "macs"]
 
 
+def test_knees_on_the_ground_of_the_thesis_lose_more_on_test_in_most_runs():
+    own = study("thesis_88px")
+    lost = knees(own.table("networks"), start=own.started())["accuracy_lost"]
+    assert len(lost) == 9 and (lost > 0.01).sum() == 5  # "five of nine"
+    assert abs(lost.mean() - 0.01) < 0.002  # "about a point on average"
+
+
+def test_networks_by_weight_l1_are_dead_at_the_last_ratio_as_chapter_11_says():
+    last = networks("criteria").query("variant == 'weight_l1' and ratio == 0.95")
+    assert len(last) == 3 and (abs(last["test_accuracy"] - 0.1) < 0.001).all()
+
+
+def test_taylor_knees_of_three_seeds_lie_apart_as_chapter_11_says():
+    ratios = study("ratios")
+    within = knees(ratios.table("networks"), start=ratios.started())
+    taylor = within[within["variant"] == "taylor"]["within"]
+    assert taylor.max() - taylor.min() > 0.1  # "more than a tenth of the axis"
+
+
 # Chapter 12
 
 
@@ -186,6 +206,19 @@ def test_the_stronger_start_confirms_less_as_chapter_12_says():
     )
     turned = (harder[own == "better"] == "not confirmed").mean()
     assert turned > 0.5  # "most rows that read better"
+
+
+def test_at_the_largest_share_still_at_73_percent_the_test_set_is_at_73_percent():
+    claims = pd.read_csv(BOOK / "claims.csv")
+    claims = claims[claims["measure"] == "share_still_at"]
+    assert set(scorecard(claims, study)["verdict"]) == {"better"} and len(claims) == 3
+    own = study("thesis_88px")
+    runs = with_start(own.table("networks"), own.started())
+    for _, claim in claims.iterrows():
+        of_variant = runs[runs["variant"] == claim["variant"]]
+        for seed, share in share_still_at(own, claim).items():
+            test = on_axis(of_variant[of_variant["seed"] == seed], "ratio", [share])
+            assert test["test_accuracy"].item() >= claim["at"] - 1e-9
 
 
 def test_all_blocks_of_the_thesis_come_again():
