@@ -16,7 +16,7 @@ from prunekit.channels.kinds import KINDS
 from prunekit.channels.labels import map_tensors
 from prunekit.channels.refusals import Leaves, TraceError, is_leaf, refuse_unreadable
 from prunekit.channels.shapes import RunsOnData
-from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
+from prunekit.channels.tracer import MADE, OURS, Tracer, attribute, has_attribute
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
@@ -164,7 +164,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for now, was in before:
             # Tensors made on the way, which torch.fx keeps under such names, belong to the graph.
-            made = {k: v for k, v in now.items() if k.startswith("_tensor_constant")}
+            made = {k: v for k, v in now.items() if k.startswith(MADE)}
             now.clear()
             now.update(was | made)
 
