@@ -7,7 +7,7 @@ checks that the answer stays. Sizes that are only handed on stay in the graph.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -117,6 +117,10 @@ class Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return Plain(node, self) if self.inputs is None else Known(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Without example inputs; fx takes it for a question about values."""
+        raise TypeError("it goes through a tensor or sizes, and how many there are is not known")
 
     def _run(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
