@@ -71,6 +71,7 @@ MAPWISE_FUNCTIONS = {*POOL_FUNCTIONS, F.interpolate}
 REDUCTIONS = {
     *(torch.mean, torch.sum, torch.amax, torch.amin, torch.prod, torch.var, torch.std),
     *(torch.logsumexp, torch.any, torch.all, torch.argmax, torch.argmin, torch.median),
+    *(torch.var_mean, torch.std_mean),
     *("mean", "sum", "amax", "amin", "prod", "var", "std", "logsumexp", "any", "all"),
     *("argmax", "argmin", "median"),
 }
