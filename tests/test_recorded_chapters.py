@@ -1,4 +1,4 @@
-"""Sentences of chapters 6, 9 and 10 to 13: they must turn with what is recorded."""
+"""Sentences of chapters 4, 6 and 9 to 13: they must turn with what is recorded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from recorded_studies import means, networks, study, verdict
+from recorded_studies import RESULTS, means, networks, study, verdict
 
 from prunekit import trace
 from prunekit.book import BOOK
@@ -106,6 +106,21 @@ def test_a_start_saves_time_and_freezing_costs_as_chapter_4_says():
     assert means("frozen_88px").item() < mean["scratch"]
     assert {run["input_size"] for run in transfer.study.runs.values()} == {64}
     assert {run["input_size"] for run in study("frozen_88px").study.runs.values()} == {88}
+
+
+# Chapter 9
+
+
+def test_few_filters_are_left_of_any_layer_and_parameters_go_first_as_chapter_9_says():
+    folder = RESULTS / "squeezenet_cifar10/combined_90"
+    pattern = pd.read_csv(folder / "pattern.csv", index_col="iteration")
+    prunable = trace(squeezenet(), torch.zeros(1, 3, 96, 96)).prunable
+    left = pd.Series({name: one.filters for name, one in prunable.items()}) - pattern.sum()
+    assert (left.min(), left.max(), round(left.mean())) == (6, 15, 12)
+    table = pd.read_csv(folder / "table.csv")[["filters", "parameters"]]
+    gone = 1 - table / table.iloc[0]
+    at_half = np.interp(0.5, gone["parameters"], gone["filters"])
+    assert abs(at_half - 0.4) < 0.02  # "about 40 %", exercise ex-09-budget
 
 
 # Chapter 11
@@ -319,3 +334,15 @@ def test_the_second_recipe_adds_what_chapter_12_says():
     before, after = (run["finish"]["fine_tune"] for run in (first, second))
     assert before["teacher"] == "unpruned" and len(after["teacher"]) == 3
     assert after["epochs"] == 6 * before["epochs"]
+
+
+def test_the_setting_of_the_abstract_was_not_run_as_chapter_13_says():
+    (trained,) = study("vgg16").study.runs.values()  # "one training for all seeds"
+    assert trained["start"] == "vgg16_bn" and not trained["freeze"]
+    assert {run["start"] for run in study("similarity").study.runs.values()} == {
+        "vgg16/vgg16-seed0"
+    }
+    for name in ("vgg16", "similarity"):
+        assert {record["data"] for record in study(name).records().values()} == {"cifar10"}
+    last = study("similarity").table("table").groupby(["variant", "seed"])["iteration"].max()
+    assert set(last) == {3}

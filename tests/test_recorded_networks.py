@@ -12,6 +12,7 @@ from recorded_studies import RESULTS, networks, study, verdict
 
 from prunekit import profile, trace
 from prunekit.book import BOOK, deployment_tables
+from prunekit.book.findings import training_epochs
 from prunekit.models import CIFAR_MODELS, efficientnet_lite0, resnet20
 from prunekit.pruning.budgets import left_after
 
@@ -77,6 +78,36 @@ def test_the_control_ends_below_its_start(name):
     start = networks(name)["test_accuracy"].mean()
     control = networks(f"{name}_pruned").query("variant == 'unpruned'")["test_accuracy"]
     assert (control < start).all()
+
+
+@pytest.mark.parametrize(
+    "small, large, pruned, variant, equal, left",
+    [
+        ("resnet20", "resnet56", "resnet56_pruned", "inside_blocks", "parameters", ("macs", 1.5)),
+        ("vgg16_half", "vgg16", "similarity", "saliency", "macs", ("parameters", 0.25)),
+    ],
+)
+def test_a_small_network_ends_ahead_of_a_large_one_made_small_as_chapter_14_says(
+    small, large, pruned, variant, equal, left
+):
+    mean = {name: networks(name).mean(numeric_only=True) for name in (small, large)}
+    cut = networks(pruned)
+    by_variant = cut[cut["ratio"] > 0].groupby("variant").mean(numeric_only=True)
+    one = by_variant.loc[variant]
+    accuracy = {name: row["test_accuracy"] for name, row in mean.items()}
+    assert accuracy[large] - accuracy[small] == pytest.approx(0.01, abs=0.005)  # "about a point"
+    assert accuracy[small] - one["test_accuracy"] > 0.01
+    assert by_variant["test_accuracy"].max() < accuracy[small]  # "no other variant"
+    assert one[equal] == pytest.approx(mean[small][equal], rel=0.05)
+    other, times = left
+    assert one[other] / mean[small][other] == pytest.approx(times, rel=0.1)
+    epochs = [next(iter(study(name).study.runs.values()))["train"]["epochs"] for name in mean]
+    assert epochs[0] == 60 and epochs[1] in (50, 60)
+    starts = {run["start"] for run in study(pruned).study.runs.values()}
+    assert starts == {f"{large}/{large}-seed0"}  # "one and the same large one"
+    repair = next(r for r in study(pruned).study.runs.values() if r["variant"] == variant)
+    steps = study(pruned).table("table").query("variant == @variant")["iteration"].max()
+    assert training_epochs(repair, steps) < 5
 
 
 def test_an_imagenet_network_keeps_the_ends_of_its_blocks_as_chapter_14_says():
