@@ -8,7 +8,7 @@ import pytest
 import torch
 from recorded_studies import RESULTS, means, networks, study, verdict
 
-from prunekit import trace
+from prunekit import storage, trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
 from prunekit.book.findings import layers_of, on_axis, seconds_as_it_shrinks
@@ -191,23 +191,49 @@ def test_more_repair_is_better_and_one_cut_beats_the_loop():
     assert mean.loc["one_shot", "macs"] > 1.05 * mean.loc["usual", "macs"]
 
 
-def test_knees_on_the_ground_of_the_thesis_lose_more_on_test_in_most_runs():
-    own = study("thesis_88px")
-    lost = knees(own.table("networks"), start=own.started())["accuracy_lost"]
-    assert len(lost) == 9 and (lost > 0.01).sum() == 5  # "five of nine"
-    assert abs(lost.mean() - 0.01) < 0.002  # "about a point on average"
+def test_seeds_of_taylor_part_at_one_point_and_meet_at_five():
+    both = pd.concat([networks(name) for name in ("ratios", "criteria")])
+    located = [knees(both, drop, study("ratios").started()) for drop in (0.01, 0.05)]
+    near, far = (np.ptp(one.query("variant == 'taylor'")["within"]) for one in located)
+    assert near > 0.1 and far < 0.01  # "more than a tenth of the axis", "they all but agree"
 
 
-def test_networks_by_weight_l1_are_dead_at_the_last_ratio_as_chapter_11_says():
-    last = networks("criteria").query("variant == 'weight_l1' and ratio == 0.95")
-    assert len(last) == 3 and (abs(last["test_accuracy"] - 0.1) < 0.001).all()
+def test_knees_that_hold_on_validation_cost_more_on_test_as_chapter_11_says():
+    own, claims = study("thesis_88px"), pd.read_csv(BOOK / "claims.csv")
+    claims = claims[claims["measure"] == "knee"].set_index("variant")
+    assert set(claims["study"]) == {"thesis_88px"}  # "rows of the scorecard rest on rule 1" there
+    networks = own.table("networks")
+    networks = networks[networks["variant"].isin(claims.index)]
+    located = knees(networks, start=own.started())
+    lost = located["accuracy_lost"]
+    assert (lost > 0.01).mean() > 0.5
+    assert (lost > 0.02).sum() == 1  # "one of them twice as much"
+    on_test = networks.assign(val_accuracy=networks["test_accuracy"])
+    start = own.started().assign(val_accuracy=own.started()["test_accuracy"])
+    sought = knees(on_test, start=start)["within"]
+    assert (sought - located["within"]).abs().max() < 0.01
+    assert (sought > located["variant"].map(claims["thesis"].astype(float)) / 100).all()
 
 
-def test_taylor_knees_of_three_seeds_lie_apart_as_chapter_11_says():
-    ratios = study("ratios")
-    within = knees(ratios.table("networks"), start=ratios.started())
-    taylor = within[within["variant"] == "taylor"]["within"]
-    assert taylor.max() - taylor.min() > 0.1  # "more than a tenth of the axis"
+def test_three_lines_from_the_frozen_start_run_as_the_figure_is_described():
+    networks = study("thesis_88px").table("networks")
+    start = study("thesis_88px").started()["test_accuracy"].mean()
+    three = ["activation_l2", "taylor", "combined"]
+    means = networks.pivot_table("test_accuracy", "ratio", "variant")[three]
+    assert (means.loc[0.25] - start > 0.1).all()
+    assert np.ptp(means.loc[0.25:0.5], axis=1).max() < 0.01
+    between = means.loc[0.67:0.9]
+    assert (between.idxmin(axis=1) == "activation_l2").all()
+    assert (between["taylor"] - between["combined"]).abs().max() < 0.01
+    assert means.loc[0.95].max() < 0.5 and means.loc[0.95].idxmax() == "combined"
+
+
+def test_seeds_of_the_thesis_start_share_their_features():
+    paths = [RESULTS / f"frozen_88px/frozen_88px-seed{n}/model.safetensors" for n in range(3)]
+    starts = [storage.load(path).state_dict() for path in paths]
+    for other in starts[1:]:
+        same = {name for name in other if torch.equal(starts[0][name], other[name])}
+        assert same == {name for name in other if name.startswith("features.")}
 
 
 # Chapter 12
