@@ -16,7 +16,7 @@ from prunekit.channels import ChannelGraph
 from prunekit.channels.calls import in_place
 from prunekit.channels.capture import attribute
 from prunekit.channels.kinds import by_filter, kind_of
-from prunekit.checks import shown
+from prunekit.checks import run, shown
 from prunekit.checks.batches import Batches, Loss, class_scores, refuse_mean, total
 from prunekit.checks.structures import arguments, examples_of, moved
 from prunekit.criteria.base import FROM_DATA, FROM_LOSS, Criterion, Needs, Observation
@@ -133,22 +133,33 @@ def observe(
     with evaluation_mode(model), _differentiable(weights.values()):
         for index, (x, y) in enumerate(batches):
             layout = layout or fastest_layout(model, x)
-            given = moved(arguments(model, x, f"batch {index} of the loader"), device, layout)
+            where = f"batch {index} of the loader"
+            given = moved(arguments(model, x, where), device, layout)
+            see = partial(_see, watched, model, where)
             count = examples_of(given) or 0
             if viewers.keys() & FROM_LOSS:
-                slopes = _differentiate(watched, given, y, loss, weights, first=not examples)
+                slopes = _differentiate(see, given, y, loss, weights, first=not examples)
                 for name, slope in slopes.items():
                     seen = Observation(name, modules[name], weight_gradient=slope / count)
                     viewers["weight_gradients"](seen, count)
             else:
                 with torch.inference_mode():
-                    watched(*given)
+                    see(given)
             examples += count
     return examples
 
 
+def _see(watched: fx.GraphModule, model: nn.Module, where: str, given: tuple) -> Any:
+    """The outputs, with every map shown; an error names the batch if the model fails on it."""
+    try:
+        return watched(*given)
+    except Exception:
+        run(model, given, where)
+        raise  # the model does run: a criterion has something to say
+
+
 def _differentiate(
-    watched: fx.GraphModule,
+    see: Callable[[tuple], Any],
     given: tuple,
     y: Any,
     loss: Loss,
@@ -166,7 +177,7 @@ def _differentiate(
                 "tokens by a criterion without a loss, such as activation_l2"
             )
         # A clone may be written to in place, which a tensor that requires a gradient may not.
-        output = watched(*tree_map_only(Tensor, Tensor.clone, given))
+        output = see(tree_map_only(Tensor, Tensor.clone, given))
         if loss is summed_cross_entropy:
             judge = "ranking by cross-entropy (pass loss= for another task)"
             class_scores(output, y, judge, first=first, positions=True)
