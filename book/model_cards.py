@@ -14,6 +14,7 @@ import pandas as pd
 
 import prunekit
 from prunekit.storage.files import replacing
+from prunekit.study.declaration import SETTINGS
 from prunekit.study.recorded import PROVENANCE
 from prunekit.study.work import FRESH, MODEL
 
@@ -214,7 +215,11 @@ def _in_words(value: Any) -> str:
         return "; then ".join(map(_in_words, value))
     if not isinstance(value, dict):
         return str(value)
-    given = {key: inner for key, inner in value.items() if inner is not None and inner is not False}
+    given = {
+        key: inner
+        for key, inner in value.items()
+        if inner is not None and not (inner is False and SETTINGS.get(key) is False)
+    }
     return ", ".join(
         f"{key} ({_in_words(inner)})" if isinstance(inner, dict | list) else f"{key} {inner}"
         for key, inner in given.items()

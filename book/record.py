@@ -1,7 +1,5 @@
 """Carry out an experiment of squeezenet_cifar10.toml and record it under book/results.
 
-    python book/record.py scratch       # all layers trained from random weights
-    python book/record.py frozen        # ImageNet features held fixed, classifier trained
     python book/record.py fine_tuned    # all layers trained on from ImageNet weights
     python book/record.py combined_90   # the fine-tuned network pruned to 10 % of its filters
 

@@ -126,7 +126,8 @@ def rebuild_optimizer(
     """The optimiser of a network, for what :func:`rebuild` made of it: training just goes on.
 
     Momentum and moments are cut as the weights were, so what stays moves on as it would have in
-    a network of the same size whose removed filters are held at zero.
+    a network of the same size whose removed filters are held at zero. Not so where a step depends
+    on the tensor as a whole, as Adafactor's and Muon's do: there it goes on nearly like that.
 
     Parameters
     ----------

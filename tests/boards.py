@@ -191,7 +191,10 @@ def stand_in_engine(monkeypatch) -> dict[str, list[str]]:
             "report_info": reports["info"].append,
             "report_error": reports["error"].append,
         },
-        "rtmaps.types": {"IPL_IMAGE": 1, "TEXT_ASCII": 2, "FLOAT32": 3},
+        "rtmaps.types": {
+            **{"IPL_IMAGE": 1, "TEXT_ASCII": 2, "FLOAT32": 3, "INTEGER32": 4},
+            **{"Ioelt": types.SimpleNamespace, "IplImage": types.SimpleNamespace},
+        },
         "rtmaps.reading_policy": {"SAMPLING": 4},
         "rtmaps.base_component": {"BaseComponent": BaseComponent},
     }

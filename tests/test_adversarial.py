@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,11 @@ from prunekit.adversarial import (
     align,
     choose,
     discriminator_loss,
+    game,
     pareto_front,
     soft_threshold,
     student_loss,
+    unheld_fall,
 )
 from prunekit.models import (
     GoogLeNet,
@@ -64,6 +67,23 @@ def test_steps_on_paper():
     fista.step()
     assert mask[0].item() == pytest.approx(max(0, before - 0.02 - 0.01))
     assert soft_threshold(torch.tensor([-3.0, 3.0]), 1).tolist() == [-2, 2]
+
+
+@given(st.lists(st.sampled_from([0.01, 0.003, 0.001]), min_size=1, max_size=60))
+def test_a_mask_that_nothing_holds_falls_as_said(rates):
+    rates = sorted(rates, reverse=True)
+    mask = nn.Parameter(torch.tensor(1e3, dtype=torch.double))
+    fista = Fista([mask], rates[0], penalty=0.5)
+    for lr in rates:
+        fista.param_groups[0]["lr"] = lr
+        mask.grad = torch.zeros_like(mask)
+        fista.step()
+    assert 1e3 - mask.item() == pytest.approx(0.5 * unheld_fall(rates))
+
+
+def test_the_law_of_an_unheld_fall_holds_for_many_steps():
+    for steps, within in ((30, 0.3), (300, 0.04), (3000, 0.005)):
+        assert unheld_fall([0.01] * steps) / (0.01 * steps**2 / 8) == pytest.approx(1, abs=within)
 
 
 def randomly_masked(model: nn.Module, scope: str, x: torch.Tensor = X) -> SoftMasks:
@@ -129,7 +149,7 @@ def test_a_unit_whose_masks_are_all_zero_keeps_a_channel():
     with torch.no_grad():
         masks.factors[:16] = 0
     assert masks.zeros() == {"layer1.0.conv1": list(range(1, 16))}
-    assert masks.pruned == pytest.approx(16 / 112)
+    assert masks.pruned == pytest.approx(15 / 112)
     assert masks.removed(model, X).layer1[0].conv1.weight.shape[0] == 1
 
 
@@ -203,6 +223,22 @@ def test_without_a_slope_the_discriminator_is_linear():
     assert [layer.out_features for layer in linear.layers] == [128, 256, 128, 1]
 
 
+def test_with_a_slope_the_discriminator_learns_in_time():
+    """Clouds that lie apart; with the published weights nothing is told after as many steps."""
+    torch.manual_seed(0)
+    ends = []
+    for judge in (Discriminator(10), Discriminator(10, slope=0.2)):
+        sgd = torch.optim.SGD(judge.parameters(), lr=0.01, momentum=0.9)
+        for _ in range(200):
+            loss = discriminator_loss(judge, torch.randn(64, 10) + 1, torch.randn(64, 10) - 1)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+        ends.append(loss.item())
+    assert ends[0] > 3 * math.log(3) - 2 * math.log(2) - 0.1  # as where nothing can be told
+    assert ends[1] < 2 * math.log(2) + 0.1  # almost as where all can
+
+
 TABLE = pd.DataFrame(
     {"pruned": [0.1, 0.4, 0.4, 0.7, 0.6, 0.9], "accuracy": [0.95, 0.94, 0.93, 0.9, 0.85, 0.5]}
 )
@@ -220,6 +256,15 @@ def test_choices_on_paper():
     ]
     assert choose(costs, most_macs=1) == 5
     assert choose(TABLE.set_index(pd.Index([7] * 6))) == 3  # positions, not labels
+
+
+def test_a_front_of_joined_runs_is_that_of_their_rows():
+    """Labels repeat, as after pd.concat: only positions tell rows apart."""
+    one = pd.DataFrame({"pruned": [0.2, 0.6], "accuracy": [0.7, 0.8]})
+    other = pd.DataFrame({"pruned": [0.3, 0.5], "accuracy": [0.9, 0.6]})
+    joined = pd.concat([one, other])
+    assert pareto_front(joined)["accuracy"].tolist() == [0.8, 0.9]
+    assert choose(joined, "accuracy") == 2
 
 
 FRONTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
@@ -265,12 +310,41 @@ def test_nothing_beats_the_front(pairs):
             "the graph is of another network",
         ),
         (lambda: align(resnet20(), [(X, X)], [], epochs=0), ValueError, "epochs must be at least"),
+        (
+            lambda: align(resnet20(), [(X, X)] * 99, [(X, X)], epochs=2),
+            ValueError,
+            r"masks would take no step: they take one every 200 batches .* 198 in 2 epochs",
+        ),
         (lambda: align(resnet20(), iter([]), []), TypeError, "loader is an iterator"),
     ],
 )
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_by_default_an_unheld_mask_is_at_zero_half_way_to_the_first_fall_of_the_rate(monkeypatch):
+    """Nothing is held here: neither the outputs nor labels count."""
+    batches = [(X[:, :, ::4, ::4], torch.tensor([0, 1, 2, 3]))] * 2
+    monkeypatch.setattr(game, "student_loss", lambda *args, **weights: args[2].sum() * 0)
+    # The rate falls behind the third of seven epochs: half way is in the middle of the second.
+    options = {"adversarial_weight": 0.0, "mask_every": 1, "progress": False}
+    found = align(ResNet(blocks=1), batches, batches, epochs=7, **options)
+    most = (112 - 3) / 112  # each unit keeps a channel
+    assert found.table["pruned"].tolist() == pytest.approx([0] + [most] * 6)
+
+
+def test_a_penalty_that_brings_no_mask_to_zero_is_warned_of():
+    batches = [(X[:, :, ::4, ::4], torch.tensor([0, 1, 2, 3]))] * 2
+    options = {"epochs": 2, "mask_every": 1, "progress": False}
+    with pytest.warns(UserWarning, match=r"hardly any channel will go: .* from 1 to 1 in the 4 st"):
+        published = align(ResNet(blocks=1), batches, batches, penalty=1e-3, **options)
+    assert published.table["pruned"].tolist() == [0, 0]
+    enough = 1 / unheld_fall([0.01, 0.01, 0.001, 0.001])
+    with warnings.catch_warnings(action="error"):
+        align(ResNet(blocks=1), batches, batches, penalty=1.01 * enough, **options)
+    with pytest.warns(UserWarning, match="hardly any channel"):
+        align(ResNet(blocks=1), batches, batches, penalty=0.99 * enough, **options)
 
 
 @pytest.mark.parametrize("weights", [{}, {"adversarial_weight": 0}, {"label_weight": 1}])

@@ -91,7 +91,7 @@ def test_ctrl_c_in_the_first_epoch_gives_an_empty_table(batches, monkeypatch):
 
 def test_another_setting_and_a_damaged_file_are_refused(batches, tmp_path):
     aligned(batches, folder=tmp_path, epochs=1)
-    for change, named in (({"penalty": 3}, "penalty"), ({"label_weight": 1}, "label_weight")):
+    for change, named in (({"penalty": 30}, "penalty"), ({"label_weight": 1}, "label_weight")):
         with pytest.raises(ValueError, match=f"alignment with other settings: {named}"):
             aligned(batches, folder=tmp_path, **{"epochs": 1} | change)
     with pytest.raises(ValueError, match="alignment with other settings: network"):

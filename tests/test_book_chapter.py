@@ -63,8 +63,8 @@ def test_recorded_results_are_read_and_a_missing_one_says_how_to_get_it(tmp_path
         "Recorded run `fine_tuned`: cifar10 at 96 pixels, seed 3; 1.5 hours on Chip (AVX2), "
         "2 threads; commit abcdef0, `python x.py`."
     )
-    with pytest.raises(FileNotFoundError, match=r"python book/record\.py scratch"):
-        chapter.record("scratch")
+    with pytest.raises(FileNotFoundError, match=r"python book/record\.py combined_90"):
+        chapter.record("combined_90")
 
 
 def test_with_cifar10_the_recorded_network_is_used(tmp_path):

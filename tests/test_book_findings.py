@@ -66,6 +66,18 @@ def test_shares_of_the_thesis_come_out_of_its_table():
     assert [round(100 * share, 1) for share in shares] == [0.7, 21.8, 77.5]
 
 
+def test_seconds_are_of_each_runs_own_iteration_nearest_to_the_share():
+    """The second run gets there in another iteration, and the start is no iteration."""
+    rows = [("a", 0, 100, 2), ("a", 1, 60, 30), ("a", 2, 20, 10)]
+    rows += [("b", 0, 100, 2), ("b", 1, 55, 50), ("b", 2, 50, 40), ("b", 3, 30, 20)]
+    table = pd.DataFrame(rows, columns=["variant", "iteration", "parameters", "seconds"])
+    table = table.assign(seed=0, macs=table["parameters"] ** 2)
+    spent = findings.seconds_as_it_shrinks(table, [1.0, 0.5])
+    assert spent["seconds"].tolist() == [40, 35]
+    assert spent[["least", "most"]].to_numpy().tolist() == [[30, 50], [30, 40]]
+    assert spent["MACs left"].tolist() == pytest.approx([(0.36 + 0.3025) / 2, (0.36 + 0.25) / 2])
+
+
 def test_a_layer_of_no_known_part_is_named():
     with pytest.raises(ValueError, match="classifier has no index"):
         findings.part_of("classifier")
@@ -218,6 +230,19 @@ def test_measures_by_hand(read, measure, claim, expected):
     assert MEASURES[measure](read("thesis_88px"), claim).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("weaker", ["val_accuracy", "test_accuracy"])
+def test_a_share_that_keeps_an_accuracy_keeps_it_on_validation_and_on_test(read, weaker):
+    """The weaker curve reads 0.87, 0.87, 0.81 in one run and 0.87, 0.85, 0.79 in the other."""
+    recorded = read("thesis_88px")
+    table = recorded.table("networks")
+    table[weaker] -= 0.03
+    table.to_csv(recorded.folder / "networks.csv", index=False)
+    shares = MEASURES["share_still_at"](recorded, {"variant": "taylor", "at": 0.86})
+    assert shares.tolist() == pytest.approx([0.55, 0.25])
+    beyond = MEASURES["share_still_at"](recorded, {"variant": "taylor", "at": 0.88})
+    assert beyond.tolist() == [0, 0]
+
+
 def test_a_gain_over_a_variant_of_another_study(read, tmp_path):
     ratios = read("thesis_88px")
     (ratios.folder.parent / "others").mkdir()
@@ -292,6 +317,10 @@ def test_a_claim_without_its_study_is_not_measured(read):
     elsewhere = claims["study"] != "thesis_88px"
     assert set(card.loc[elsewhere, "verdict"]) == {"not measured"}
     assert (card.loc[elsewhere, "ours"] == "").all()
+    waiting = card[elsewhere & claims["study"].notna()]
+    assert waiting["note"].str.endswith("not recorded yet").all()
+    slip = waiting[waiting["claim"].str.contains("56.9 %", regex=False)]["note"].item()
+    assert slip.startswith("as printed there")  # what is said of a claim stays
     # This study has no run of the criterion activation_l2 either.
     assert set(card.loc[claims["variant"] == "activation_l2", "verdict"]) == {"not measured"}
     size = card[claims["measure"] == "size"].iloc[0]

@@ -9,10 +9,16 @@ import torch
 from moving import IMAGE, READING, as_page, indicators, whisker
 from torch import nn
 
-from prunekit import load, trace
+from prunekit import load, profile, rank, rebuild, trace
 from prunekit.book import BOOK
 from prunekit.book.moving.whisker import moving_whisker
-from prunekit.widths import abnormal_richness, allocate, layer_entropies, mean_magnitudes
+from prunekit.widths import (
+    abnormal_richness,
+    allocate,
+    layer_entropies,
+    mean_magnitudes,
+    select_widths,
+)
 
 RESULT = """([{ lists, widths, costs, whole, ratio, least }, factor]) => {
     const found = prunekitWhisker.richness(...lists.map(({ values }) => values), factor);
@@ -43,6 +49,8 @@ def test_every_factor_gives_what_the_library_gives(page, seed):
 def test_the_sentence_says_what_the_slider_does(page):
     model, lists = indicators()
     page.set_content(as_page(whisker()))
+    graph, names, whole = trace(model, IMAGE), lists["H"].index, profile(model, IMAGE)
+    ranking = rank(model, [(IMAGE, None)], "weight_l1", progress=False)
 
     def kept(factor: float) -> tuple[int, list[int]]:
         table = abnormal_richness(*lists.values(), whisker=factor)
@@ -52,13 +60,22 @@ def test_the_sentence_says_what_the_slider_does(page):
 
     usual = kept(1.5)
     said = page.locator(READING).text_content()
-    assert f"{usual[0]} of 9 units" in said and f"{sum(usual[1])} of 336 channels stay." in said
+    assert f"{usual[0]} of 9 units" in said and f"{sum(usual[1])} of 336 channels stay, " in said
     for tenths in (0, 2, 30):
         page.locator("input").fill(str(tenths))
         abnormal, widths = kept(tenths / 10)
         moved = sum(abs(one - other) for one, other in zip(widths, usual[1], strict=True))
-        numbers = re.findall(r"\d+", page.locator(READING).text_content().split(", ", 1)[1])
+        reading = page.locator(READING).text_content().replace("\u00a0", " ")
+        numbers = re.findall(r"\d+", reading.split(", ", 1)[1])
         assert int(numbers[0]) == abnormal and int(numbers[-1]) == moved
+        small = rebuild(
+            model, graph, select_widths(ranking, dict(zip(names, widths, strict=True)), graph)
+        )
+        macs, parameters = (
+            round(100 * getattr(profile(small, IMAGE), cost) / getattr(whole, cost))
+            for cost in ("macs", "parameters")
+        )
+        assert f"with {macs} % of the MACs and {parameters} % of the parameters;" in reading
         drawn = page.eval_on_selector_all("[data-height]", "all => all.map(o => +o.dataset.height)")
         shares = [
             count / width
@@ -71,7 +88,7 @@ def test_units_that_read_each_other_are_refused():
     model = nn.Sequential(nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1))
     _, lists = indicators()
     lists = {name: values[:2].set_axis(["0", "1"]) for name, values in lists.items()}
-    with pytest.raises(ValueError, match="depends on the others"):
+    with pytest.raises(ValueError, match="depends on others"):
         moving_whisker(model, torch.zeros(1, 1, 4, 4), lists)
 
 

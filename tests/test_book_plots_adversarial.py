@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from figures import legend_names, readable, words
 
 from prunekit.book.plots import adversarial as plots
@@ -73,20 +72,3 @@ def test_losses_lie_between_what_can_be_told_and_what_cannot():
     lines = figure.axes[0].lines
     assert [line.get_ydata()[0] for line in lines] == [2, 1.8, 1.91, 1.39]
     assert {"cannot tell: 1.91", "tells with certainty: 1.39"} <= set(words(figure))
-
-
-def test_accuracy_stands_beside_size():
-    networks = pd.DataFrame(
-        {
-            "variant": ["a", "a", "b"],
-            "seed": [0, 1, 0],
-            "test_accuracy": [0.8, 0.9, 0.7],
-            "macs_removed": [0.3, 0.4, 0.5],
-        }
-    )
-    figure = readable(plots.aligned_dots(networks, {"b": "second", "a": "first"}, before=0.85))
-    left, right = figure.axes
-    assert [line.get_xdata().tolist() for line in left.lines[:2]] == [[0.7], [0.8, 0.9]]
-    assert right.lines[2].get_xdata().tolist() == pytest.approx([0.5, 0.35])
-    assert left.yaxis_inverted() and right.yaxis_inverted()
-    assert {"second", "first"} <= set(words(figure))

@@ -79,6 +79,17 @@ def test_before_and_after_has_a_panel_a_unit_and_a_number_on_every_bar():
             assert heights(bars) == rows.loc[rows["model"] == model, "value"].tolist()
         written = sorted(text.get_text() for text in ax.texts)
         assert written == sorted(f"{value:.3g}" for value in rows["value"])
+    right = tables.test_accuracies()
+    assert legend_names(figure.axes[0]) == [
+        f"{model}, {right[model]:.1%} of test images right" for model in ("original", "pruned")
+    ]
+
+
+def test_a_model_of_a_board_that_is_recorded_nowhere_goes_without_an_accuracy():
+    rows = pd.DataFrame({"unit": "ms", "where": "A72", "model": ["mine"], "value": [1.0]})
+    figure = plots.before_and_after(pd.concat([rows, tables.before_and_after()]))
+    first, *others = legend_names(figure.axes[0])
+    assert first == "mine" and not others
 
 
 def test_a_model_that_was_not_run_somewhere_has_no_bar_there():

@@ -190,17 +190,6 @@ def test_budget_dots_have_their_range_and_their_epochs(rows):
     assert names[0] == f"{label_of(spread.index[0])} (3.2 epochs in all)"
 
 
-def test_learning_curves_are_those_of_the_history():
-    history = recorded("transfer", "history")
-    accuracy, loss = readable(plots.learning_curves(history)).axes
-    for ax, column in ((accuracy, "val_accuracy"), (loss, "loss")):
-        means = history.groupby(["variant", "epoch"], sort=False)[column].mean()
-        for line, variant in zip(ax.lines, history["variant"].unique(), strict=True):
-            assert list(line.get_ydata()) == pytest.approx(means[variant].tolist())
-    assert legend_names(accuracy) == [label_of(v) for v in history["variant"].unique()]
-    assert (accuracy.get_ylabel(), loss.get_ylabel()) == ("validation accuracy", "training loss")
-
-
 @pytest.mark.parametrize(
     "draw", [plots.budget_curves, lambda none: plots.difference_panels(none, "x")]
 )

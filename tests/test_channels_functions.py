@@ -11,6 +11,11 @@ from torch import nn
 
 import prunekit
 
+
+def centred(x, scale, mean):
+    return (x - mean) / (1 + scale)
+
+
 PLACES = torch.tensor([0, 2, 1, 5, 4, 3])
 
 # What is done to 8 channels of 6 times 6 pixels, and in how many groups they can still go.
@@ -26,6 +31,8 @@ FREE = {
     "the largest of a row": (lambda x: torch.max(x, dim=3, keepdim=True).values * x, 8),
     "the larger of two": (lambda x: torch.max(x, x.square()).min(-x), 8),
     "deviations": (lambda x: x / (1 + x.std((2, 3), keepdim=True) + x.var(3, keepdim=True)), 8),
+    "both moments": (lambda x: centred(x, *torch.var_mean(x, (2, 3), keepdim=True)), 8),
+    "deviation and mean": (lambda x: centred(x, *torch.std_mean(x, dim=3, keepdim=True)), 8),
     "a length by hand": (lambda x: x * (x.square().sum((2, 3), keepdim=True) + 1).rsqrt(), 8),
     "a length": (lambda x: x / (1 + x.norm(2, (2, 3), keepdim=True)), 8),
     "zeros and ones like it": (lambda x: torch.where(x > 0, torch.ones_like(x), x.abs()), 8),
@@ -53,6 +60,7 @@ HELD = {
     "a softmax": lambda x: x.softmax(1),
     "the largest channel": lambda x: torch.max(x, 1, keepdim=True)[0] + x,
     "a deviation of all": lambda x: x / torch.std(x, False),
+    "both moments of all": lambda x: centred(x, *torch.var_mean(x, 1, keepdim=True)),
     "a length of all": lambda x: x / x.norm(),
     "group norm": lambda x: F.group_norm(x, x.shape[1] // 4),
     "layer norm": lambda x: F.layer_norm(x, [8, 6, 6]),
@@ -90,6 +98,55 @@ def test_channels_stay_at_the_border_of_a_recurrent_layer():
             return self.last(self.hidden(sequence[:, -1]))
 
     check(Reader(), torch.randn(2, 3, 7, dtype=torch.double), {"first": 8, "hidden": 4})
+
+
+class Conditional(nn.Module):
+    """Each class shifts and scales maps, by rows of a table of its own."""
+
+    def __init__(self, tied=False):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 3, padding=1)
+        self.shift, self.scale = nn.Embedding(5, 8, padding_idx=0), nn.Embedding(8, 8)
+        self.inner, self.last = nn.Linear(8, 8), nn.Conv2d(6, 2, 1)
+        if tied:
+            self.inner.weight = self.scale.weight = nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x, classes):
+        shift, scale = self.shift(classes), self.inner(self.scale(classes))
+        y = self.first(x) * scale[..., None, None] + shift[..., None, None]
+        return self.last(self.second(y))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_width_of_an_embedding_follows_the_layer_it_meets(tied, tmp_path):
+    torch.manual_seed(0)
+    model, x = Conditional(tied).double().eval(), (X, torch.tensor([4, 0]))
+    graph = prunekit.trace(model, x)
+    free = {name: len({*layer.groups} - {0}) for name, layer in graph.prunable.items()}
+    assert free == ({"second": 6} if tied else {"first": 8, "second": 6, "inner": 8})
+    remove = {"second": [0]} if tied else {"first": [1, 7], "second": [0]}
+    small, masked = prunekit.rebuild(model, graph, remove), prunekit.mask(model, graph, remove)
+    assert (small.shift.embedding_dim, small.scale.embedding_dim) == ((8, 8) if tied else (6, 8))
+    assert small.shift.weight.shape == (5, small.shift.embedding_dim)
+    torch.testing.assert_close(small(*x), masked(*x))
+    prunekit.save(small, tmp_path / "model")
+    torch.testing.assert_close(prunekit.load(tmp_path / "model")(*x), small(*x))
+    into = prunekit.load(tmp_path / "model", into=Conditional(tied).double())
+    torch.testing.assert_close(into.eval()(*x), small(*x))
+
+
+def test_an_index_that_was_computed_stays():
+    class Quantised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.table = nn.Conv2d(3, 8, 1), nn.Embedding(8, 4)
+            self.last = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(self.table(self.first(x).argmax(1)))
+
+    graph = prunekit.trace(Quantised().double(), X)
+    assert not graph.prunable
 
 
 def test_parts_are_written_over(tmp_path):

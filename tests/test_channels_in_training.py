@@ -64,3 +64,50 @@ def test_training_mode_is_not_followed_for_a_single_number():
     model = WithLoss()
     model.strength = nn.Parameter(torch.ones(1))
     assert list(prunekit.trace(model, X).prunable) == ["conv"]
+
+
+class Averaging(Noisy):
+    """Follows the mean of each channel while it trains, in a way of its own."""
+
+    def __init__(self, update) -> None:
+        super().__init__()
+        del self.strength
+        self.update = update
+        self.register_buffer("average", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.training:
+            self.update(self, x.detach().mean((0, 2, 3)))
+        return self.last(F.relu(x).mean((2, 3)))
+
+
+def by_methods(net: nn.Module, mean: Tensor) -> None:
+    net.average.mul_(0.9).add_(mean, alpha=0.1)
+
+
+def by_operators(net: nn.Module, mean: Tensor) -> None:
+    net.average *= 0.9
+    net.average += 0.1 * mean
+
+
+def anew(net: nn.Module, mean: Tensor) -> None:
+    net.average = 0.9 * net.average + 0.1 * mean
+
+
+@pytest.mark.parametrize("update", [by_methods, by_operators, anew])
+def test_a_buffer_of_training_mode_only_is_cut_too(update):
+    model = Averaging(update)
+    model.average.copy_(torch.arange(8))
+    small = prunekit.rebuild(model, X, {"conv": [0, 5]})
+    assert small.average.tolist() == [1, 2, 3, 4, 6, 7]
+    small.train()(X)
+    assert not torch.equal(small.average, torch.tensor([1.0, 2, 3, 4, 6, 7]))
+
+
+def test_a_buffer_that_nothing_reads_asks_nothing_of_training_mode():
+    """Such as the weights of classes, beside a training mode that cannot be followed."""
+    model = WithLoss()
+    del model.strength
+    model.register_buffer("of_classes", torch.ones(4))
+    assert prunekit.rebuild(model, X, {"conv": [0]}).of_classes.shape == (4,)

@@ -25,7 +25,7 @@ ARGUMENTS = {
     **dict.fromkeys(INSTANCE_NORMS, (CHANNELS, 1e-5, 0.1, True, True)),
 }
 # They take or give no maps: tests of their own are in test_channels_functions.py.
-SEQUENCES = {nn.LSTM, nn.GRU, nn.RNN, nn.Unfold, nn.Fold, nn.Unflatten}
+SEQUENCES = {nn.LSTM, nn.GRU, nn.RNN, nn.Embedding, nn.Unfold, nn.Fold, nn.Unflatten}
 LABELLED = [
     known
     for known, kind in KINDS.items()

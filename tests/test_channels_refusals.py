@@ -168,3 +168,54 @@ def test_a_name_that_graphs_have_for_something_else_is_refused_with_what_to_do(n
     batch = torch.zeros(2, 3, 8, 8), torch.tensor([0, 1])
     with pytest.raises(prunekit.TraceError, match=f"Named has '{name}', .*: rename it"):
         prunekit.rank(Named(), [batch], "activation_l2", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (X.numpy(), r"an array of shape \(2, 3, 8, 8\) .*: pass torch\.from_numpy"),
+        ((X, {"mask": X.numpy()}), r"an array of shape .*: pass torch\.from_numpy"),
+        ((2, 3, 8, 8), r"with a tensor among them, not \(2, 3, 8, 8\)"),
+        (None, "with a tensor among them, not None"),
+    ],
+)
+def test_example_inputs_that_are_no_tensors_are_refused_as_such(inputs, said, tmp_path):
+    with pytest.raises(TypeError, match=f"^example_inputs must .*{said}"):
+        prunekit.trace(plain(), inputs)
+    if inputs is not None:
+        with pytest.raises(TypeError, match=f"^example_inputs must .*{said}"):
+            prunekit.save(plain(), tmp_path / "model", example_inputs=inputs)
+
+
+class Asks(nn.Sequential):
+    def __init__(self, asked):
+        super().__init__(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1))
+        self.asked = asked
+
+    def forward(self, x):
+        return self.asked(super().forward(x))
+
+
+ASKED = {
+    "how long": lambda y: y / len(y),
+    "one after the other": lambda y: sum(list(y)),
+    "the rest of a shape": lambda y: y.new_zeros(y.shape[0], *y.shape[1:]) + y,
+}
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_code_that_asks_sizes_is_told_to_pass_example_inputs_and_not_that_it_branches(
+    asked, tmp_path
+):
+    with pytest.raises(prunekit.TraceError, match="pass example_inputs") as refusal:
+        prunekit.save(Asks(asked), tmp_path / "model")
+    assert "branches" not in str(refusal.value)
+    prunekit.save(Asks(asked), tmp_path / "model", example_inputs=X)
+
+
+@pytest.mark.parametrize("inputs", [None, X])
+def test_code_that_branches_on_values_is_told_so(inputs, tmp_path):
+    with pytest.raises(prunekit.TraceError, match="branches on the values of tensors"):
+        prunekit.save(
+            Asks(lambda y: y if y.mean() > 0 else -y), tmp_path / "model", example_inputs=inputs
+        )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from loops import SMALL_STUDY
 
+from prunekit import load, profile, rank, trace
 from prunekit.book import BOOK
+from prunekit.pruning.budgets import left_after
 from prunekit.study import read_studies, read_study
+from prunekit.study.at_once import unit_values
+from prunekit.widths import allocate, select_widths
+
+X = torch.zeros(1, 3, 32, 32)
 
 
 def test_variants_and_seeds_span_the_runs(tmp_path):
@@ -73,6 +80,32 @@ def test_a_list_of_studies_is_read_in_its_order_and_holds_nothing_else(tmp_path)
     both.write_text('studies = ["nonesuch"]\n')
     with pytest.raises(FileNotFoundError, match="nonesuch"):
         read_studies(both)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("entropy_resnet56", "resnet56"),
+        ("entropy_resnet110", "resnet110"),
+        ("entropy_resnet110_as_printed", "resnet110"),
+        ("richness_mobilenet_v2", "mobilenet_v2"),
+        ("one_step_against_iterative", "resnet56"),
+        ("abnormal_resnet56", "resnet56"),
+    ],
+)
+def test_published_budgets_can_be_met(name, network):
+    """By the network that the book ships: a study that cannot would say so after days."""
+    model = load(BOOK / "results" / network / f"{network}-seed0" / "model.safetensors").float()
+    graph, whole = trace(model, X), profile(model, X).macs
+    ranking = rank(model, [(X, None)], "weight_l1", progress=False)
+    left = left_after(model, X, "macs")
+    for run, settings in read_study(name, BOOK / "studies").runs.items():
+        if settings["seed"] == 0 and settings["widths"]:
+            values = unit_values(model, graph, settings["widths"], 0)
+            given = {key: settings["widths"][key] for key in ("ratio", "relation")}
+            kept = allocate(model, X, values, **given)["kept"]
+            share = left(select_widths(ranking, kept, graph)) / whole
+            assert 0 <= 1 - given["ratio"] - share < 0.005, run
 
 
 def test_studies_for_a_gpu_come_after_those_they_begin_with():

@@ -97,6 +97,39 @@ def test_boxes_are_those_of_the_library(unpacked, scene):
     assert people and detector.decoding_ms > 0
 
 
+def crowded(anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs in which most anchors see something, and move to a place of their own."""
+    chance = np.random.default_rng(0)
+    scores = chance.normal(0, 2, (anchors, 1 + classes))
+    return scores.astype("f4"), chance.normal(0, 3, (anchors, 4)).astype("f4")
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_of_a_crowd_the_board_keeps_as_many_as_the_library_and_the_same(unpacked, scene, classes):
+    detector = script("detector").Detector("tiny-fp32", unpacked, least=0.01)
+    anchors = scene.model.anchors
+    scores, offsets = crowded(len(anchors), classes)
+    given = tuple(torch.from_numpy(part)[None] for part in (scores, offsets))
+    wanted = detect(given, anchors, min_score=0.01)
+    assert len(detect(given, anchors, min_score=0.01, most=10_000).scores) > 100  # what is cut off
+    labels, shares, boxes = zip(*detector.boxes(scores, offsets), strict=True)
+    assert len(boxes) == 100
+    assert [label + 1 for label in labels] == wanted.labels.tolist()
+    assert np.allclose(shares, wanted.scores, atol=1e-6)
+    assert np.allclose(boxes, wanted.boxes, atol=1e-5)
+    detector.boxes.most = 3
+    assert [score for _, score, _ in detector.boxes(scores, offsets)] == list(shares[:3])
+
+
+@pytest.mark.parametrize(("part", "wrong"), [(0, np.nan), (1, np.nan), (1, np.inf)])
+def test_a_network_out_of_order_is_no_empty_street(unpacked, scene, part, wrong):
+    detector = script("detector").Detector("tiny-fp32", unpacked)
+    given = crowded(len(scene.model.anchors), 1)
+    given[part][7] = wrong
+    with pytest.raises(ValueError, match="the network gives NaN or infinite numbers"):
+        detector.boxes(*given)
+
+
 def test_a_wide_frame_is_squashed_and_its_boxes_are_in_its_own_pixels(unpacked, scene):
     detector = script("detector").Detector("tiny-fp32", unpacked, least=LEAST)
     square = shown(scene, 0)
@@ -160,6 +193,21 @@ def test_rtmaps_component_writes_boxes(unpacked, scene, monkeypatch):
     found = script("detector").Detector("tiny-fp32", unpacked, least=LEAST)(image)
     assert found
     assert first.reshape(-1, 5)[:, 4] == pytest.approx([one.score for one in found])
+    assert [ts for _, ts in component.outputs["classes"].written] == [1000, 2000]
+    assert component.outputs["classes"].written[0][0].tolist() == [0] * len(found)
+    (element, _), (same, _) = component.outputs["annotated"].written
+    assert element.ts == 1000 and element.data.color_model == "COLR"
+    assert element.data.channel_seq == same.data.channel_seq == "BGR"
+    wanted = image[..., ::-1].copy()
+    script("video").draw(wanted, found, 1.0)
+    assert (wanted != image[..., ::-1]).any(), "nothing was drawn"
+    below = slice(30, None)  # the line of text above says how fast it was
+    for drawn in (element, same):
+        assert np.array_equal(drawn.data.image_data[below], wanted[below])
+    component.properties["draw"].data = False
+    component.Core()
+    assert len(component.outputs["boxes"].written) == 3
+    assert len(component.outputs["annotated"].written) == 2
     component.inputs["image"].ioelt.data.channel_seq = "YUV"
     component.Core()
     assert "YUV" in reports["error"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,22 @@ def test_entropy_lies_in_its_range_and_knows_no_scale(row, scale, shift):
 def test_one_outlier_lowers_the_entropy():
     weights = torch.linspace(-1, 1, 500)
     assert entropy(torch.cat([weights, torch.tensor([50.0])])) < 0.1 * entropy(weights)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (1.0, math.nextafter(1.0, 2)),
+        (-1e300, math.nextafter(-1e300, 0)),
+        (0.0, 5e-324),
+        (-1.7e308, 1.7e308),
+        (-sys.float_info.max, sys.float_info.max),
+    ],
+)
+def test_neighbouring_floats_and_the_greatest_have_an_entropy(low, high):
+    values = torch.tensor([low, low, low, high], dtype=torch.double)
+    expected = -(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4))
+    assert entropy(values) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("wrong", [torch.empty(0), torch.tensor([1, math.nan])])

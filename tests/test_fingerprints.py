@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
 import subprocess
 import sys
-import sysconfig
 import types
-import venv
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +13,6 @@ import pytest
 import torch
 from torch import fx, nn
 
-import prunekit
 from prunekit import prune, rank
 from prunekit.criteria import FPGM, MapSimilarity, WeightNorm
 from prunekit.data import Loader, load_dataset
@@ -135,56 +129,6 @@ print(json.dumps(describe(Mine(), "it")))
         for seed in ("1", "2")
     }
     assert len(said) == 1
-
-
-HOME = Path(sysconfig.get_path("purelib"))  # where the packages of these tests lie
-ELSEWHERE = """
-import json, numpy, torch, torchvision, mine, prunekit
-from prunekit.storage.fingerprints import describe, form_of
-form_of(mine.Mine(torch.nn.Conv2d(3, 4, 1))), form_of(torchvision.models.squeezenet1_1())
-installed = json.JSONEncoder, numpy.ndarray, torch.Tensor, torchvision.models.VGG, prunekit.rank
-print(json.dumps([torch.__file__, describe(installed, "it"), describe(mine.Mine, "it")]))
-"""
-
-
-def read_from_another(own: Path, packages: Path) -> None:
-    """A virtual environment that reads the packages of another one, and code of one's own."""
-    (packages / "more.pth").write_text(f"{HOME}\n{own}\n")
-
-
-def beside_ones_own(own: Path, packages: Path) -> None:
-    """Packages in the folder in which one works, as by ``pip install --target .``."""
-    (packages / "more.pth").write_text(f"{own}\n")
-    for entry in HOME.iterdir():
-        if not entry.name.startswith("__editable__"):
-            (own / entry.name).symlink_to(entry)
-
-
-@pytest.mark.parametrize("lay_out", [read_from_another, beside_ones_own])
-def test_what_is_installed_goes_by_its_name_wherever_it_lies(tmp_path, lay_out):
-    """And code of one's own by what it does, in the folder of a project as one edits it."""
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "mine.py").write_text("from torch import nn\nclass Mine(nn.Sequential): bias = 1")
-    venv.create(tmp_path / "env", symlinks=True)
-    (packages,) = (tmp_path / "env").glob("lib/*/site-packages")
-    lay_out(own, packages)
-    said = subprocess.run(
-        [tmp_path / "env" / "bin" / "python", "-c", ELSEWHERE],
-        env=os.environ | {"PYTHONPATH": str(Path(prunekit.__file__).parents[1])},
-        cwd=own,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not said.returncode, said.stderr
-    of_torch, installed, mine = json.loads(said.stdout)
-    assert Path(of_torch).is_relative_to(HOME if lay_out is read_from_another else own)
-    assert installed == [
-        *("json.encoder.JSONEncoder", "numpy.ndarray", "torch.Tensor"),
-        *("torchvision.models.vgg.VGG", "prunekit.criteria.ranking.rank"),
-    ]
-    assert mine.keys() == {"class", "sha256"}
 
 
 def test_what_cannot_be_told_apart_is_refused_by_name():

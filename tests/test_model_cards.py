@@ -51,7 +51,6 @@ def test_weights_in_the_repository_all_have_a_card():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("squeezenet_cifar10/scratch", ["random"]),
         ("resnet20/resnet20-seed0", ["resnet20"]),
         ("squeezenet_cifar10/fine_tuned", [model_cards.IMAGENET[1]]),
         (
@@ -79,6 +78,13 @@ def test_card_says_what_was_recorded():
     for fact in (record["commit"], record["command"], record["data_sha256"]):
         assert fact in card
     assert f"{record['test_accuracy']:.2%}" in card
+
+
+def test_card_says_what_was_switched_off_and_no_default():
+    """What `best_96px` leaves out decides what its networks are."""
+    card = model_cards.card("best_96px/best_96px-seed0")
+    assert "final_relu False" in card and "decay_all False" in card
+    assert "freeze" not in card and "None" not in card
 
 
 def test_each_network_of_a_run_that_reports_several_has_its_own_accuracy(results):

@@ -51,6 +51,25 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert [f"notebooks/{n.stem}" for n in NOTEBOOKS] == [f for f in listed if "notebooks" in f]
 
 
+def test_the_three_works_are_named_where_a_reader_begins():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))["parts"]
+    chapters = {
+        part["caption"]: [int(c["file"][10:12]) for c in part["chapters"]]
+        for part in parts
+        if "notebooks" in part["chapters"][0]["file"]
+    }
+    assert chapters == {
+        "The first work: Gaikwad": list(range(1, 13)),
+        "The second work: I2CT 2022": [13],
+        "Any network, to a board": [14, 15, 16],
+        "The third work: Wei": [17, 18, 19, 20],
+    }
+    assert all(part.get("numbered") for part in parts if part["caption"] in chapters)
+    for page in ("README.md", "book/index.md"):
+        text = (ROOT / page).read_text("utf-8")
+        assert all(name in text for name in ("Gaikwad", "I2CT 2022", "Y. X. Wei")), page
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_minutes_to_read_are_counted(notebook):
     """At 150 words of text a minute and 12 lines of code, in steps of five."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from datetime import date
 from importlib import metadata
@@ -16,8 +19,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from torch import nn
+from torchvision.models import resnet18
 
 import prunekit
+from prunekit.storage.fingerprints import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -215,3 +221,28 @@ def test_spelling():
         [sys.executable, "-m", "codespell_lib", *names], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_packages_count_as_installed_wherever_they_lie(tmp_path):
+    """As with PYTHONPATH, or pip's --target beside a project's own code."""
+    (tmp_path / "libs").symlink_to(sysconfig.get_paths()["purelib"])
+    (tmp_path / "own.py").write_text("def double(x):\n    return 2 * x\n")
+    program = (
+        "import json, torch, own\n"
+        "from torchvision.models import resnet18\n"
+        "from prunekit.storage.fingerprints import describe\n"
+        "assert 'libs' in torch.__file__\n"
+        "print(json.dumps([describe(m, 'm') for m in (resnet18, torch.nn.ReLU(), own.double)]))"
+    )
+    path = os.pathsep.join(map(str, (tmp_path / "libs", tmp_path, ROOT)))
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    function, relu, own = json.loads(found.stdout)
+    assert function == describe(resnet18, "m")  # a name, and not a digest of code
+    assert relu == describe(nn.ReLU(), "m")
+    assert isinstance(function, str) and isinstance(own, dict)

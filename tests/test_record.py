@@ -98,7 +98,7 @@ def test_runs_that_start_from_one_another_are_not_run_as_a_study(study, tmp_path
         run_study(study, tmp_path / "results", tmp_path / "unfinished", command="")
 
 
-@pytest.mark.parametrize("experiment", ["scratch", "frozen", "fine_tuned", "combined_90"])
+@pytest.mark.parametrize("experiment", ["fine_tuned", "combined_90"])
 def test_what_is_declared_is_what_was_recorded(experiment):
     study = read_study(ROOT / "book" / "squeezenet_cifar10.toml")
     runs = record.runs_of(study, experiment)

@@ -72,6 +72,16 @@ def test_the_combination_beats_one_of_its_parts_as_chapter_11_says(savings):
         assert set(rows.apply(side, axis=1)) == {words.get(other, "ahead")}
 
 
+def test_dead_networks_make_a_lead_larger_and_turn_none_as_chapter_11_says(savings):
+    last = savings[np.isclose(savings["ratio"], 0.95)]
+    dead = last[last["test_accuracy"] < 0.101].groupby("variant")["seed"].nunique()
+    assert dead.to_dict() == {"weight_l1": 3, "random": 3, "activation_l2": 1}
+    whole, living = (
+        at_equal_cost(rows, "combined") for rows in (savings, savings.drop(index=last.index))
+    )
+    assert whole.apply(side, axis=1).equals(living.apply(side, axis=1))
+
+
 def test_lines_across_a_gap_are_a_direction_only_as_chapter_11_says(savings):
     pruned = savings[savings["ratio"] > 0].groupby("variant")["macs_removed"].min()
     assert 0.7 < pruned["random"] < 0.78 and pruned["taylor_signed"] > 0.5

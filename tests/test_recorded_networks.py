@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,8 @@ import torch
 from recorded_studies import RESULTS, networks, study, verdict
 
 from prunekit import profile, trace
+from prunekit.book import BOOK, deployment_tables
+from prunekit.book.findings import training_epochs
 from prunekit.models import CIFAR_MODELS, efficientnet_lite0, resnet20
 from prunekit.pruning.budgets import left_after
 
@@ -76,6 +80,36 @@ def test_the_control_ends_below_its_start(name):
     assert (control < start).all()
 
 
+@pytest.mark.parametrize(
+    "small, large, pruned, variant, equal, left",
+    [
+        ("resnet20", "resnet56", "resnet56_pruned", "inside_blocks", "parameters", ("macs", 1.5)),
+        ("vgg16_half", "vgg16", "similarity", "saliency", "macs", ("parameters", 0.25)),
+    ],
+)
+def test_a_small_network_ends_ahead_of_a_large_one_made_small_as_chapter_14_says(
+    small, large, pruned, variant, equal, left
+):
+    mean = {name: networks(name).mean(numeric_only=True) for name in (small, large)}
+    cut = networks(pruned)
+    by_variant = cut[cut["ratio"] > 0].groupby("variant").mean(numeric_only=True)
+    one = by_variant.loc[variant]
+    accuracy = {name: row["test_accuracy"] for name, row in mean.items()}
+    assert accuracy[large] - accuracy[small] == pytest.approx(0.01, abs=0.005)  # "about a point"
+    assert accuracy[small] - one["test_accuracy"] > 0.01
+    assert by_variant["test_accuracy"].max() < accuracy[small]  # "no other variant"
+    assert one[equal] == pytest.approx(mean[small][equal], rel=0.05)
+    other, times = left
+    assert one[other] / mean[small][other] == pytest.approx(times, rel=0.1)
+    epochs = [next(iter(study(name).study.runs.values()))["train"]["epochs"] for name in mean]
+    assert epochs[0] == 60 and epochs[1] in (50, 60)
+    starts = {run["start"] for run in study(pruned).study.runs.values()}
+    assert starts == {f"{large}/{large}-seed0"}  # "one and the same large one"
+    repair = next(r for r in study(pruned).study.runs.values() if r["variant"] == variant)
+    steps = study(pruned).table("table").query("variant == @variant")["iteration"].max()
+    assert training_epochs(repair, steps) < 5
+
+
 def test_an_imagenet_network_keeps_the_ends_of_its_blocks_as_chapter_14_says():
     recorded = study("efficientnet_lite0")
     networks = recorded.table("networks")
@@ -121,6 +155,36 @@ def test_what_goes_to_a_board_lies_within_a_point_of_its_start_as_chapter_16_say
     right = deployed("files").pivot_table("accuracy", ["engine", "precision"], "model")
     assert (right["original"] - right["pruned"]).max() < 0.01
     assert right["pruned"].min() > 0.9
+    tested = deployment_tables.test_accuracies()
+    assert tested["original"] == networks("base_96px").set_index("seed").loc[0, "test_accuracy"]
+    kept = networks("best_96px").set_index(["seed", "ratio"])["test_accuracy"]
+    assert tested["pruned"] == kept[0, 0.75]
+    assert 0 < tested["original"] - tested["pruned"] < 0.01 and tested["pruned"] > 0.9
+
+
+def test_the_time_falls_by_less_than_half_as_chapter_15_says():
+    """In every engine, while more of the MACs are gone, and three quarters of the parameters."""
+    faster = deployment_tables.times_faster()
+    assert len(faster) == 4 and faster.between(1.5, 2).all()
+    sizes = deployed("latency").groupby("model")[["macs", "parameters"]].first()
+    left = sizes.loc["pruned"] / sizes.loc["original"]
+    assert left["macs"] < 0.5 and left["parameters"] == pytest.approx(0.25, abs=0.005)
+    assert (1 / faster > left["macs"]).all()
+    # "its time was never recorded": that of the network without 90 % of its parameters
+    timed = set(deployed("latency").query("model == 'pruned'")["parameters"])
+    assert timed.isdisjoint(networks("best_96px").query("ratio == 0.9")["parameters"])
+    assert not (RESULTS / "best_96px" / "latency.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [("fig-15-savings", "without training"), ("fig-15-rounding", "not trained again")],
+)
+def test_figures_of_networks_that_were_only_cut_say_so(figure, said):
+    chapter = (BOOK.parent / "notebooks" / "15_export_and_quantise.ipynb").read_text("utf-8")
+    shown = [cell["metadata"].get("mystnb", {}) for cell in json.loads(chapter)["cells"]]
+    (one,) = (each["figure"] for each in shown if each.get("figure", {}).get("name") == figure)
+    assert said in one["caption"]
 
 
 def test_round_widths_save_what_chapter_15_says():

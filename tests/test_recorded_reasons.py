@@ -39,13 +39,16 @@ def test_every_row_that_is_not_confirmed_has_a_reason_and_no_other_row(card):
     assert set(REASONS.index) == set(card.index[card["verdict"] == "not confirmed"])
 
 
-def test_four_epochs_left_both_starts_rising():
-    epochs, theirs = numbers("SqueezeNet from random weights on CIFAR-10 (110 epochs)")
-    assert epochs in numbers("Transfer beats training from random weights by") and theirs == 110
-    history = study("transfer").table("history")
-    assert history["epoch"].max() == epochs
-    by_epoch = history.pivot_table("val_accuracy", "epoch", "variant")[["scratch", "frozen"]]
-    assert (by_epoch.diff().iloc[-1] > 0.01).all()
+def test_random_weights_pass_frozen_features_of_either_size():
+    found = numbers("Transfer beats training from random weights by")
+    epochs, scratch, frozen, pixels, frozen_larger, larger = found
+    transfer, second = study("transfer_64px"), study("frozen_88px")
+    run = transfer.study.runs["scratch-seed0"]
+    assert (run["train"]["epochs"], run["input_size"]) == (epochs, pixels)
+    mean = transfer.table("networks").groupby("variant")["test_accuracy"].mean()
+    assert [round(100 * mean[way]) for way in ("scratch", "frozen")] == [scratch, frozen]
+    assert {run["input_size"] for run in second.study.runs.values()} == {larger}
+    assert round(100 * second.table("networks")["test_accuracy"].mean()) == frozen_larger
 
 
 def test_the_thesis_counts_other_filters():
@@ -84,7 +87,8 @@ def test_three_seeds_do_not_settle_the_combination():
 
 
 def test_milliseconds_are_of_another_machine_and_their_ratio_is_judged_apart(card):
-    (pixels,) = numbers("One image on a PC, unpruned")
+    pixels, *theirs = numbers("One image on a PC, unpruned")
+    assert theirs == [7, 1080]  # an i7 and a GTX 1080, from chapter 10 of the thesis
     assert {run["input_size"] for run in study("thesis_88px").study.runs.values()} == {pixels}
     assert card.loc["Faster on a PC where the combination stops (2 ms to 1 ms)", "verdict"] == (
         "better"
@@ -115,14 +119,16 @@ def test_sixty_epochs_do_not_bring_back_nine_tenths():
     )
 
 
-@pytest.mark.parametrize("core", ["A53", "A72"])
-def test_instructions_fall_less_than_macs(core):
-    claim = f"Fewer instructions on a Cortex-{core} of the BlueBox, 67 % removed"
+def test_the_instructions_of_two_thirds_are_counted_on_widths_of_the_loop():
     counts = pd.read_csv(BOOK / "results" / "deployment" / "instructions_by_seed.csv")
-    macs = counts.pivot_table("macs", "seed", "model")
-    left = macs["cut-67"] / macs["original"]
-    assert set((100 * left).round()) == set(numbers(claim)[:1])
-    assert (values(claim) < 1 / left).all()
+    counted = counts[counts["model"] == "combined-67"]
+    loop = study("thesis_88px").table("networks").query("variant == 'combined' and ratio == 0.67")
+    sizes = [
+        table[["seed", "filters", "parameters"]].drop_duplicates().set_index("seed")
+        for table in (counted, loop)
+    ]
+    assert len(sizes[0]) == 3
+    pd.testing.assert_frame_equal(*sizes)
 
 
 def test_counts_of_one_start_are_counted_again_alike():
@@ -130,7 +136,9 @@ def test_counts_of_one_start_are_counted_again_alike():
     keys = ["model", "precision", "core"]
     once = pd.read_csv(folder / "instructions.csv").set_index(keys)["instructions"]
     anew = pd.read_csv(folder / "instructions_by_seed.csv").query("seed == 0").set_index(keys)
-    assert (anew["instructions"] / once.loc[anew.index] - 1).abs().max() < 1e-3
+    again = (anew["instructions"] / once - 1).dropna()
+    assert set(again.index.unique("model")) == {"original", "pruned"}
+    assert again.abs().max() < 1e-3
 
 
 def test_only_two_contradictions_are_about_what_pruning_costs(card):
@@ -141,7 +149,7 @@ def test_only_two_contradictions_are_about_what_pruning_costs(card):
         "Accuracy lost at 95 %, Taylor",
         "Best recipe: accuracy lost with 90 % of the parameters removed",
     ]
-    others = "from random weights|Filters in|Iterations|image on a PC|instructions"
+    others = "from random weights|Filters in|Iterations|image on a PC"
     assert against.index.difference(about).str.contains(others).all()
 
 
@@ -155,7 +163,7 @@ def test_a_lead_of_half_a_point_is_ruled_out_in_two_open_rows(card):
 def test_what_follows_from_a_share_that_was_set_is_same_at_most(card):
     at_least = CLAIMS.index[CLAIMS["better"] == "at_least"]
     assert set(at_least) == {claim for claim in CLAIMS.index if claim.startswith("Fewer instr")}
-    assert set(card.loc[at_least, "verdict"]) == {"same", "not confirmed"}
+    assert set(card.loc[at_least, "verdict"]) <= {"same", "not confirmed"}
     sizes = study("best_96px").table("networks").query("ratio == 0.75")["bytes"] / 1e3
     for claim in at_least[at_least.str.contains("75 %")]:
         *_, ours, theirs = (int(n) for n in re.findall(r"\d+", CLAIMS.loc[claim, "note"]))

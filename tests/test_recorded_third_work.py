@@ -10,6 +10,7 @@ from recorded_studies import RESULTS, in_bfloat16, study
 from prunekit import trace
 from prunekit.book.differences import kept_within, paired_differences, side
 from prunekit.storage import load
+from prunekit.study import read_study
 from prunekit.study.work import MODEL
 from prunekit.widths import abnormal_richness, layer_entropies, mean_magnitudes
 
@@ -68,6 +69,58 @@ def test_grafted_networks_end_level_with_one_trained_on_as_chapter_17_says():
     assert (other > one).all()  # "ahead by a little with each of three seeds"
     start = recorded.started()["test_accuracy"].mean()
     assert (networks["test_accuracy"] - start).abs().max() < 0.005  # "within half a point"
+
+
+def test_all_runs_began_with_one_trained_network_as_chapters_17_and_18_say():
+    records = [
+        record
+        for name in ("grafting", *STUDIES_OF_WIDTHS)
+        for record in study(name).records().values()
+    ]
+    assert {record["settings"]["start"] for record in records} == {"resnet20/resnet20-seed0"}
+    assert len({record["starting_weights"] for record in records}) == 1
+
+
+def test_grafted_and_alone_differ_in_their_rates_as_chapter_17_says():
+    first = study("grafting").table("grafting").query("epoch == 1").groupby("variant")["lr"]
+    for variant, rates in first.unique().items():
+        several = variant in ("grafted", "averaged")
+        assert rates.tolist() == pytest.approx([0.025, 0.05] if several else [0.05])
+
+
+def test_the_last_epoch_is_nearly_always_the_best_as_chapter_17_says():
+    table = pd.concat([study(name).table("grafting") for name in ("grafting", *STUDIES_OF_WIDTHS)])
+    val = table.groupby(["variant", "seed"])["val_accuracy"]
+    given = val.max() - val.last()
+    assert (given == 0).mean() > 0.85 and given.mean() < 0.0005  # "next to nothing"
+
+
+UNTRIED = {"mode", "steepness", "calibration", "same_order", "schedule", "training"}
+
+
+def test_what_chapter_17_says_was_not_tried_was_not():
+    for name in ("grafting", *STUDIES_OF_WIDTHS):
+        for record in study(name).records().values():
+            settings = record["settings"]
+            graft = settings["graft"]
+            assert graft["networks"] <= 2 and not UNTRIED & set(graft)
+            assert "amplitude" not in graft or not (settings["widths"] or settings["prune"])
+            assert "keep" not in (settings["widths"] or {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "entropy_resnet56",
+        "entropy_resnet110",
+        "entropy_resnet110_as_printed",
+        "richness_mobilenet_v2",
+        "one_step_against_iterative",
+        "abnormal_resnet56",
+    ],
+)
+def test_what_chapters_17_and_18_say_is_not_run_is_not(name):
+    assert study(name).study.runs and not (RESULTS / name).exists()
 
 
 STUDIES_OF_WIDTHS = ("entropy", "entropy_controls")
@@ -160,8 +213,15 @@ def test_widths_by_richness_gained_nothing_as_chapter_18_says():
     middle = ["layer2.1.conv1", "layer2.2.conv1"]
     assert (32 - lost.loc["richness", middle]).tolist() == [3, 3]
     assert (more["entropy_alone"][middle] == 0).all()
+    saved = {
+        "middle": more["uniform_alone"][middle].sum() * (2 * 9 * 32 + 2),
+        "last": more["uniform_alone"][["layer3.1.conv1", "layer3.2.conv1"]].sum()
+        * (2 * 9 * 64 + 2),
+    }
+    assert saved["middle"] == pytest.approx(saved["last"], rel=0.05)  # "about equally much"
+    both = sum(saved.values())
     apart = parameters["uniform_alone"] - parameters["richness"]
-    assert 2 * 9 * 32 * more["uniform_alone"][middle].sum() > 0.8 * apart  # "most of it"
+    assert 1 - apart / both == pytest.approx(0.4, abs=0.02)  # "two fifths go back"
     assert parameters["richness"] < parameters[["uniform_alone", "entropy_alone"]].min()
 
 
@@ -241,3 +301,27 @@ def test_five_seeds_rule_out_a_loss_of_two_points_as_chapter_20_says():
     halves = in_bfloat16("pedestrian")
     partners = {run: halves[f"unpruned-{run.split('-')[1]}"] for run in halves}
     assert [run for run in halves if halves[run] != partners[run]] == ["seventy-seed1"]
+
+
+def test_the_miss_rate_tells_no_share_from_the_unpruned_as_chapter_20_says():
+    networks = study("pedestrian").table("networks").assign(ratio=0.0)
+    apart = {
+        variant: paired_differences(networks, variant, "unpruned", "test_miss_rate").iloc[0]
+        for variant in ("thirty", "half", "seventy")
+    }
+    assert {side(one) for one in apart.values()} == {"tied"}  # "none of the three shares"
+    most = apart["seventy"]
+    assert most["seeds"] == 3 and most["mean"] == pytest.approx(0.03, abs=0.005)  # "three points"
+    # "from a little less to nearly seven points more"
+    assert -0.01 < most["low"] < 0 and 0.065 < most["high"] < 0.07
+    value = "test_average_precision"
+    assert side(paired_differences(networks, "seventy", "unpruned", value).iloc[0]) == "behind"
+
+
+def test_the_detectors_are_cut_coarsely_as_chapter_20_says():
+    runs = read_study("pedestrian").runs.values()
+    pruned = [run for run in runs if run["prune"]]
+    steps = {run["prune"]["share_per_iteration"] for run in pruned}
+    assert min(steps) == 0.1 and 0.22 < max(steps) < 0.25  # "a tenth to nearly a quarter"
+    assert {run["prune"]["fine_tune"]["epochs"] for run in pruned} == {2}
+    assert {run["finish"]["fine_tune"]["epochs"] for run in pruned} == {14}

@@ -22,11 +22,13 @@ TABLES = {
     if name.isupper() and name not in ("ATTRIBUTES", "OF_TENSORS", "F")
 }
 EXCEPTIONS = [
-    # torch.fx records these under other names: methods, or operators that are not in place.
+    # torch.fx records these under other names: methods.
     *(torch.Tensor.add, torch.Tensor.sub, torch.Tensor.mul, F.sigmoid, F.tanh),
     *(torch.Tensor.add_, torch.Tensor.sub_, torch.Tensor.mul_),
-    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
-    operator.setitem,  # torch.fx has none: a file holds it where it is saved with example inputs
+    # torch.fx by itself has none of these: test_channels_in_place.py saves them.
+    *(operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow),
+    *(operator.imod, operator.ifloordiv, operator.iand, operator.ior, operator.ixor),
+    *(operator.ilshift, operator.irshift, operator.setitem),
     # Only torchvision's own networks call these: NETWORKS has them.
     *(swin_transformer.shifted_window_attention, swin_transformer._get_relative_position_bias),
     *(swin_transformer._patch_merging_pad, stochastic_depth),
@@ -218,7 +220,7 @@ REFUSED = {
     "name": (Misnamed(), "'graph' already means something else"),
     "power": (Parts(lambda _, y: (-2) ** y), r"torch\.pow"),
     "no data": (Parts(lambda _, y: y).to("meta"), r"'conv\.weight'.*without data"),
-    "numbers": (Parts(lambda _, y: y * torch.ones(1, dtype=torch.complex128)), "complex128"),
+    "numbers": (Parts(lambda _, y: y * torch.tensor([1], dtype=torch.complex128)), "complex128"),
 }
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from prunekit import trace
+from prunekit import profile, rebuild, trace
 from prunekit.adversarial import alignment
 from prunekit.grafting import training as grafted_training
-from prunekit.models import TinySqueezeNet
+from prunekit.models import ResNet, TinySqueezeNet
+from prunekit.storage import load, save
 from prunekit.study import read_study
-from prunekit.study.at_once import unit_values
+from prunekit.study.at_once import cut, unit_values
 from prunekit.study.recorded import Recorded
 from prunekit.study.work import carry_out
 from prunekit.widths import layer_entropies
@@ -43,10 +46,11 @@ batch_norm = true
 
 [variants.align]
 epochs = 2
-penalty = 60
+penalty = [3.6, 60]
 mask_every = 1
 calibration = 128
-choose = { rule = "accuracy", ratio = 0.05 }
+slope = 0.2
+choose = { rule = "last", ratio = 0.5 }
 """
 SHARED = {"threads": 1, "command": "", "commit": "", "progress": lambda share: None}
 
@@ -83,15 +87,18 @@ def test_each_key_leaves_what_it_declares(recorded):
     last = grafting.tail(2)["val_accuracy"]
     assert networks.loc["grafted", "val_accuracy"] == pytest.approx(last.max())
     candidates = recorded.table("candidates")
-    chosen = candidates[candidates["macs"] == networks.loc["aligned", "macs"]]
-    assert len(chosen) and networks.loc["aligned", "val_accuracy"] in chosen["accuracy"].tolist()
+    assert candidates["penalty"].tolist() == [3.6, 3.6, 60, 60]
+    before = profile(whole, torch.zeros(1, 3, 16, 16)).macs
+    allowed = candidates[candidates["macs"] >= 0.5 * before]
+    assert candidates["chosen"].sum() == 1 and allowed["chosen"].iloc[-1]
+    assert 0.45 * before < networks.loc["aligned", "macs"] <= 0.5 * before  # cut to it
     assert recorded.missing() == []
     assert {record["classes"] for record in recorded.records().values()} == {10}
 
 
 @pytest.mark.parametrize(
     ("run", "module", "measured"),
-    [("grafted-seed0", grafted_training, 3), ("aligned-seed0", alignment, 1)],
+    [("grafted-seed0", grafted_training, 3), ("aligned-seed0", alignment, 3)],
 )
 def test_killed_in_an_epoch_it_ends_as_unbroken(
     study, recorded, tmp_path, monkeypatch, run, module, measured
@@ -171,8 +178,13 @@ def test_values_of_units():
         (('relation = "contrast", ratio = 0.5', 'relation = "contrast"'), "widths must say ratio"),
         (("networks = 2", "models = 2"), "models means nothing there"),
         (("{ weight = 0.3 }", "{ weights = 0.3 }"), "weights means nothing there"),
-        (("penalty = 60", "lambda = 20"), "lambda means nothing there"),
-        (('rule = "accuracy"', 'law = "accuracy"'), "law means nothing there"),
+        (("penalty = [3.6, 60]", "lambda = 20"), "lambda means nothing there"),
+        (('rule = "last"', 'law = "last"'), "law means nothing there"),
+        (('rule = "last"', 'rule = "best"'), "choose of align: rule must be one of harmonic"),
+        (
+            ('"last", ratio = 0.5', '"last", ratio = 1'),
+            "choose of align: ratio must be above 0",
+        ),
         (
             ("graft = {", 'graft = { training = { teacher = "unpruned" },'),
             "teacher means nothing there",
@@ -191,8 +203,53 @@ def test_what_a_file_may_not_say(tmp_path, change, message):
         read_study(tmp_path / "once.toml")
 
 
-def test_too_much_asked_of_an_alignment_is_said(study, tmp_path):
+def test_what_an_alignment_cannot_give_is_said(study, tmp_path):
     settings = study.runs["aligned-seed0"]
-    asked = settings["align"] | {"epochs": 1, "choose": {"ratio": 0.99}}
-    with pytest.raises(ValueError, match=r"no network has at most .* MACs: the least is"):
-        carry_out(settings | {"align": asked}, tmp_path / "run", tmp_path, **SHARED)
+    once = settings["align"] | {"epochs": 1}
+    too_much = once | {"penalty": 60, "choose": {"ratio": 0.999}}
+    with pytest.raises(ValueError, match=r"only \d+ of the \d+ filters .* can be removed"):
+        carry_out(settings | {"align": too_much}, tmp_path / "much", tmp_path, **SHARED)
+    too_little = once | {"penalty": 5000, "choose": {"ratio": 0.01}}
+    with pytest.raises(ValueError, match=r"every candidate has lost more than 1\.0% of the MACs"):
+        carry_out(settings | {"align": too_little}, tmp_path / "little", tmp_path, **SHARED)
+
+
+def test_an_alignment_is_cut_by_what_is_masked_and_lowest_scales_first():
+    torch.manual_seed(0)
+    model = ResNet(blocks=1).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight)
+    whole = profile(model, torch.zeros(1, 3, 16, 16)).macs
+    task = SimpleNamespace(
+        example_inputs=torch.zeros(1, 3, 16, 16),
+        train=[(torch.randn(4, 3, 16, 16), torch.zeros(4, dtype=torch.long))],
+    )
+    small = cut(model, task, "blocks", 0.8 * whole)
+    channel = 2 * 9 * 16 * 16**2  # the dearest: made and read by 3x3 convolutions of 16 channels
+    assert 0 <= 0.8 * whole - profile(small, task.example_inputs).macs < channel
+    kept, gone = [], []
+    for name in ("layer1.0.bn1", "layer2.0.bn1", "layer3.0.bn1"):
+        left = small.get_submodule(name).weight
+        scales = model.get_submodule(name).weight
+        kept += left.tolist()
+        gone += scales[~torch.isin(scales, left)].tolist()
+    assert gone and max(gone) < min(kept)
+    assert small.conv1.weight.shape == model.conv1.weight.shape  # its channels enter sums
+    assert cut(small, task, "blocks", 0.8 * whole) is small
+
+
+def test_fresh_weights_have_the_widths_of_the_start(study, tmp_path):
+    network = TinySqueezeNet()
+    x = torch.zeros(1, 3, 16, 16)
+    small = rebuild(network, x, {"features.0": [0, 1, 2]})
+    save(small, tmp_path / "before" / "run" / "model.safetensors", {}, example_inputs=x)
+    given = {"start": "before/run", "train": {"epochs": 0.1, "lr": 1e-9}}
+    settings = study.runs["richness-seed0"] | {"widths": None, "finish": None} | given
+    found = {}
+    for name, fresh in (("kept", None), ("fresh", True), ("again", True)):
+        carry_out(settings | {"fresh": fresh}, tmp_path / name, tmp_path, **SHARED)
+        found[name] = load(tmp_path / name / "model.safetensors").get_submodule("features.0").weight
+    torch.testing.assert_close(found["kept"], small.features[0].weight, rtol=0, atol=1e-4)
+    assert found["fresh"].shape == found["kept"].shape
+    assert not torch.allclose(found["fresh"], found["kept"], atol=1e-2)
+    assert torch.equal(found["fresh"], found["again"])

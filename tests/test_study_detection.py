@@ -8,13 +8,22 @@ import torch
 from streets import streets
 
 import prunekit
-from prunekit.detection import BoxLoader, detect, evaluate_detector, load_voc, ssd_anchors
+from prunekit import rank, select
+from prunekit.detection import (
+    BoxLoader,
+    detect,
+    evaluate_detector,
+    load_voc,
+    ssd_anchors,
+    ssdlite_mobilenet_v2,
+)
 from prunekit.storage import load
 from prunekit.study import read_study
 from prunekit.study.__main__ import main
 from prunekit.study.recorded import Recorded
-from prunekit.study.tasks import Detection
+from prunekit.study.tasks import Detection, task_of
 from prunekit.study.work import carry_out
+from prunekit.widths import allocate, layer_entropies
 
 BASE = """
 title = "A detector"
@@ -175,3 +184,82 @@ def test_a_network_that_does_not_say_its_maps_is_refused(folder):
     settings = {"dataset": "streets", "input_size": 96, "batch_size": 8, "seed": 0}
     with pytest.raises(ValueError, match=r'save it with \{"maps": model.maps\}'):
         Detection(Detection.load(settings), settings, torch.nn.Conv2d(3, 4, 3))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """That of the book for small pictures, and a list of its filters by the weights' norm."""
+    model, x = ssdlite_mobilenet_v2(size=64).eval(), torch.zeros(1, 3, 64, 64)
+    return model, x, rank(model, [(x, torch.zeros(1, dtype=torch.int64))], "weight_l1")
+
+
+def test_the_control_in_the_backbone_alone_leaves_extra_maps_and_heads_whole(detector):
+    _, _, ranking = detector
+    settings = read_study("pedestrian_controls").runs["backbone_alone-seed0"]["prune"]
+    free = set(select(ranking, 2000))
+    chosen = set(select(ranking, 2000, exclude=settings["exclude"]))
+    assert not all(layer.startswith(("stages.0.", "stages.1.")) for layer in free)
+    assert all(layer.startswith(("stages.0.", "stages.1.")) for layer in chosen)
+
+
+def test_the_uniform_control_takes_one_rate_everywhere_and_trains_as_long(detector):
+    model, x, ranking = detector
+    settings = read_study("pedestrian_controls").runs["uniform-seed0"]
+    assert settings["finish"]["fine_tune"]["epochs"] == 20 and not settings["prune"]
+    scope, ratio = settings["widths"]["scope"], settings["widths"]["ratio"]
+    graph = prunekit.trace(model, x)
+    units = layer_entropies(model, graph, scope).index
+    rates = allocate(model, x, dict.fromkeys(units, 1.0), ratio)
+    assert rates["rate"].max() - rates["rate"].min() < 0.05
+    assert rates["width"].sum() == ranking["group"].nunique()  # no group of filters is left out
+
+
+VOC = {"dataset": "voc2007", "input_size": 96, "batch_size": 8, "seed": 0}
+
+
+def test_people_of_pascal_voc_are_a_study(tmp_path, monkeypatch):
+    streets(tmp_path / "voc2007", trainval=21, test=5)
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    (tmp_path / "voc.toml").write_text(
+        'dataset = "voc2007"\ninput_size = 96\nbatch_size = 8\nstart = "tiny_ssdlite"\n'
+        "train = { epochs = 1, lr = 0.02 }\n"
+    )
+    folders = ["--results", str(tmp_path), "--unfinished", str(tmp_path / "unfinished")]
+    main(["run", str(tmp_path / "voc.toml"), *folders, "--workers", "1"])
+    (network,) = recorded(tmp_path, "voc").table("networks").to_dict("records")
+    assert {f"{part}_{name}" for part in ("val", "test") for name in NUMBERS} <= set(network)
+
+
+def test_pascal_voc_is_split_by_one_draw_and_tested_on_its_own_test(tmp_path, monkeypatch):
+    streets(tmp_path / "voc2007", trainval=21, test=5)
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    kind = task_of("voc2007")
+    found, again = kind.load(VOC), kind.load(VOC | {"seed": 7})
+    assert found.fingerprint() == again.fingerprint()
+    train, val, test = found.train, found.val, found.test
+    assert (len(val), len(test)) == (2, 5) and 18 <= len(train) <= 19  # one has nobody
+    whole = load_voc("voc2007", "trainval", size=96).images
+    places = [
+        next(i for i, one in enumerate(whole) if torch.equal(one, image))
+        for image in [*train.images, *val.images]
+    ]
+    assert len(set(places)) == len(places) and set(places) | {0} == set(range(21))
+    assert sorted(places[-2:]) != [0, 1], "drawn, not the first ones"
+    assert torch.equal(test.images, load_voc("voc2007", "test", size=96).images)
+
+
+@pytest.mark.parametrize("parts", [{}, {"test": 2}, {"trainval": 2}])
+def test_pascal_voc_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch, parts):
+    if parts:
+        streets(tmp_path / "voc2007", **parts)
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"voc2007.*VOCDetection\(.*download=True"):
+        task_of("voc2007").load(VOC)
+
+
+def test_a_damaged_picture_of_pascal_voc_is_named(tmp_path, monkeypatch):
+    folder = streets(tmp_path / "voc2007", trainval=3, test=2)
+    monkeypatch.setenv("PRUNEKIT_DATA", str(tmp_path))
+    (folder / "VOCdevkit" / "VOC2007" / "Annotations" / "trainval001.xml").write_text("<ann")
+    with pytest.raises(ValueError, match=r"trainval001\.xml is damaged"):
+        task_of("voc2007").load(VOC)

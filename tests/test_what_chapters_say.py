@@ -17,6 +17,7 @@ from prunekit.study import read_study
 from prunekit.widths import abnormal_richness, allocate, layer_entropies, mean_magnitudes
 
 X = torch.zeros(1, 3, 32, 32)
+CHAPTER_19 = BOOK.parent / "notebooks" / "19_adversarial_selection.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,18 @@ def test_rates_in_proportion_to_entropy_hardly_leave_uniform_and_contrast_does(n
     assert spread["to_max"] < 0.1 < 0.25 < spread["contrast"]
 
 
+def test_the_unit_of_greatest_entropy_is_narrowed_last_as_chapter_17_says(networks):
+    model, _, entropies = networks["resnet20"]
+    greatest = entropies.idxmax()
+    kept = {
+        ratio: allocate(model, X, entropies, ratio=ratio, relation="contrast")
+        for ratio in (0.5, 0.85)
+    }
+    assert kept[0.5].loc[greatest, "rate"] == 1
+    assert kept[0.85].loc[greatest, ["kept", "width"]].tolist() == [15, 32]
+    assert kept[0.85].drop(greatest)["rate"].max() < 0.13  # "when all others stand there"
+
+
 def test_one_layer_of_all_networks_is_abnormal_by_entropy_and_it_is_in_resnet_56(networks):
     abnormal, by_norm = {}, 0
     for name, (model, graph, entropies) in networks.items():
@@ -68,6 +81,9 @@ def test_what_becomes_of_it_matters_far_less_than_which_indicator_is_believed(ne
         return allocate(model, X, values, ratio=0.5, relation="contrast")["kept"]
 
     standard = kept()
+    ignored = (kept(abnormal="keep") - standard).abs()
+    assert (ignored.sum(), ignored.max()) == (3, 1)  # "one channel in each of three units"
+    assert standard.sum() == 444
     moved = {
         name: int((kept(**options) - standard).abs().sum())
         for name, options in {
@@ -168,6 +184,39 @@ def test_the_study_of_alignments_brings_an_unheld_mask_to_zero():
     settings = read_study("alignment", BOOK / "studies").runs["both-seed0"]["align"]
     steps = 352 * math.ceil(0.3 * settings["epochs"]) // settings["mask_every"]
     assert unheld(settings["penalty"], [steps]) == 1
+
+
+def test_what_chapter_19_calls_not_recorded_is_not():
+    text = CHAPTER_19.read_text("utf-8")
+    studies = [f"alignment{part}" for part in ("", "_controls", "_fresh", "_rules")]
+    said = {"All four are declared, and none is recorded yet": studies}
+    published = ["alignment_resnet110", "alignment_googlenet", "googlenet"]
+    said["to be run on a GPU, and are not recorded"] = published
+    for sentence, named in said.items():
+        assert sentence in text
+        for study in named:
+            assert f"`{study}`" in text and (BOOK / "studies" / f"{study}.toml").is_file()
+            assert not (BOOK / "results" / study).exists(), f"{study} is recorded: {sentence!r}"
+
+
+def test_alignments_start_each_seed_from_a_training_of_its_own():
+    """So chapter 19 says of the three seeds of ResNet-20."""
+    assert "a seed stands for a whole chain" in CHAPTER_19.read_text("utf-8")
+    for name in ("alignment", "alignment_controls", "alignment_rules"):
+        runs = read_study(name, BOOK / "studies").runs.values()
+        assert {run["seed"] for run in runs} == {0, 1, 2}
+        assert all(run["start"] == f"resnet20/resnet20-seed{run['seed']}" for run in runs)
+
+
+def test_all_of_an_alignment_study_end_at_one_size_after_equally_many_epochs():
+    aligned = read_study("alignment", BOOK / "studies").runs.values()
+    (ratio,) = {run["align"]["choose"]["ratio"] for run in aligned}
+    (epochs,) = {run["align"]["epochs"] + run["graft"]["epochs"] for run in aligned}
+    for run in read_study("alignment_controls", BOOK / "studies").runs.values():
+        assert (run["prune"] or run["widths"])["ratio"] == ratio
+        assert run["graft"]["epochs"] == epochs
+    for run in read_study("alignment_fresh", BOOK / "studies").runs.values():
+        assert run["fresh"] and run["train"]["epochs"] == epochs
 
 
 def test_a_discriminator_does_not_notice_answers_to_other_images():

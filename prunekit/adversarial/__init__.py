@@ -10,7 +10,7 @@ ancestor GAL (Lin et al. 2019); how the two go together is a reconstruction.
 from prunekit.adversarial.alignment import Alignment, align
 from prunekit.adversarial.candidates import choose, pareto_front
 from prunekit.adversarial.discriminator import Discriminator, discriminator_loss, student_loss
-from prunekit.adversarial.fista import Fista, soft_threshold
+from prunekit.adversarial.fista import Fista, soft_threshold, unheld_fall
 from prunekit.adversarial.masks import SoftMasks
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "pareto_front",
     "soft_threshold",
     "student_loss",
+    "unheld_fall",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,13 @@ from torch import nn
 
 from prunekit.adversarial import checkpoint
 from prunekit.adversarial.discriminator import Discriminator
-from prunekit.adversarial.fista import Fista
+from prunekit.adversarial.fista import Fista, unheld_fall
 from prunekit.adversarial.game import Game
 from prunekit.adversarial.masks import SoftMasks
 from prunekit.channels import trace
 from prunekit.channels.units import Scope
 from prunekit.checks import checked, flag, folder, module, number, optional, run, whole
-from prunekit.checks.batches import Batches, first_batch, pairs, repeatable
+from prunekit.checks.batches import Batches, first_batch, number_of, pairs, repeatable
 from prunekit.execution import device_of, evaluation_mode
 from prunekit.progress import bar, say
 from prunekit.pruning.budgets import left_after
@@ -48,8 +50,8 @@ class Alignment:
     Attributes
     ----------
     table : DataFrame
-        A row an epoch: ``epoch``, ``pruned`` (share of channels whose mask is
-        zero), ``macs`` (without these), ``accuracy`` (on the validation
+        A row an epoch: ``epoch``, ``pruned`` (share of channels that can go,
+        as :attr:`SoftMasks.pruned`), ``macs`` (without these), ``accuracy`` (on the validation
         data), ``student_loss``, ``discriminator_loss`` and ``seconds``.
     networks : list of nn.Module
         With masks folded in, of the size of the teacher.
@@ -67,11 +69,12 @@ class Alignment:
     loader=repeatable,
     val_loader=repeatable,
     discriminator=optional(module),
+    slope=optional(_WEIGHT),
     epochs=partial(whole, least=1),
     lr=_POSITIVE,
     momentum=partial(number, least=0, below=1),
     weight_decay=_WEIGHT,
-    penalty=_WEIGHT,
+    penalty=optional(_WEIGHT),
     mse_weight=_WEIGHT,
     adversarial_weight=_WEIGHT,
     label_weight=_WEIGHT,
@@ -88,11 +91,12 @@ def align(
     *,
     scope: Scope = "blocks",
     discriminator: nn.Module | None = None,
+    slope: float | None = None,
     epochs: int = 100,
     lr: float = 0.01,
     momentum: float = 0.9,
     weight_decay: float = 2e-4,
-    penalty: float = 1e-3,
+    penalty: float | None = None,
     mse_weight: float = 1.0,
     adversarial_weight: float = 1.0,
     label_weight: float = 0.0,
@@ -119,11 +123,16 @@ def align(
         Which channels are masked, as for :func:`prunekit.widths.units`.
     discriminator
         Trained in place; a new :class:`Discriminator` by default.
+    slope
+        Of that new one.
     lr, momentum, weight_decay
         Of SGD for the copy and the discriminator; the masks share ``lr``,
         which falls to a tenth after 30, 60 and 90 % of the epochs.
     penalty
-        What a unit of a mask costs.
+        What a unit of a mask costs. By default so much that a mask that
+        nothing holds is at zero after half of the steps that masks take before
+        ``lr`` falls first. GAL's code has 1e-3 for channels in VGG, under
+        which none gets there: see the notes.
     mse_weight, adversarial_weight, label_weight
         As for :func:`student_loss`.
     calibration
@@ -144,7 +153,7 @@ def align(
     Raises
     ------
     ValueError, TypeError
-        A setting is out of range, a batch or an output is not as
+        A setting is out of range, masks would take no step, a batch or an output is not as
         :func:`prunekit.training.fit` needs it, a loss becomes NaN,
         :class:`SoftMasks` cannot be made, or ``folder`` holds a run with other
         settings or a damaged file.
@@ -155,17 +164,18 @@ def align(
     Notes
     -----
     A mask that nothing holds falls by about ``lr * penalty * k**2 / 8`` in k
-    steps of its own: choose ``penalty`` and ``mask_every`` so that this
-    reaches 1 before ``lr`` falls. With GAL's numbers, which are the defaults,
-    it does not, since there masks start at random and half of them below zero.
+    steps of its own (:func:`unheld_fall`). Under a penalty by which it would
+    not reach zero in the whole training, hardly anything is pruned, and there
+    is a warning. GAL's is such a one: there masks start at random, half of
+    them below zero, and the first step cuts those off.
 
     On CUDA, and on CPUs with AVX-512, the two networks compute in bfloat16 in
     each step, so that their outputs, and the losses told of these, keep two to
     three digits. Accuracies are in the precision of the weights.
 
-    Defaults are those of GAL's public code, except that, as a reconstruction,
-    masks start at 1, the teacher's batch norms do not drift, and the penalty
-    is the proximal step's alone.
+    Other defaults are those of GAL's public code, except that, as a
+    reconstruction, masks start at 1, the teacher's batch norms do not drift,
+    and the penalty is the proximal step's alone.
 
     Examples
     --------
@@ -173,11 +183,21 @@ def align(
     >>> from prunekit.adversarial import choose
     >>> from prunekit.models import ResNet
     >>> batches = [(torch.randn(8, 3, 16, 16), torch.arange(8))]
-    >>> found = align(ResNet(blocks=1), batches, batches, epochs=2, penalty=80, mask_every=1,
-    ...               progress=False)
+    >>> found = align(ResNet(blocks=1), batches, batches, epochs=2, mask_every=1, progress=False)
     >>> best = choose(found.table)
     >>> small = rebuild(found.networks[best], batches[0][0], found.removals[best])
     """
+    rates = _rates_of_masks(number_of(loader), epochs, lr, mask_every)
+    if penalty is None:
+        before = [rate for rate in rates if rate == rates[0]]
+        penalty = 1 / unheld_fall(before[: -(-len(before) // 2)])
+    elif (fall := penalty * unheld_fall(rates)) < 1:
+        warnings.warn(
+            f"hardly any channel will go: with penalty={penalty:g}, a mask that nothing holds "
+            f"falls from 1 to {1 - fall:.3g} in the {len(rates)} steps that masks take. Leave "
+            "penalty out, or make it higher or mask_every lower",
+            stacklevel=3,  # past the check of the arguments
+        )
     seed_generators(mixed_seed(seed, 0))
     x = first_batch("loader", loader)[0]
     few, batches = x[:2].to(device_of(teacher)), -(-calibration // len(x))
@@ -186,7 +206,7 @@ def align(
     if discriminator is None:
         with evaluation_mode(teacher), torch.no_grad():
             classes = run(teacher, (few.clone(),), "the first images").shape[1]
-        discriminator = Discriminator(classes)
+        discriminator = Discriminator(classes, slope=slope)
     discriminator.to(device_of(teacher)).train()
     weights = {"mse_weight": mse_weight, "adversarial_weight": adversarial_weight}
     weights["label_weight"] = label_weight
@@ -217,7 +237,7 @@ def align(
         for epoch in range(len(rows) + 1, epochs + 1):
             start = time.perf_counter()
             seed_generators(mixed_seed(seed, epoch))
-            game.set_lr(lr * falling("steps", (epoch - 1) / epochs))
+            game.set_lr(_rate(epoch, epochs, lr))
             shown = bar(pairs(loader), show=progress, desc=f"epoch {epoch}", leave=False)
             losses = game.epoch(shown)
             network = masks.folded(student)
@@ -233,6 +253,23 @@ def align(
         message = f"alignment was interrupted in epoch {len(rows) + 1}"
         raise Interrupted(message, _met(rows, networks, removals)) from error
     return _met(rows, networks, removals)
+
+
+def _rate(epoch: int, epochs: int, lr: float) -> float:
+    return lr * falling("steps", (epoch - 1) / epochs)
+
+
+def _rates_of_masks(batches: int, epochs: int, lr: float, mask_every: int) -> list[float]:
+    """The learning rate of each step that masks take."""
+    taken = [epoch * batches // mask_every for epoch in range(epochs + 1)]
+    steps = (after - before for before, after in pairwise(taken))
+    rates = [[_rate(epoch, epochs, lr)] * count for epoch, count in enumerate(steps, 1)]
+    if not taken[-1]:
+        raise ValueError(
+            f"masks would take no step: they take one every {mask_every} batches (mask_every), "
+            f"and there are {epochs * batches} in {epochs} epochs of the loader"
+        )
+    return list(chain.from_iterable(rates))
 
 
 def _met(

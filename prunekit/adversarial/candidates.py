@@ -31,7 +31,8 @@ def candidates(name: str, value: object) -> pd.DataFrame:
 def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that no other row beats: more channels pruned at no less accuracy, or reverse.
 
-    Of rows that are equal in both, the first. In the order of the table.
+    Of rows that are equal in both, the first. In the order of the table, whose
+    labels play no part: those of several runs, joined, may repeat.
 
     Parameters
     ----------
@@ -45,10 +46,11 @@ def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
     >>> pareto_front(table).index.tolist()
     [0, 1, 3]
     """
-    ordered = table.sort_values(["pruned", "accuracy"], ascending=False, kind="stable")
+    by_position = table.reset_index(drop=True)
+    ordered = by_position.sort_values(["pruned", "accuracy"], ascending=False, kind="stable")
     accuracy = ordered["accuracy"].to_numpy(dtype=float)
     best_before = np.maximum.accumulate([-math.inf, *accuracy])[:-1]
-    return table[table.index.isin(ordered.index[accuracy > best_before])]
+    return table.iloc[np.sort(ordered.index[accuracy > best_before])]
 
 
 @checked(

@@ -22,7 +22,9 @@ class Discriminator(nn.Module):
     ----------
     slope
         Of a leaky ReLU between the layers, 0.2 say. By default there is none,
-        as in that code, which makes all of it one linear function.
+        as in that code, which makes all of it one linear function. With one,
+        weights are drawn as PyTorch draws them: from those so small it takes
+        thousands of steps to tell even what lies far apart.
 
     Examples
     --------
@@ -45,8 +47,9 @@ class Discriminator(nn.Module):
             if layers and slope is not None:
                 layers.append(nn.LeakyReLU(slope))
             linear = nn.Linear(inputs, outputs)
-            nn.init.normal_(linear.weight, std=0.01)
-            nn.init.zeros_(linear.bias)
+            if slope is None:
+                nn.init.normal_(linear.weight, std=0.01)
+                nn.init.zeros_(linear.bias)
             layers.append(linear)
         self.layers = nn.Sequential(*layers)
 

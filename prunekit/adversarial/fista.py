@@ -23,6 +23,34 @@ def soft_threshold(x: Tensor, by: float) -> Tensor:
     return x.sign() * (x.abs() - by).clamp_min(0)
 
 
+def unheld_fall(rates: Iterable[float]) -> float:
+    """How far :class:`Fista` brings down a parameter that nothing holds, under a penalty of 1.
+
+    Its fall is as many times deeper as the penalty is higher, until it is at
+    zero. In k steps of one rate it is about ``lr k² / 8``, and for few steps
+    deeper than that.
+
+    Parameters
+    ----------
+    rates
+        The learning rate of each step.
+
+    Examples
+    --------
+    >>> [round(unheld_fall([0.01] * steps), 3) for steps in (1, 10, 100)]  # law: 0.125, 12.5
+    [0.01, 0.222, 13.676]
+    """
+    fallen = step = 0.0
+    t, before = 1.0, math.inf
+    for lr in rates:
+        if lr < before:
+            t, step = 1.0, 0.0
+        t, last, before = _following(t), t, lr
+        step = (last - 1) / t * step + lr
+        fallen += step
+    return fallen
+
+
 class Fista(torch.optim.Optimizer):
     """Minimise a loss plus ``penalty`` times the sum of parameters that may not be below zero.
 
@@ -79,9 +107,13 @@ class Fista(torch.optim.Optimizer):
                 state = self.state[mask]
                 if not state or lr < state["lr"]:
                     state["t"], state["before"] = 1.0, mask.clone()
-                following = (1 + math.sqrt(1 + 4 * state["t"] ** 2)) / 2
+                following = _following(state["t"])
                 ahead = mask + (state["t"] - 1) / following * (mask - state["before"])
                 state.update(before=mask.clone(), t=following, lr=lr)
                 shrunk = soft_threshold(ahead - lr * mask.grad, lr * group["penalty"])
                 mask.copy_(shrunk.clamp_min(0))
         return loss
+
+
+def _following(t: float) -> float:
+    return (1 + math.sqrt(1 + 4 * t**2)) / 2

@@ -130,8 +130,8 @@ class SoftMasks(nn.Module):
 
     @property
     def pruned(self) -> float:
-        """The share of channels whose factor is zero."""
-        return (self.factors == 0).float().mean().item()
+        """The share of channels that can go, as :meth:`zeros` has it."""
+        return self.zeros().groups / len(self.factors)
 
     def zeros(self) -> Selection:
         """The filters whose factor is zero. If all of a unit's are, its first channel stays."""

@@ -123,6 +123,7 @@ def scorecard(claims: pd.DataFrame, read: Read) -> pd.DataFrame:
 
 def _measured(claim: Mapping[str, Any], read: Read) -> tuple[pd.Series, str]:
     note, nothing = _string(claim["note"]), pd.Series(dtype=float)
+    waiting = f"{note}; not recorded yet" if note else "not recorded yet"
     if not _string(claim["measure"]):
         return nothing, note
     try:
@@ -131,9 +132,9 @@ def _measured(claim: Mapping[str, Any], read: Read) -> tuple[pd.Series, str]:
         declared = {settings["variant"] for settings in recorded.study.runs.values()}
         if {claim["variant"], claim["other"]} & declared <= there:
             return MEASURES[claim["measure"]](recorded, claim).dropna(), note
-        return nothing, "not recorded yet"
+        return nothing, waiting
     except FileNotFoundError:
-        return nothing, "not recorded yet"
+        return nothing, waiting
 
 
 def _string(value: object) -> str:

@@ -61,6 +61,9 @@ SEEDS = (0, 1, 2)
 START = "base_96px/base_96px-seed{seed}"
 REPAIRED = "best_96px/best_96px-seed{seed}/0.75"
 ORIGINAL, PRUNED = (RESULTS / place.format(seed=SEED) for place in (START, REPAIRED))
+#: Whose widths are counted, whatever the weights: those of the loop on the thesis's ground.
+LOOP, LOOP_SHARE = "combined", 0.67
+REMOVED = RESULTS / "thesis_88px" / "networks_pattern.csv"
 CALIBRATION, CHECKED = 64, 4
 #: Networks cut in one go and not trained again: for their cost, not for their accuracy.
 SHARES = (0.25, 0.5, 0.67, 0.8)
@@ -168,6 +171,14 @@ class Recording:
         name = f"round-{multiple}" if multiple else f"cut-{round(100 * share)}"
         return Network(name, prunekit.rebuild(model, batch[0], remove), False)
 
+    def _as_in_the_loop(self, model: nn.Module, seed: int) -> Network:
+        """``model`` with as many filters gone from each layer as the loop took; any will do."""
+        removed = pd.read_csv(REMOVED, index_col=["variant", "ratio", "seed"])
+        counts = removed.loc[(LOOP, LOOP_SHARE, seed)]
+        remove = {layer: range(count) for layer, count in counts.items()}
+        small = prunekit.rebuild(model, torch.zeros(1, 3, SIZE, SIZE), remove)
+        return Network(f"{LOOP}-{round(100 * LOOP_SHARE)}", small, False)
+
     @cached_property
     def calibration(self) -> Tensor:
         return some_images(self.dataset.train, CALIBRATION, SIZE)[0]
@@ -205,11 +216,11 @@ class Recording:
             self._write("instructions", pd.DataFrame(rows))
 
     def seeds(self) -> None:
-        """The same for each start: whole, what the best recipe left of it, and one cut of it."""
+        """The same for each start: whole, repaired by the best recipe, and cut as the loop did."""
         rows: list[dict] = []
         for seed in SEEDS:
             trained = self._trained(seed)
-            for network in [*trained, self._cut(trained[0].model, ROUNDED_SHARE)]:
+            for network in [*trained, self._as_in_the_loop(trained[0].model, seed)]:
                 rows += [{"seed": seed, **row} for row in self._counts(network)]
             self._write("instructions_by_seed", pd.DataFrame(rows))
 

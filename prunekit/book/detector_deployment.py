@@ -3,6 +3,7 @@
     python -m prunekit.book.detector_deployment files         # export; bytes, validation precision
     python -m prunekit.book.detector_deployment instructions  # on an emulated Cortex-A57
     python -m prunekit.book.detector_deployment latency       # single thread here: keep it quiet
+    python -m prunekit.book.detector_deployment decoding      # the same, from numbers to boxes
     python -m prunekit.book.detector_deployment               # all of it, in this order
 
 The exported files stay under ``_build/deployment``, so that a step can be
@@ -12,6 +13,7 @@ repeated without the ones before it.
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import sys
 import time
@@ -26,13 +28,16 @@ from torch import Tensor, nn
 
 import prunekit
 from prunekit.book.deployment import ENGINES, FILES, RESULTS, Network
+from prunekit.deploy.bundles import detector_facts
 from prunekit.deploy.emulation import count_instructions
 from prunekit.deploy.engines import Engine
 from prunekit.deploy.latency import compare
 from prunekit.deploy.manifest import PRECISIONS
 from prunekit.deploy.targets import Settings, run_emulated
+from prunekit.deploy.toolchain import SOURCES
 from prunekit.detection import BoxLoader, detect, evaluate_detector, load_voc, ssd_anchors
 from prunekit.measure import profile
+from prunekit.measure.timing import in_turns
 from prunekit.storage.provenance import current_commit
 from prunekit.study.recorded import record_table
 
@@ -136,38 +141,50 @@ class Recording:
         self._write("instructions", pd.DataFrame(rows))
 
     def latency(self) -> None:
-        """Milliseconds of one picture here, one thread: the network, and apart its decoding."""
+        """Milliseconds that the network takes for one picture here, one thread."""
         torch.set_num_threads(1)
         image = self.calibration[:1].numpy()
-        timed: dict[str, Engine] = {}
-        looked_at: dict[str, float] = {}
-        for network in self.networks:
-            for engine in ENGINES:
-                for precision in PRECISIONS:
-                    timed[f"{network.name} {engine} {precision}"] = self.engine(
-                        network, engine, precision
-                    )
-            with torch.inference_mode():
-                given = [network.model(one[None]) for one in self.calibration[:DECODED]]
-            for use, least in {"shown": SHOWN, "scored": SCORED}.items():
-                likely = [(scores[..., 1].sigmoid() >= least).sum().item() for scores, _ in given]
-                looked_at[f"{network.name} decoding {use}"] = float(np.mean(likely))
-                find = partial(detect, anchors=self.anchors, min_score=least)
-                # How long it takes hangs on the picture: the mean over several.
-                timed[f"{network.name} decoding {use}"] = partial(_each, find, given)
         cut = self.cut()
-        for network in cut:
-            for engine in ENGINES:
-                timed[f"{network.name} {engine} fp32"] = self.engine(network, engine, "fp32")
+        forms = [(engine, precision) for engine in ENGINES for precision in PRECISIONS]
+        plain = [(engine, "fp32") for engine in ENGINES]
+        timed = {
+            f"{network.name} {engine} {precision}": self.engine(network, engine, precision)
+            for networks, wanted in ((self.networks, forms), (cut, plain))
+            for network in networks
+            for engine, precision in wanted
+        }
         table = compare(timed, image, rounds=self.rounds)
-        table["boxes"] = table["engine"].map(looked_at)
-        decoding = table["boxes"].notna()
-        table.loc[decoding, ["min_ms", "median_ms", "p95_ms"]] /= DECODED
         parts = table.pop("engine").str.split(" ", expand=True)
         parts.columns = ["model", "engine", "precision"]
         costs = pd.DataFrame([_named(network) for network in [*self.networks, *cut]])
         parts["model"] = parts["model"].str.removeprefix("detector-")
         self._write("latency", parts.join(table).merge(costs, on="model"))
+
+    def decoding(self) -> None:
+        """Milliseconds from the numbers for one picture to boxes here, one thread, by program.
+
+        How long it takes hangs on the picture: each is timed by itself, and a number of the table
+        is the mean of what it is for several.
+        """
+        torch.set_num_threads(1)
+        rows, timed = [], []
+        for network in self.networks:
+            with torch.inference_mode():
+                given = [network.model(one[None]) for one in self.calibration[:DECODED]]
+            for use, least in {"shown": SHOWN, "scored": SCORED}.items():
+                likely = [(scores[..., 1].sigmoid() >= least).sum().item() for scores, _ in given]
+                programs = {
+                    "board": partial(_on_board, board_decoder(self.anchors, least)),
+                    "library": partial(detect, anchors=self.anchors, min_score=least),
+                }
+                for program, find in programs.items():
+                    row = {"model": network.name.removeprefix("detector-"), "use": use}
+                    rows.append(row | {"program": program, "boxes": float(np.mean(likely))})
+                    timed += [partial(find, one) for one in given]
+        times = pd.DataFrame([t.ms for t in in_turns(timed, self.rounds, lead_in=1, burst=3)])
+        self._write(
+            "decoding", pd.DataFrame(rows).join(times.groupby(times.index // DECODED).mean())
+        )
 
     def _write(self, name: str, table: pd.DataFrame) -> None:
         record_table(
@@ -184,9 +201,15 @@ class Recording:
         )
 
 
-def _each(find: Callable[[Any], Any], given: list[Any], _: Any) -> list[Any]:
-    """In place of an engine, whose image it leaves alone: what was computed before, decoded."""
-    return [find(one) for one in given]
+def board_decoder(anchors: Tensor, least: float) -> Callable[[Any, Any], Any]:
+    """What finds boxes on a board, as a bundle takes it along."""
+    if str(SOURCES) not in sys.path:
+        sys.path.append(str(SOURCES))
+    return importlib.import_module("detector").Decoder(detector_facts(anchors), least)
+
+
+def _on_board(find: Callable[[Any, Any], Any], output: tuple[Tensor, Tensor]) -> Any:
+    return find(*(part[0].numpy() for part in output))
 
 
 def _named(network: Network) -> dict[str, Any]:
@@ -198,7 +221,7 @@ def _named(network: Network) -> dict[str, Any]:
     }
 
 
-STEPS = ("files", "instructions", "latency")
+STEPS = ("files", "instructions", "latency", "decoding")
 
 
 def main() -> None:

@@ -99,8 +99,8 @@ def kept_within(table: pd.DataFrame, a: str, b: str, value: str, margin: float) 
     return f"{claim}: **{said}** (90 % interval {100 * low:+.1f} to {100 * high:+.1f})."
 
 
-def in_words(difference: pd.Series) -> str:
-    """A row of :func:`paired_differences` of accuracies, as Markdown.
+def in_words(difference: pd.Series, *, less_is_better: bool = False) -> str:
+    """A row of :func:`paired_differences` of accuracies, or of shares missed, as Markdown.
 
     Examples
     --------
@@ -110,11 +110,17 @@ def in_words(difference: pd.Series) -> str:
     '**tied** (+1.2 points, -0.4 to +2.8)'
     >>> in_words(pd.Series({"mean": 0.012, "low": math.nan, "high": math.nan, "seeds": 1}))
     '+1.2 points with one seed, which is no evidence yet'
+    >>> missed = pd.Series({"mean": 0.012, "low": 0.004, "high": 0.02, "seeds": 3})
+    >>> in_words(missed, less_is_better=True)
+    '**behind** (+1.2 points, +0.4 to +2.0)'
     """
     mean, low, high = (f"{100 * difference[key]:+.1f}" for key in ("mean", "low", "high"))
     if difference["seeds"] < 2:
         return f"{mean} points with one seed, which is no evidence yet"
-    return f"**{side(difference)}** ({mean} points, {low} to {high})"
+    said: str = side(difference)
+    if less_is_better:
+        said = {"ahead": "behind", "behind": "ahead"}.get(said, said)
+    return f"**{said}** ({mean} points, {low} to {high})"
 
 
 def side(difference: pd.Series) -> Literal["ahead", "behind", "tied"]:

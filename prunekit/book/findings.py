@@ -97,6 +97,57 @@ def over_seeds(
     return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count")
 
 
+def with_spread(
+    table: pd.DataFrame,
+    value: str,
+    by: Sequence[str] = ("variant",),
+    *,
+    scale: float = 100.0,
+    digits: int = 1,
+) -> pd.Series:
+    """Mean ± standard deviation over seeds, as text; the mean alone where there is one seed.
+
+    Parameters
+    ----------
+    scale
+        By which numbers are multiplied: 100 shows shares in per cent.
+    digits
+        After the point.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"variant": ["a", "a", "b"], "bytes": [1.2e6, 1.4e6, 3e6]})
+    >>> with_spread(table, "bytes", scale=1e-6, digits=2).to_dict()
+    {'a': '1.30 ± 0.14', 'b': '3.00'}
+    """
+    numbers = scale * over_seeds(table, value, by)[["mean", "std"]]
+    spread = numbers["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.{digits}f}")
+    return numbers["mean"].map(lambda mean: f"{mean:.{digits}f}") + spread
+
+
+def spread_table(
+    networks: pd.DataFrame, numbers: Mapping[str, tuple[str, float, int]]
+) -> pd.DataFrame:
+    """Several numbers of each variant, by :func:`with_spread`, and its ``seeds``.
+
+    Parameters
+    ----------
+    numbers
+        By the name to show: a column, its scale and its digits.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": "a", "seed": [0, 1], "bytes": [1.2e6, 1.4e6]})
+    >>> spread_table(networks, {"MB": ("bytes", 1e-6, 1)}).to_dict("records")
+    [{'MB': '1.3 ± 0.1', 'seeds': 2}]
+    """
+    texts = {
+        name: with_spread(networks, column, scale=scale, digits=digits)
+        for name, (column, scale, digits) in numbers.items()
+    }
+    return pd.DataFrame(texts).assign(seeds=networks.groupby("variant")["seed"].nunique())
+
+
 def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.DataFrame:
     """Accuracy in per cent, mean ± standard deviation over seeds, as text: ratios by variants.
 
@@ -107,9 +158,7 @@ def accuracy_table(networks: pd.DataFrame, value: str = "test_accuracy") -> pd.D
     >>> accuracy_table(networks)["a"].tolist()
     ['81.0 ± 1.4', '70.0']
     """
-    percent = 100 * over_seeds(networks, value, by=["ratio", "variant"])[["mean", "std"]]
-    spread = percent["std"].map(lambda std: "" if math.isnan(std) else f" ± {std:.1f}")
-    texts = percent["mean"].map("{:.1f}".format) + spread
+    texts = with_spread(networks, value, ["ratio", "variant"])
     return texts.unstack()[networks["variant"].unique()].sort_index()  # noqa: PD010
 
 
@@ -227,6 +276,47 @@ def training_epochs(settings: dict, iterations: int) -> float:
     pruning, finish = settings["prune"], settings["finish"] or {}
     each = (pruning["fine_tune"] or {}).get("epochs", 0)
     return each * iterations + (finish.get("fine_tune") or {}).get("epochs", 0)
+
+
+def seconds_as_it_shrinks(table: pd.DataFrame, left: Sequence[float]) -> pd.DataFrame:
+    """What an iteration takes when this share of the parameters is left, over the runs of a study.
+
+    Of each run counts the iteration after which it was nearest to the share.
+    Its seconds are those of ranking, removal, fine-tuning and validation. The
+    median stands for the runs, since other work on the machine slows now one
+    of them, now another.
+
+    Parameters
+    ----------
+    table
+        A row an iteration of each run, as ``Recorded.table("table")`` gives it.
+    left
+        Shares of the parameters.
+
+    Returns
+    -------
+    DataFrame indexed by ``parameters left``: ``MACs left`` and ``seconds``,
+    medians over the runs, and the ``least`` and the ``most`` seconds of any.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"variant": "a", "seed": [0, 0, 0, 1, 1, 1],
+    ...     "iteration": [0, 1, 2] * 2, "parameters": [100, 80, 50] * 2,
+    ...     "macs": [100, 90, 70] * 2, "seconds": [1, 9, 6, 1, 11, 8]})
+    >>> seconds_as_it_shrinks(table, [0.5]).reset_index().values.tolist()
+    [[0.5, 0.7, 7.0, 6.0, 8.0]]
+    """
+    before = table.groupby(RUN)[["parameters", "macs"]].transform("first")
+    shares = (table[["parameters", "macs"]] / before)[table["iteration"] > 0]
+    rows = []
+    for share in left:
+        off = (shares["parameters"] - share).abs()
+        there = off.groupby([table[name] for name in RUN]).idxmin()
+        seconds = table.loc[there, "seconds"]
+        cost = seconds.median(), seconds.min(), seconds.max()
+        rows.append((share, shares.loc[there, "macs"].median(), *cost))
+    columns = ["parameters left", "MACs left", "seconds", "least", "most"]
+    return pd.DataFrame(rows, columns=columns).set_index("parameters left")
 
 
 def trained(studies: Iterable[Recorded]) -> pd.DataFrame:

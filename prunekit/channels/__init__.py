@@ -176,8 +176,8 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     model
         A module whose forward pass branches on no value. It is not changed. Its hooks are not
         looked at: what they do to channels must not depend on which there are. What it does in
-        training mode only is looked at where a parameter is read in that mode only. Otherwise
-        channels that only training mode returns, or adds to others, may go like any.
+        training mode only is looked at where a parameter or buffer is read in that mode only.
+        Otherwise channels that only training mode returns, or adds to others, may go like any.
     example_inputs
         A tensor, or a tuple of the positional arguments of ``forward``: tensors, plain
         values, and dictionaries, lists and dataclasses of them. Of tensors only shapes matter.
@@ -195,7 +195,7 @@ def trace(model: nn.Module, example_inputs: Tensor | tuple, *, leaves: Leaves = 
     Raises
     ------
     TypeError
-        ``leaves`` is no tuple of classes.
+        ``leaves`` is no tuple of classes, or ``example_inputs`` holds no tensor, or an array.
     TraceError
         Naming the module whose effect on channels is not known, or which must
         be unwrapped first, such as a ``DataParallel``, and how.

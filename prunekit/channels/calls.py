@@ -15,6 +15,8 @@ from prunekit.channels.kinds import INERT, Kind, kind_of
 IN_PLACE_OPERATORS = {
     value for name, value in vars(operator).items() if name.startswith("i") and callable(value)
 } - {operator.index, operator.inv, operator.invert, operator.is_, operator.is_not}
+IN_PLACE_OPERATORS |= {operator.setitem}
+_UNDERLINED = {operator.and_, operator.or_}  # since Python has the words for something else
 
 
 def modules_called(graph: fx.Graph) -> dict[str, str]:
@@ -59,7 +61,9 @@ def in_place(node: fx.Node, layer: nn.Module | None = None) -> bool:
     if node.op == "call_module":
         return False
     name = target if isinstance(target, str) else target.__name__
-    return target in IN_PLACE_OPERATORS or name.endswith("_") or _inplace_by_place(node)
+    if target in IN_PLACE_OPERATORS or "out" in node.kwargs or _inplace_by_place(node):
+        return True
+    return name.endswith("_") and target not in _UNDERLINED
 
 
 def _inplace_by_place(node: fx.Node) -> bool:

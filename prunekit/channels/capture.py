@@ -9,14 +9,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from prunekit.channels.kinds import KINDS
-from prunekit.channels.labels import map_tensors
+from prunekit.channels.labels import map_leaves, tensors_in
 from prunekit.channels.refusals import Leaves, TraceError, is_leaf, refuse_unreadable
 from prunekit.channels.shapes import RunsOnData
-from prunekit.channels.tracer import OURS, Tracer, attribute, has_attribute
+from prunekit.channels.tracer import MADE, OURS, Tracer, attribute, has_attribute
+from prunekit.checks import shown
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLAINLY_COPIED = ("torch.nn.modules.", "torchvision.")
@@ -122,11 +124,23 @@ def capture(
         lines = [entry for entry in lines if entry.filename not in OURS] or lines
         line = f" at {lines[-1].filename}:{lines[-1].lineno}" if lines else ""
         raise TraceError(
-            f"{place} cannot be traced{line}: {error}. A forward pass that branches on the "
-            "values of tensors has no fixed graph: move that part out of the model, or put it into "
-            "a module of its own and register its class with prunekit.channels.leaf"
-            + (". Where it only asks sizes, pass example_inputs" if inputs is None else "")
+            f"{place} cannot be traced{line}: {error}. {_remedy(error, sized=inputs is not None)}"
         ) from error
+
+
+def _remedy(error: Exception, sized: bool) -> str:
+    """What to do where a trace ends; with ``sized``, example inputs have been passed."""
+    remedy = (
+        "move that part out of the model, or put it into a module of its own and register its "
+        "class with prunekit.channels.leaf"
+    )
+    if isinstance(error, fx.proxy.TraceError):  # as where code asks a tensor whether it is true
+        why = "A forward pass that branches on the values of tensors has no fixed graph"
+        asks = "" if sized else ". Where it only asks sizes, pass example_inputs"
+        return f"{why}: {remedy}{asks}"
+    if sized:
+        return remedy[0].upper() + remedy[1:]
+    return f"Where it asks sizes, pass example_inputs, with which they are known; else {remedy}"
 
 
 def has_shapes_of(model: nn.Module, skeleton: nn.Module, tensors: Iterable[str]) -> bool:
@@ -146,9 +160,30 @@ def has_shapes_of(model: nn.Module, skeleton: nn.Module, tensors: Iterable[str])
 
 
 def without_data(example_inputs: Any) -> tuple:
-    """The positional arguments of a forward pass, their tensors without data."""
+    """The positional arguments of a forward pass, their tensors without data.
+
+    Raises
+    ------
+    TypeError
+        There is no tensor among them, or an array of NumPy, which layers do not take.
+    """
+
+    def one(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            raise TypeError(
+                f"example_inputs must hold tensors, not {shown(value)}: pass "
+                "torch.from_numpy(array)"
+            )
+        return value.detach().to("meta") if isinstance(value, Tensor) else value
+
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    return map_tensors(inputs, lambda x: x.detach().to("meta"))
+    given = map_leaves(inputs, one)
+    if not tensors_in(given):
+        raise TypeError(
+            "example_inputs must be a tensor, or a tuple of the arguments of forward with a tensor "
+            f"among them, not {shown(example_inputs)}"
+        )
+    return given
 
 
 @contextmanager
@@ -164,7 +199,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for now, was in before:
             # Tensors made on the way, which torch.fx keeps under such names, belong to the graph.
-            made = {k: v for k, v in now.items() if k.startswith("_tensor_constant")}
+            made = {k: v for k, v in now.items() if k.startswith(MADE)}
             now.clear()
             now.update(was | made)
 

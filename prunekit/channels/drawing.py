@@ -1,4 +1,4 @@
-"""Random numbers in a forward pass: operations of the graph, whatever they are drawn by."""
+"""Tensors that a forward pass draws or makes of constants alone: operations of the graph."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from prunekit.channels.refusals import TraceError
 
-# New ones in each forward pass, also where only constants are given.
-DRAWING = {
+_DRAWING = {
     *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli),
     *(torch.rand_like, torch.randn_like, torch.randint_like, torch.multinomial, torch.poisson),
 }
-_IN_PLACE = {
+_MADE = {torch.zeros, torch.ones, torch.full, torch.empty}  # often to be written over
+# What gives new numbers, or a new tensor, in each forward pass where it is given constants only.
+OF_CONSTANTS = _DRAWING | _MADE
+IN_PLACE = {
     getattr(Tensor, name): name
     for name in ("bernoulli_", "exponential_", "normal_", "random_", "uniform_")
 }
 
 
 class Draws(TorchFunctionMode):
-    """Puts into the graph what is drawn by constants alone: fx would keep what it drew once.
+    """Puts into the graph what is drawn or made by constants alone: fx would keep it as it was.
 
-    Not in training mode, of which only the channels matter: there, code also branches at random.
+    In training mode, of which only the channels matter, nothing drawn: there, code also branches
+    at random.
     """
 
     def __init__(self, tracer: Any) -> None:
@@ -35,14 +39,23 @@ class Draws(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not (self.tracer.running or self.tracer.root.training):
-            if (function in DRAWING or function in _IN_PLACE) and kwargs.get("generator"):
+        if self.tracer.running:
+            return function(*args, **kwargs)
+        if function in _MADE and _are_numbers(args, kwargs):
+            return self.tracer.create_proxy("call_function", function, args, kwargs)
+        if not self.tracer.root.training:
+            if (function in _DRAWING or function in IN_PLACE) and kwargs.get("generator"):
                 raise TraceError(
                     f"the forward pass calls {function.__name__} with a generator, which no graph "
                     "can hold: leave it out, and torch's own is drawn from"
                 )
-            if function in DRAWING:
+            if function in _DRAWING:
                 return self.tracer.create_proxy("call_function", function, args, kwargs)
-            if name := _IN_PLACE.get(function):
+            if name := IN_PLACE.get(function):
                 return self.tracer.create_proxy("call_method", name, args, kwargs)
         return function(*args, **kwargs)
+
+
+def _are_numbers(*arguments: Any) -> bool:
+    """Whether a graph and a file can hold the arguments, as they cannot hold a device."""
+    return all(isinstance(one, (int, float, torch.dtype)) for one in tree_leaves(arguments))

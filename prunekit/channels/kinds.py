@@ -19,6 +19,7 @@ from prunekit.channels.layers import (
     OUT,
     Kind,
     keep,
+    look_up,
     make_filters,
     mix,
     normalise_groups,
@@ -197,6 +198,7 @@ GROUP_NORM = Kind(
         "num_channels": OUT,
     },
 )
+EMBEDDING = Kind((nn.Embedding,), look_up, sizes={"embedding_dim": OUT})
 LAYER_NORM = Kind((nn.LayerNorm, nn.RMSNorm), normalise_last)
 PRELU = Kind(
     (nn.PReLU,),
@@ -252,7 +254,7 @@ INERT = Kind(
 )
 TABLE = (
     *(CONVOLUTION, TRANSPOSED, LINEAR, PRELU, ACTIVATION, ATTENTION, GRU, LSTM, RNN),
-    *(BATCH_NORM, FROZEN_BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM),
+    *(BATCH_NORM, FROZEN_BATCH_NORM, INSTANCE_NORM, GROUP_NORM, LAYER_NORM, EMBEDDING),
     INERT,
     Kind(_named("LocalResponseNorm CrossMapLRN2d Softmax2d"), mix),
     Kind(_named("MaxPool1d AvgPool1d LPPool1d AdaptiveAvgPool1d AdaptiveMaxPool1d"), resize(1)),
@@ -290,7 +292,7 @@ TABLE = (
         lambda call: call.move(mixing.unshuffle_pixels, call.layer.downscale_factor),
     ),
     # What they do to channels has no rule yet: only a model file can hold them.
-    Kind(_named("Bilinear Embedding ChannelShuffle CosineSimilarity")),
+    Kind(_named("Bilinear ChannelShuffle CosineSimilarity")),
 )
 KINDS = {known: kind for kind in TABLE for known in kind.classes}
 _UNKNOWN = Kind()

@@ -135,6 +135,16 @@ def scale(call: Call, channel: int = 1) -> Tensor:
     return call.x
 
 
+def look_up(call: Call) -> Tensor:
+    """A row of a table for each index: its columns are the channels, and go with what they meet."""
+    book, name = call.book, call.name
+    book.freeze(*call.inputs)
+    if name not in book.inputs:
+        book.inputs[name] = book.issue(call.layer.embedding_dim)
+        book.carry(f"{name}.weight", {1: book.inputs[name]})
+    return book.inputs[name].expand(call.value.shape)
+
+
 def normalise_groups(call: Call) -> Tensor:
     """Statistics are shared within a group, so only whole groups can go."""
     by_group = call.book.per_channel(call.x).view(call.layer.num_groups, -1)

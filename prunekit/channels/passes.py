@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ def on_labels(model: nn.Module, inputs: tuple, leaves: Leaves = ()) -> LabelInte
         graph = capture(copy, inputs, device)
     evaluation = LabelInterpreter(copy, graph, book)
     evaluation.run()
-    if unread := _unread_parameter(evaluation):
+    if unread := _unread_tensor(evaluation):
         with _training_mode(copy, unread):
             with watched_sizes(sizes, book):
                 training_graph = capture(copy, inputs, device)
@@ -49,26 +50,32 @@ def _unite_tied_weights(model: nn.Module, book: LabelBook) -> None:
         book.tie(first.setdefault(id(attribute(model, name)), dims), dims)
 
 
-def _unread_parameter(evaluation: LabelInterpreter) -> str:
-    """The first parameter of which evaluation mode has shown no channels; empty if there is none.
+def _unread_tensor(evaluation: LabelInterpreter) -> str:
+    """The first parameter, or else buffer, of which evaluation mode has shown no channels.
 
-    One of a single number has none to show.
+    Empty if there is none. One of a single number has none to show.
     """
     model, book = evaluation.model, evaluation.book
     called = (evaluation.modules[name] for name in set(evaluation.called.values()))
-    read = {id(parameter) for layer in called for parameter in layer.parameters()}
+    read = {id(tensor) for layer in called for tensor in (*layer.parameters(), *layer.buffers())}
     read |= {id(attribute(model, name)) for name in book.slices}
-    parameters = model.named_parameters()
-    return next((name for name, p in parameters if p.numel() > 1 and id(p) not in read), "")
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    return next((name for name, one in tensors if one.numel() > 1 and id(one) not in read), "")
 
 
 @contextmanager
 def _training_mode(model: nn.Module, unread: str) -> Iterator[None]:
-    """Training mode for the time being, for the sake of a parameter that only it may read."""
+    """Training mode for the time being, for the sake of a tensor that only it may read.
+
+    Where it cannot be followed, a buffer stays as it is: many hold what is no channel's, such as
+    the weights of classes for a loss.
+    """
     model.train()
     try:
         yield
     except TraceError as error:
+        if unread in dict(model.named_buffers()):
+            return
         raise TraceError(
             f"{error}. So it is in training mode, which is looked at because evaluation mode does "
             f"not read the parameter {unread!r}: if nothing does, take it out of the model"

@@ -32,7 +32,9 @@ ELEMENTWISE_FUNCTIONS = {
     *ACTIVATION_FUNCTIONS,
     *(torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.pow),
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.neg),
-    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+    *(operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow),
+    *(operator.imod, operator.ifloordiv, operator.iand, operator.ior, operator.ixor),
+    *(operator.lshift, operator.rshift, operator.ilshift, operator.irshift),
     *(operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne),
     *(operator.and_, operator.or_, operator.xor, operator.invert, operator.mod, operator.floordiv),
     *DROPOUT_FUNCTIONS,
@@ -69,6 +71,7 @@ MAPWISE_FUNCTIONS = {*POOL_FUNCTIONS, F.interpolate}
 REDUCTIONS = {
     *(torch.mean, torch.sum, torch.amax, torch.amin, torch.prod, torch.var, torch.std),
     *(torch.logsumexp, torch.any, torch.all, torch.argmax, torch.argmin, torch.median),
+    *(torch.var_mean, torch.std_mean),
     *("mean", "sum", "amax", "amin", "prod", "var", "std", "logsumexp", "any", "all"),
     *("argmax", "argmin", "median"),
 }

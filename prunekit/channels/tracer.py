@@ -6,27 +6,28 @@ checks that the answer stays. Sizes that are only handed on stay in the graph.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import operator
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from prunekit.channels import drawing, rules
+from prunekit.channels import drawing, proxies, rules
+from prunekit.channels.calls import in_place
 from prunekit.channels.counts import number, unwatched
 from prunekit.channels.kinds import KINDS
-from prunekit.channels.labels import tensors_in
+from prunekit.channels.proxies import Known, Plain, opened
 from prunekit.channels.refusals import TraceError
 from prunekit.channels.shapes import RunsOnData, ShapesOnly
 from prunekit.checks import remedy_for_types, shown
 
 # No line of the user's network is in these files.
-OURS = {__file__, drawing.__file__}
+OURS = {__file__, drawing.__file__, proxies.__file__}
+#: How torch.fx names the tensors that the forward pass makes of constants.
+MADE = "_tensor_constant"
+_WRITTEN_ANEW = {*drawing.IN_PLACE.values(), "copy_", "fill_", "zero_"}  # whatever there was
 _MISSING = object()
 # Made of layers that have rules, unlike the rest of torch.nn.
 _COMPOSED = (
@@ -38,10 +39,6 @@ _PARSING = (
     *(F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
     *(torch.zeros, torch.ones, torch.full, torch.empty, torch.eye, torch.arange, torch.linspace),
     *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.tensor),
-)
-_OTHER = (
-    "these inputs have other sizes than the example inputs, and the forward pass branches on that: "
-    "trace the model again with inputs of these sizes"
 )
 
 
@@ -95,11 +92,16 @@ class Tracer(fx.Tracer):
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
         root, proxies = super().create_args_for_root(*args, **kwargs)
         if self.inputs is not None:
-            proxies = [_opened(p, p.known) if isinstance(p, _Known) else p for p in proxies]
+            proxies = [opened(p, p.known) if isinstance(p, Known) else p for p in proxies]
         return root, proxies
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
+        if not self.root.training and _writes_over_constant(node):
+            raise TraceError(
+                f"{place(node)} writes over a tensor that it makes of constants, and of which a "
+                "graph holds one for all passes: begin with torch.zeros, or write x + y, not x += y"
+            )
         if self.inputs is not None:
             self.running = True
             try:
@@ -114,7 +116,11 @@ class Tracer(fx.Tracer):
         return node
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return fx.Proxy(node, self) if self.inputs is None else _Known(node, self)
+        return Plain(node, self) if self.inputs is None else Known(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Without example inputs; fx takes it for a question about values."""
+        raise TypeError("it goes through a tensor or sizes, and how many there are is not known")
 
     def _run(self, node: fx.Node) -> Any:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["value"])
@@ -159,63 +165,6 @@ class Tracer(fx.Tracer):
         return value
 
 
-class _Known(fx.Proxy):
-    """What a node gives on the example inputs, for code that asks."""
-
-    @property
-    def known(self) -> Any:
-        return self.node.meta["value"]
-
-    def decide(self) -> Any:
-        """The value. The graph is right as long as it is the same, and checks that it is."""
-        if tensors_in(self.known):
-            return self.tracer.to_bool(self)  # which refuses: the values of tensors are not known
-        self.tracer.create_proxy("call_function", torch._assert, (self == self.known, _OTHER), {})
-        return self.known
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.known, name)
-        if callable(value):
-            return fx.proxy.Attribute(self, name)  # a method, which is called next
-        if isinstance(value, str):
-            return value  # of a device: its type
-        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
-
-    def __setitem__(self, where: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, where, value), {})
-
-    def __iter__(self) -> Iterator[Any]:
-        if isinstance(self.known, dict):
-            return iter(self.known)
-        return map(partial(operator.getitem, self), range(len(self)))
-
-    def __len__(self) -> int:
-        if isinstance(self.known, Tensor):
-            return int(self.size(0))
-        return len(self.known)
-
-    def __bool__(self) -> bool:
-        return bool(self.decide())
-
-    def __int__(self) -> int:
-        return int(self.decide())
-
-    def __float__(self) -> float:
-        return float(self.decide())
-
-    def __index__(self) -> int:
-        return self.decide().__index__()
-
-    def __round__(self, *digits: int) -> Any:
-        return round(self.decide(), *digits)
-
-    def __contains__(self, item: Any) -> bool:
-        return item in self.decide()
-
-    def keys(self) -> Any:
-        return self.known.keys()
-
-
 def _refuse_nesting(encoder: Any, name: str, args: tuple, kwargs: dict) -> None:
     """Refuse an encoder that packs padded sequences, by a mask, into a tensor without a shape."""
     padding = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
@@ -228,23 +177,12 @@ def _refuse_nesting(encoder: Any, name: str, args: tuple, kwargs: dict) -> None:
         )
 
 
-def _opened(proxy: Any, value: Any) -> Any:
-    """An argument of forward: each tensor in it as a proxy, whatever holds them as it is."""
-    if isinstance(value, Tensor):
-        return proxy
-    if isinstance(value, dict):
-        return {key: _opened(proxy[key], item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_opened(proxy[place], item) for place, item in enumerate(value)]
-        if isinstance(value, list):
-            return items
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(
-            value, **{name: _opened(getattr(proxy, name), getattr(value, name)) for name in names}
-        )
-    return value
+def _writes_over_constant(node: fx.Node) -> bool:
+    if node.op not in ("call_function", "call_method") or node.target in _WRITTEN_ANEW:
+        return False
+    written = node.args[0] if node.args else None
+    made = isinstance(written, fx.Node) and written.op == "get_attr" and written.target
+    return str(made).startswith(MADE) and (node.target == "__setitem__" or in_place(node))
 
 
 def _is_of_torch(function: Any) -> bool:

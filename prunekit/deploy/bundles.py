@@ -146,9 +146,7 @@ def bundle(
             "std": list(std),
             "images": len(x),
             "labels": None if y is None else y.tolist(),
-            "detector": None
-            if anchors is None
-            else {"anchors": anchors.tolist(), "scales": list(SCALES), "overlap": OVERLAP},
+            "detector": None if anchors is None else detector_facts(anchors),
             "models": entries,
         }
         for name, content in manifests.texts(manifest).items():
@@ -165,6 +163,22 @@ def bundle(
             with opened(temporary) as file:
                 _inspect(file)
     return manifest
+
+
+def detector_facts(anchors: Tensor) -> dict[str, Any]:
+    """What a manifest says of a detector: all that its boxes are made with.
+
+    Parameters
+    ----------
+    anchors
+        Of shape (anchors, 4), in shares of the picture.
+
+    Examples
+    --------
+    >>> detector_facts(torch.tensor([[0.0, 0.0, 0.5, 1.0]]))
+    {'anchors': [[0.0, 0.0, 0.5, 1.0]], 'scales': [10.0, 10.0, 5.0, 5.0], 'overlap': 0.6}
+    """
+    return {"anchors": anchors.tolist(), "scales": list(SCALES), "overlap": OVERLAP}
 
 
 def _class_names(

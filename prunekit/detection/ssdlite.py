@@ -157,6 +157,15 @@ def ssdlite_squeezenet(classes: int = 2, *, size: int = 300, pretrained: bool = 
         :func:`prunekit.models.squeezenet` finds them. They were trained on
         images normalised otherwise, for which the first convolution makes up.
 
+    Notes
+    -----
+    This is a reconstruction of ours. The public network of this name, in ``qfgaohao/pytorch-ssd``,
+    reads one map of the backbone, that of stride 16, and five extra maps, with boxes of 60 to 330
+    pixels at 300. Here small people are looked for at stride 8 as well, so there are two maps of
+    the backbone and four extra ones, and anchors have the scales 0.2 to 0.95 of
+    :func:`ssd_anchors`, by one rule for all detectors here. Weights from there do not fit, and
+    numbers from there are of another network.
+
     Examples
     --------
     >>> model = ssdlite_squeezenet(size=64)

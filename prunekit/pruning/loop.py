@@ -93,7 +93,7 @@ def prune(
     share_per_iteration
         In place of ``per_iteration``, a share of what ``budget`` names: with 0.1 and a ratio
         of 0.5 any criterion takes five iterations, and so is fine-tuned
-        equally long.
+        equally long. Not for a budget that is measured: latency, or a function.
     normalize
         As for :func:`prunekit.rank`.
     repair

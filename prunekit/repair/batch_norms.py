@@ -71,7 +71,8 @@ def insert_batch_norm(
         is ``features.0.conv``, and its batch norm ``features.0.norm``: plain
         modules, so that tracing, ranking, rebuilding and saving work as ever.
     loader
-        Batches of images, or pairs that begin with images; no labels needed.
+        Batches of images, or pairs that begin with images; no labels needed. A
+        network of several inputs cannot be shown them so.
     layers
         Names of convolutions, or one alone. By default all those whose filters may be
         removed, that no norm directly follows, and whose weight and bias the

@@ -65,7 +65,8 @@ def repair(
         The removal, as :func:`prunekit.select` returns it.
     loader
         Batches of images, or pairs that begin with images; no labels needed.
-        Some hundred images of the training set are enough.
+        Some hundred images of the training set are enough. A network of several
+        inputs cannot be shown them so.
     method
         ``"least_squares"``: each filter's weights over the inputs that are
         left, and its bias, come as near as they can to its old output (He,

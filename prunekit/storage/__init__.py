@@ -67,7 +67,7 @@ def save(
         Naming the layer, operation or forward hook that a file cannot hold, or what in
         the metadata JSON cannot hold; or ``path`` is a folder.
     TypeError
-        The metadata holds an object, or ``path`` is no path.
+        The metadata holds an object, ``example_inputs`` no tensor, or ``path`` is no path.
 
     Examples
     --------
@@ -83,10 +83,10 @@ def save(
     metadata = {} if metadata is None else metadata
     _check_metadata(metadata)
     remedy = ". Change that, or keep its state_dict with its class"
+    inputs = None if example_inputs is None else without_data(example_inputs)
     with _one_error(f"{type(model).__name__} cannot be saved", remedy):
         traced = meta_copy(model).eval()
         _refuse_hooks(model)
-        inputs = None if example_inputs is None else without_data(example_inputs)
         words, tensors = describe(model, capture(traced, inputs), traced)
         text = json.dumps({"prunekit": VERSION, **words, "metadata": metadata}, allow_nan=False)
         _check_data(tensors)

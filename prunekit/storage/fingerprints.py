@@ -11,11 +11,12 @@ import dis
 import functools
 import hashlib
 import json
+import os
 import sys
 import sysconfig
 import types
 from collections.abc import Iterable, Mapping
-from importlib.metadata import distributions
+from importlib.util import find_spec
 from operator import length_hint
 from pathlib import Path, PurePath
 from typing import Any
@@ -28,9 +29,18 @@ from prunekit.storage.files import tensors_of
 from prunekit.storage.generators import seeded
 
 _PLAIN = (type(None), bool, int, float, str)
-# What packages are installed into, wherever it lies: Python may read several, as a virtual
-# environment that sees those of the system does.
-_FOR_PACKAGES = ("site-packages", "dist-packages")
+_INSTALLED = (
+    f"{Path(__file__).parents[1]}{os.sep}",
+    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")),
+    # They may lie elsewhere, beside code of one's own: by PYTHONPATH, or pip's --target.
+    *(
+        f"{folder}{os.sep}"
+        for package in ("torch", "torchvision", "numpy")
+        if (spec := find_spec(package))
+        for folder in spec.submodule_search_locations or ()
+    ),
+)
+_FOLDERS_OF_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def describe(setting: Any, name: str) -> Any:
@@ -158,28 +168,11 @@ def _is_installed(code: types.FunctionType | type) -> bool:
         file = code.__code__.co_filename
     else:
         file = getattr(sys.modules.get(code.__module__), "__file__", None) or ""
-    path = PurePath(file)
     return (
-        any(folder in path.parts for folder in _FOR_PACKAGES)
-        or not _installed_elsewhere().isdisjoint((path, *path.parents))
+        file.startswith(_INSTALLED)
+        or not _FOLDERS_OF_PACKAGES.isdisjoint(Path(file).parts)
         or code.__module__ in sys.builtin_module_names
     )
-
-
-@functools.cache
-def _installed_elsewhere() -> set[PurePath]:
-    """Python, prunekit and torch, and what an installer put beside torch in a folder of any name.
-
-    Such a folder, as ``pip install --target`` fills it, may hold code of one's own, too.
-    """
-    beside = Path(torch.__file__).parents[1]
-    names = {"torch"}
-    if beside.name not in _FOR_PACKAGES:
-        for package in distributions(path=[str(beside)]):
-            record = (package.read_text("RECORD") or "").splitlines()
-            names |= {line.split(",")[0].split("/")[0] for line in record} - {".."}
-    packages = (beside / name for name in names)
-    return {Path(sysconfig.get_path("stdlib")), Path(__file__).parents[1], *packages}
 
 
 def _global_names(code: types.CodeType) -> list[str]:

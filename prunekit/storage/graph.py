@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from prunekit.channels.capture import attribute, has_attribute
-from prunekit.channels.drawing import DRAWING
+from prunekit.channels.drawing import OF_CONSTANTS
 from prunekit.storage.into import sizes_to_tell
 from prunekit.storage.known import ATTRIBUTES, FUNCTION_NAMES, FUNCTIONS, METHODS
 from prunekit.storage.layers import build_layer, check_tensors, describe_layer
@@ -218,7 +218,7 @@ def _check_node(
         known = FUNCTIONS if op == "call_function" else METHODS
         if target not in known:
             raise ValueError(f"calls {target!r:.80}, which is not a known {op[5:]}")
-        if not inputs and FUNCTIONS.get(target) not in DRAWING:
+        if not inputs and FUNCTIONS.get(target) not in OF_CONSTANTS:
             raise ValueError("computes with constants only")
     if op == "placeholder":
         check_variable(target.removeprefix("*").removeprefix("*"))  # as of *images

@@ -9,10 +9,8 @@ from torch import Tensor, fx, nn
 
 from prunekit.channels.capture import meta_copy
 from prunekit.channels.kinds import kind_of, stated_sizes
+from prunekit.channels.tracer import MADE
 from prunekit.storage.layers import describe_layer
-
-# The forward pass makes tensors of such names anew each time.
-_MADE = "_tensor_constant"
 
 
 def sizes_to_tell(model: nn.Module, tensors: list[str]) -> dict[str, dict[str, int]]:
@@ -53,7 +51,7 @@ def fill(into: nn.Module, described: Mapping[str, Any], loaded: fx.GraphModule) 
 def _put_all(into: nn.Module, described: Mapping[str, Any], loaded: fx.GraphModule) -> None:
     for tensors in (loaded.named_parameters, loaded.named_buffers):
         for name, tensor in tensors(remove_duplicate=False):
-            if not name.rpartition(".")[2].startswith(_MADE):
+            if not name.rpartition(".")[2].startswith(MADE):
                 _put(into, name, tensor)
     stated = described.get("sizes", {})
     for name in described["modules"]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.models import swin_transformer
 
 from prunekit.channels import moves, rules
-from prunekit.channels.drawing import DRAWING
+from prunekit.channels.drawing import OF_CONSTANTS
 from prunekit.channels.kinds import KINDS
 
 _SPACES = {
@@ -114,7 +114,7 @@ def _public_names(function: Callable) -> Iterator[str]:
 
 def _functions() -> dict[str, Callable]:
     found: dict[str, Callable] = {"getattr": getattr}
-    for function in (*_traceable(), *DRAWING):
+    for function in (*_traceable(), *OF_CONSTANTS):
         if callable(function) and not isinstance(function, type):
             found |= dict.fromkeys(_public_names(function), function)
     listed = {

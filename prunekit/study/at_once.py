@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from torch import nn
 
 from prunekit.adversarial import align, choose
 from prunekit.channels import ChannelGraph, trace
+from prunekit.channels.units import Scope
 from prunekit.criteria import rank
 from prunekit.execution import device_of
 from prunekit.grafting import fit_grafted
 from prunekit.measure import profile
+from prunekit.pruning.budgets import left_after
+from prunekit.selection import removable, select
 from prunekit.storage.files import write_table
 from prunekit.study.declaration import ALLOCATE, MAGNITUDES
 from prunekit.study.tasks import Task
@@ -27,6 +31,7 @@ from prunekit.widths import (
     layer_entropies,
     mean_magnitudes,
     select_widths,
+    units,
 )
 
 RANK_BATCHES = 8
@@ -69,23 +74,59 @@ def unit_values(
 
 
 def aligned(model: nn.Module, task: Task, settings: Mapping[str, Any], folder: Path) -> nn.Module:
-    """The network that a study's ``align`` finds and chooses; ``candidates.csv`` has all of them.
+    """The network that a study's ``align`` finds and chooses, cut to the share that it asks for.
+
+    ``candidates.csv`` has those of all penalties, and says which was chosen.
 
     Raises
     ------
     ValueError
-        None of them is as small as ``choose.ratio`` asks for.
+        All of them have lost more than ``choose.ratio`` of the MACs, or what
+        is masked does not cost so much.
     """
-    given = {key: value for key, value in settings.items() if key != "choose"}
-    options = {"seed": task.seed, "folder": folder, "progress": False}
-    found = align(model, task.train, task.val, **given, **options)
-    write_table(found.table, folder / "candidates.csv")
+    given = {key: value for key, value in settings.items() if key not in ("choose", "penalty")}
+    options = {"seed": task.seed, "progress": False}
+    said = settings.get("penalty")
+    penalties = said if isinstance(said, list) else [said]
+    tables, networks, removals = [], [], []
+    for place, penalty in enumerate(penalties):
+        its = folder / f"alignment-{place}"
+        one = align(model, task.train, task.val, **given, **options, penalty=penalty, folder=its)
+        tables.append(one.table.assign(penalty=penalty))
+        networks += one.networks
+        removals += one.removals
+    table = pd.concat(tables, ignore_index=True)
+    how = settings.get("choose", {})
     x = task.example_inputs.to(device_of(model))
-    how = dict(settings.get("choose", {}))
-    if "ratio" in how:
-        how["most_macs"] = (1 - how.pop("ratio")) * profile(model, x).macs
-    best = choose(found.table, **how)
-    return rebuild(found.networks[best], x, found.removals[best])
+    most = (1 - how.get("ratio", 0.0)) * profile(model, x).macs
+    allowed = table[table["macs"] >= most] if "ratio" in how else table
+    if allowed.empty:
+        raise ValueError(
+            f"every candidate has lost more than {how['ratio']:.1%} of the MACs: lower the penalty"
+        )
+    best = allowed.index[choose(allowed, how.get("rule", "harmonic"))]
+    write_table(table.assign(chosen=table.index == best), folder / "candidates.csv")
+    small = rebuild(networks[best], x, removals[best])
+    return cut(small, task, settings.get("scope", "blocks"), most) if "ratio" in how else small
+
+
+def cut(model: nn.Module, task: Task, scope: Scope, macs: float) -> nn.Module:
+    """A network without so many channels, lowest scale first, that at most so many MACs are left.
+
+    The scales are those of batch norms into which masks are folded, over all
+    units of the scope, as Liu et al. (2017) cut.
+    """
+    x = task.example_inputs.to(device_of(model))
+    graph = trace(model, x)
+    masked = np.concatenate([unit.groups for unit in units(graph, scope)])
+    ranking = rank(model, task.train, "bn_scale", batches=1, progress=False)
+    ranking = ranking[ranking["group"].isin(masked)]
+    left = left_after(model, x, "macs")
+    if left({}) <= macs:
+        return model
+    counts = range(1, removable(ranking).groups + 1)
+    fewest = 1 + bisect_left(counts, True, key=lambda count: left(select(ranking, count)) <= macs)
+    return rebuild(model, graph, select(ranking, fewest))
 
 
 def grafted(

@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from prunekit.adversarial import align, choose
-from prunekit.checks import choice
+from prunekit.adversarial import align
+from prunekit.adversarial.candidates import Rule
+from prunekit.checks import choice, number
 from prunekit.checks.settings import PRECISIONS
 from prunekit.grafting import fit_grafted
 from prunekit.grafting.training import OF_AN_EPOCH
@@ -27,6 +28,7 @@ SETTINGS = {
     "input_size": 32,
     "batch_size": 128,
     "start": None,
+    "fresh": None,
     "freeze": False,
     "final_relu": None,
     "batch_norm": None,
@@ -57,7 +59,7 @@ MAGNITUDES = _options(mean_magnitudes, "graph", "scope")
 RICHNESS = _options(abnormal_richness, "entropies", "magnitudes") | MAGNITUDES
 WIDTHS = ALLOCATE | {"values", "scope", "keep", "draw", "richness"}
 ALIGN = _options(align, "teacher", "loader", "val_loader", "discriminator", "seed", "folder")
-CHOOSE = _options(choose, "table", "most_macs") | {"ratio"}
+CHOOSE = {"rule", "ratio"}
 GRAFT = _options(fit_grafted, "models", "loader", "val_loader", "seed", "folder") | {"networks"}
 
 
@@ -119,7 +121,8 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     of ``prunekit.models.CIFAR_MODELS``, ``efficientnet_lite0``, for a detector ``pedestrian``,
     ``ssdlite_squeezenet`` with a backbone from ImageNet, or ``tiny_ssdlite``,
     or the folder of a recorded network under the results,
-    in which ``{seed}`` stands for the run's), ``freeze``
+    in which ``{seed}`` stands for the run's), ``fresh`` (true draws
+    its weights anew, and leaves the widths), ``freeze``
     (only the classifier learns), ``final_relu`` (false takes away a
     SqueezeNet's ReLU on its class maps), ``batch_norm`` (true puts batch norm
     behind the convolutions for the run, and folds it in what is reported),
@@ -141,8 +144,10 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
       ``scope`` says of which units; ``keep`` is the criterion by which filters
       of a layer stay, ``"weight_l1"`` by default. Or by
     - ``align``, arguments of :func:`prunekit.adversarial.align`, whose
-      ``choose`` has the ``rule`` of :func:`prunekit.adversarial.choose` and
-      the ``ratio`` of MACs that must at least be gone.
+      ``penalty`` may be a list: candidates of all are pooled. ``choose`` has
+      the ``rule`` of :func:`prunekit.adversarial.choose`, and the ``ratio`` of
+      MACs that is gone at the end: of the candidates that have lost no more,
+      the chosen one also loses channels of lowest scale until it has.
 
     In place of ``finish``, ``graft`` trains so many ``networks`` side by side,
     copies of that one, by the arguments of
@@ -155,7 +160,7 @@ def read_study(name: str | Path, folder: str | Path = STUDIES) -> Study:
     ``views``, they answer so many fixed views of each image once, each at the
     size it was trained with.
 
-    On the data set ``streets`` networks are detectors: they learn by
+    On the data sets ``streets`` and ``voc2007`` networks are detectors of people: they learn by
     :func:`prunekit.detection.detection_loss`, which ranks them too, with a
     teacher by ``detection_distillation``, and are judged by average precision.
 
@@ -292,7 +297,13 @@ def _check_at_once(settings: Mapping[str, Any], path: Path) -> None:
     if widths and widths["values"] not in VALUES:
         raise ValueError(f"{path}: values of widths must be one of {', '.join(VALUES)}")
     _refuse_unknown(aligning, ALIGN | {"choose"}, path)
-    _refuse_unknown(aligning.get("choose", {}), CHOOSE, path)
+    how = aligning.get("choose", {})
+    _refuse_unknown(how, CHOOSE, path)
+    try:  # both are asked for when an alignment ends, hours later
+        choice("rule", how.get("rule", "harmonic"), among=get_args(Rule))
+        number("ratio", how.get("ratio", 0.5), above=0, below=1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: choose of align: {error}") from error
     _refuse_unknown(grafting, GRAFT, path)
     _refuse_unknown(grafting.get("training", {}), set(OF_AN_EPOCH) - TAUGHT, path)
 

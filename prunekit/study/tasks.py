@@ -15,6 +15,7 @@ from prunekit.checks.batches import Batches
 from prunekit.data import Dataset, Loader, Views
 from prunekit.data.datasets import load_for
 from prunekit.data.images import sha256_of
+from prunekit.data.named import data_folder
 from prunekit.detection import (
     BoxLoader,
     BoxSet,
@@ -28,6 +29,8 @@ from prunekit.execution import device_of
 from prunekit.training import evaluate
 
 EVALUATED, EVALUATED_PICTURES = 250, 16  # in a batch: the maps of a detector are large
+CLASSES = ("person",)  # that detectors find
+HELD_OUT, DRAW = 0.1, 0  # share of PASCAL VOC's trainval that validates, and the seed that draws it
 
 
 class Task:
@@ -146,16 +149,21 @@ class Detection(Task):
     foreign = frozenset({"freeze", "final_relu", "batch_norm", "align", "graft"})
     foreign_tuning = frozenset({"label_smoothing", "temperature", "views"})
 
-    @staticmethod
-    def load(settings: Mapping[str, Any]) -> Boxes:
-        name, classes = settings["dataset"], ("person",)
-        train, val, test = (
-            load_voc(name, part, classes=classes, size=settings["input_size"])
-            for part in ("train", "val", "test")
-        )
+    @classmethod
+    def load(cls, settings: Mapping[str, Any]) -> Boxes:
+        train, val, test = cls.parts(settings["dataset"], settings["input_size"])
         # Somebody may be there whom the annotator overlooked, and the loss would make of them the
         # hardest negatives of all. Where networks are judged, every picture counts.
-        return Boxes(name, classes, train[(train.targets[..., 4] > 0).any(1)], val, test)
+        train = train[(train.targets[..., 4] > 0).any(1)]
+        return Boxes(settings["dataset"], CLASSES, train, val, test)
+
+    @staticmethod
+    def parts(name: str, size: int) -> tuple[BoxSet, BoxSet, BoxSet]:
+        """Pictures to train on, to validate on, and to test on."""
+        train, val, test = (
+            load_voc(name, part, classes=CLASSES, size=size) for part in ("train", "val", "test")
+        )
+        return train, val, test
 
     def __init__(self, dataset: Boxes, settings: Mapping[str, Any], model: nn.Module) -> None:
         super().__init__(dataset, settings, model)
@@ -179,6 +187,32 @@ class Detection(Task):
         return {k: v for k, v in settings.items() if k not in weight} | {"loss": loss}
 
 
+class VOC2007(Detection):
+    """PASCAL VOC 2007 (Everingham et al. 2010): its people, its test, and a draw from trainval.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not in the data folder, or not whole; the message says how to get it.
+    """
+
+    @staticmethod
+    def parts(name: str, size: int) -> tuple[BoxSet, BoxSet, BoxSet]:
+        try:
+            both, test = (
+                load_voc(name, part, classes=CLASSES, size=size) for part in ("trainval", "test")
+            )
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. To fetch PASCAL VOC 2007, call torchvision.datasets.VOCDetection("
+                f"'{data_folder() / name}', year='2007', image_set=part, download=True) with "
+                "'trainval' and with 'test' as part"
+            ) from error
+        order = torch.randperm(len(both), generator=torch.Generator().manual_seed(DRAW))
+        count = max(1, round(HELD_OUT * len(both)))
+        return both[order[count:].sort()[0]], both[order[:count].sort()[0]], test
+
+
 def _precision(model: nn.Module, loader: Batches, anchors: Tensor) -> dict[str, float]:
     found = vars(evaluate_detector(model, loader, anchors))
     return {name: found[name] for name in Detection.numbers}
@@ -196,7 +230,7 @@ def _maps(model: nn.Module) -> list[int]:
 
 
 #: Data sets that are not of images with labels.
-TASKS: dict[str, type[Task]] = {"streets": Detection}
+TASKS: dict[str, type[Task]] = {"streets": Detection, "voc2007": VOC2007}
 
 
 def task_of(dataset: str) -> type[Task]:

@@ -88,6 +88,10 @@ def carry_out(
     torch.manual_seed(settings["seed"])
     model = start(settings["start"], len(dataset.classes), results).to(device)
     starting_weights = digest_of(model)
+    if settings.get("fresh"):
+        for module in model.modules():
+            if callable(renew := getattr(module, "reset_parameters", None)):
+                renew()
     if settings["freeze"]:
         freeze_features(model)
     if settings["final_relu"] is False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -58,6 +59,10 @@ def entropy(values: Tensor, bins: int = 10) -> float:
     low, high = (bound.item() for bound in numbers.aminmax())
     if low == high:
         return 0.0
+    if math.isinf(high - low):  # the range is too wide for a float, half of it is not
+        numbers, low, high = numbers / 2, low / 2, high / 2
+    if (np.diff(np.linspace(low, high, bins + 1)) <= 0).any():  # too narrow to be cut
+        numbers, low, high = (numbers - low) / (high - low), 0.0, 1.0
     shares = np.histogram(numbers.numpy(), bins, (low, high))[0] / len(numbers)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())

@@ -1,10 +1,13 @@
 // Box plots of two indicators, and the widths that follow: widths.abnormal_richness and allocate.
-function prunekitWhisker(root, { lists, names, widths, costs, whole, ratio, least }) {
+function prunekitWhisker(root, data) {
+  const { lists, names, widths, costs, whole, weights, parameters, ratio, least } = data;
   const { richness, allocated, quartiles } = prunekitWhisker;
   const USUAL = "#0072B2", ABNORMAL = "#D55E00", FARTHEST = 3, MARK = 1.5;
   const [entropy] = lists, percent = (share) => `${Math.round(100 * share)}\u00a0%`;
   const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
   const kept = (found) => allocated(found.richness, widths, costs, whole * (1 - ratio), least);
+  const left = (kept, each, all) =>
+    percent(1 - sum(kept.map((count, i) => (widths[i] - count) * each[i])) / all);
   const results = Array.from({ length: 10 * FARTHEST + 1 }, (_, tenths) => {
     const found = richness(...lists.map(({ values }) => values), tenths / 10);
     return { ...found, kept: kept(found) };
@@ -80,7 +83,9 @@ function prunekitWhisker(root, { lists, names, widths, costs, whole, ratio, leas
       const against = whisker === 10 * MARK ? "" : `; against k = ${MARK}, ${sum(moved)} move`;
       return `With k = ${factor.toFixed(1)}, ${odd.length} of ${names.length} units ` +
         `${odd.length === 1 ? "is" : "are"} abnormal${named}. ` +
-        `${sum(result.kept)} of ${sum(widths)} channels stay${against}.`;
+        `${sum(result.kept)} of ${sum(widths)} channels stay, ` +
+        `with ${left(result.kept, costs, whole)} of the MACs and ` +
+        `${left(result.kept, weights, parameters)} of the parameters${against}.`;
     },
   });
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 from torch import Tensor, nn
 
@@ -20,6 +22,8 @@ def moving_whisker(
     ratio: float = 0.5,
 ) -> MovingFigure:
     """A slider for the whisker factor: which units are abnormal, and what each unit keeps.
+
+    Beneath it stands what stays: channels, and the shares of MACs and parameters.
 
     The page computes what :func:`prunekit.widths.abnormal_richness` and
     :func:`prunekit.widths.allocate`, with ``"contrast"`` and a budget of MACs,
@@ -41,16 +45,23 @@ def moving_whisker(
     names = list(next(iter(lists.values())).index)
     widths = {unit.name: unit.width for unit in units(graph, "everywhere") if unit.name in names}
     ranking = rank(model, [(example_inputs, None)], "weight_l1")
-    left = left_after(model, example_inputs, "macs")
 
-    def after(gone: dict[str, int]) -> int:
-        kept = {name: widths[name] - gone.get(name, 0) for name in names}
-        return left(select_widths(ranking, kept, graph))
+    def priced(budget: Literal["macs", "parameters"]) -> tuple[int, dict[str, int]]:
+        """What the whole network costs, and a channel of each unit."""
+        left = left_after(model, example_inputs, budget)
 
-    whole = left({})
-    costs = {name: whole - after({name: 1}) for name in names}
-    if whole - after(dict.fromkeys(names, 1)) != sum(costs.values()):
-        raise ValueError("units read each other's channels: what one costs depends on the others")
+        def after(gone: dict[str, int]) -> int:
+            kept = {name: widths[name] - gone.get(name, 0) for name in names}
+            return left(select_widths(ranking, kept, graph))
+
+        whole = left({})
+        costs = {name: whole - after({name: 1}) for name in names}
+        if whole - after(dict.fromkeys(names, 1)) != sum(costs.values()):
+            raise ValueError("units read each other's channels: what one costs depends on others")
+        return whole, costs
+
+    whole, costs = priced("macs")
+    parameters, weights = priced("parameters")
     least = {name: max(2, int(0.1 * widths[name] + 0.5)) for name in names}
     data = {
         "lists": [{"label": label, "values": values.tolist()} for label, values in lists.items()],
@@ -58,6 +69,8 @@ def moving_whisker(
         "widths": [widths[name] for name in names],
         "costs": [costs[name] for name in names],
         "whole": whole,
+        "weights": [weights[name] for name in names],
+        "parameters": parameters,
         "ratio": ratio,
         "least": whole - sum((widths[name] - least[name]) * costs[name] for name in names),
     }

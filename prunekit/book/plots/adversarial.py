@@ -13,7 +13,6 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from prunekit.adversarial import pareto_front
 from prunekit.book.plots.style import MARKERS, NEUTRAL, PALETTE, box, figure, percent, ring
-from prunekit.book.plots.widths import seed_dots
 
 MASKS = (1.0, 0.5, 0.0, 0.8, 0.0, 0.3)  # of the drawing
 
@@ -165,22 +164,3 @@ def discriminator_losses(
     ax.set(xlabel="epoch", ylabel="discriminator's loss", ylim=(tells - 0.08, None))
     ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-
-
-@figure
-def aligned_dots(networks: pd.DataFrame, names: Mapping[str, str], before: float) -> None:
-    """Test accuracy of each variant of an alignment beside the share of MACs that it took.
-
-    Parameters
-    ----------
-    networks
-        ``variant``, ``seed``, ``test_accuracy`` and ``macs_removed``.
-    before
-        Accuracy of the network that all began with.
-    """
-    _, axs = plt.subplots(1, 2, figsize=(9.2, 1.2 + 0.42 * len(names)))
-    seed_dots(axs[1], networks, "macs_removed", names)
-    seed_dots(axs[0], networks, "test_accuracy", names, before)
-    axs[0].set_xlabel("test accuracy")
-    axs[1].set_xlabel("MACs removed")
-    axs[1].tick_params(axis="y", labelleft=False)

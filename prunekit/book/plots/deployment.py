@@ -124,8 +124,12 @@ def savings(costs: pd.DataFrame) -> None:
 def before_and_after(table: pd.DataFrame) -> None:
     """Original and pruned side by side, after figure 10.8 of the thesis: a panel for each unit.
 
-    ``table`` has the columns ``unit``, ``where``, ``model`` and ``value``.
+    ``table`` has the columns ``unit``, ``where``, ``model``, ``value`` and
+    ``test_accuracy``, which the legend says of each model.
     """
+    right = table.groupby("model")["test_accuracy"].first().dropna()
+    names = {model: f"{model}, {share:.1%} of test images right" for model, share in right.items()}
+    table = table.replace({"model": names})
     units = list(dict.fromkeys(table["unit"]))
     widths = [table.loc[table["unit"] == unit, "where"].nunique() for unit in units]
     _, axs = plt.subplots(1, len(units), figsize=(WIDTH, 3.6), width_ratios=widths, squeeze=False)

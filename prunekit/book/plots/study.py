@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from prunekit.book.plots.criteria import label_of, looks_of
 from prunekit.book.plots.style import (
@@ -230,17 +229,3 @@ def budget_dots(spread: pd.DataFrame, epochs: pd.Series) -> None:
     names_along(ax.yaxis, [f"{label_of(v)} ({epochs[v]:.1f} epochs in all)" for v in spread.index])
     ax.set(xlabel="test accuracy", ylim=(len(spread) - 0.5, -0.5))
     percent(ax.xaxis)
-
-
-@figure
-def learning_curves(history: pd.DataFrame) -> None:
-    """Validation accuracy (left) and training loss (right) by epoch, a line a variant."""
-    _, axs = plt.subplots(1, 2, figsize=(9, 3.4))
-    for ax, column in zip(axs, ("val_accuracy", "loss"), strict=True):
-        draw_curves(ax, history, "epoch", column, "epoch")
-        ax.set_xlabel("epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axs[0].set_ylabel("validation accuracy")
-    percent(axs[0].yaxis)
-    axs[1].set_ylabel("training loss")
-    axs[0].legend()

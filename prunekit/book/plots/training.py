@@ -80,7 +80,8 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> None:
     looks = looks_of(histories) | LOOKS
     for ax, column in zip(axs, ("loss", "accuracy"), strict=True):
         for name, history in histories.items():
-            line = {"markersize": 4, **looks[name].line}
+            every = -(-len(history) // 15)  # markers of a long run would cover its line
+            line = {"markersize": 4, "markevery": every, **looks[name].line}
             ax.plot("epoch", f"val_{column}", data=history, **line)
             line |= {"linestyle": "--", "alpha": 0.55, "label": ""}
             ax.plot("epoch", column, data=history, **line)

@@ -136,22 +136,10 @@ def variant_dots(
         The column to draw.
     """
     _, ax = plt.subplots(figsize=(7.4, 0.9 + 0.42 * len(names)))
-    seed_dots(ax, networks, value, names, before)
-    ax.set_xlabel(value.replace("_", " "))
-
-
-def seed_dots(
-    ax: Axes,
-    table: pd.DataFrame,
-    value: str,
-    names: Mapping[str, str],
-    before: float | None = None,
-) -> None:
-    """A row a variant, along a share: rings for seeds, a diamond for their mean."""
     for place, variant in enumerate(names):
-        seeds = table.loc[table["variant"] == variant, value]
+        seeds = networks.loc[networks["variant"] == variant, value]
         ax.plot(seeds, [place] * len(seeds), "o", fillstyle="none", color=NEUTRAL)
-    means = over_seeds(table, value, by=["variant"])["mean"].reindex(list(names))
+    means = over_seeds(networks, value, by=["variant"])["mean"].reindex(list(names))
     ax.plot(means, range(len(names)), "D", color=PALETTE[0], markersize=6)
     if before is not None:
         ax.axvline(before, color="black", linestyle=":", linewidth=1, label="at the start")
@@ -160,3 +148,4 @@ def seed_dots(
     ax.set_ylim(len(names) - 0.5, -0.5)  # from top to bottom, with room for the outer rows
     ax.locator_params(axis="x", nbins=6)
     percent(ax.xaxis)
+    ax.set_xlabel(value.replace("_", " "))

@@ -45,12 +45,13 @@ class Bundled(BaseComponent):
         if order not in ("RGB", "BGR"):
             rt.report_error(f"images must be RGB or BGR, not {order}")
             return
+        image = pixels[..., ::-1] if order == "BGR" else pixels
         try:
-            found = self.network(pixels[..., ::-1] if order == "BGR" else pixels)
+            found = self.network(image)
         except ValueError as error:
             rt.report_error(str(error))
             return
-        self.write(found, element.ts)
+        self.write(found, image, element.ts)
 
     def Death(self) -> None:
         """Let the network go."""
@@ -60,6 +61,6 @@ class Bundled(BaseComponent):
         """The network, ready to run."""
         raise NotImplementedError
 
-    def write(self, found: Any, ts: int) -> None:
-        """Hand on what the network found in the image of a time stamp."""
+    def write(self, found: Any, image: np.ndarray, ts: int) -> None:
+        """Hand on what the network found in an RGB image of a time stamp."""
         raise NotImplementedError

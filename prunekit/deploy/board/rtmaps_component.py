@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import rtmaps.types
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -24,7 +25,7 @@ class rtmaps_python(Bundled):  # the name RTMaps looks for
     def load(self, model: str, folder: str, threads: int) -> Classifier:
         return Classifier(model, folder, threads)
 
-    def write(self, found: tuple[str, float], ts: int) -> None:
+    def write(self, found: tuple[str, float], image: np.ndarray, ts: int) -> None:
         name, score = found
         self.outputs["class"].write(name, ts)
         self.outputs["score"].write(score, ts)
