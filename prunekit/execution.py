@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -15,17 +15,23 @@ from prunekit.checks.structures import arguments, examples_of, first_examples, m
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-def autocast(device: torch.device, precision: str = "mixed") -> AbstractContextManager:
+def autocast(
+    device: torch.device, precision: str = "mixed", models: Iterable[nn.Module] = ()
+) -> AbstractContextManager:
     """bfloat16 autocast where it pays: on CUDA, and on CPUs with AVX-512; none if ``"full"``.
+
+    None either where a weight of the ``models`` is in float16: its batch norms take no bfloat16.
 
     A CPU without AVX-512 emulates bfloat16: SqueezeNet at 64 px then takes
     over six times as long as in float32.
     """
+    weights = (weight for model in models for weight in model.parameters())
+    mixed = precision == "mixed" and not any(weight.dtype is torch.float16 for weight in weights)
     if device.type == "cpu":
         pays = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     else:
         pays = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays and precision == "mixed")
+    return torch.autocast(device.type, torch.bfloat16, enabled=pays and mixed)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -36,8 +36,8 @@ def rebuild(
     Parameters
     ----------
     model
-        Left untouched. The result has its class, hooks, mode, dtype and
-        device, and no gradients. A hook that counts on all channels, such as
+        Left untouched. The result has its class, hooks, mode, dtype, memory
+        layout and device, and no gradients. A hook that counts on all channels, such as
         one that scales each by a number of its own, fails on the result.
     example_inputs
         As for :func:`prunekit.trace`; or what that gave for this model, if it
@@ -237,10 +237,14 @@ def _kept(graph: ChannelGraph, gone: np.ndarray) -> Kept:
 
 
 def _sliced(tensor: Tensor, kept: dict[int, np.ndarray]) -> Tensor:
-    result = tensor.detach()
+    # In the order in which they lie in memory, so that channels-last weights stay so.
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    result = tensor.detach().permute(order)
     for dim, indices in kept.items():
         if len(indices) < tensor.shape[dim]:
-            result = result.index_select(dim, torch.from_numpy(indices).to(tensor.device))
+            left = torch.from_numpy(indices).to(tensor.device)
+            result = result.index_select(order.index(dim), left)
+    result = result.permute([order.index(dim) for dim in range(tensor.dim())])
     result = result.clone() if result.data_ptr() == tensor.data_ptr() else result
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(result, requires_grad=tensor.requires_grad)

@@ -10,7 +10,7 @@ import prunekit
 
 
 def pruned_pair(
-    model: nn.Module, x: Tensor, share: float = 0.5, seed: int = 1
+    model: nn.Module, x: Tensor | tuple, share: float = 0.5, seed: int = 1
 ) -> tuple[nn.Module, dict]:
     """A network without up to that share of each layer's filters, and what was removed."""
     remove = some_of_every_layer(prunekit.trace(model, x), share, seed)

@@ -9,12 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loops import assert_same_run, interrupted_at
+from networks import randomise
+from repairs import pruned_pair
 from tasks import TwoInputs, UShaped, by_pixel, mean_iou, squares, two_inputs
 from torch import nn
 from torch.utils.data import DataLoader
 
 import prunekit
-from prunekit import prune, rank
+from prunekit import insert_batch_norm, prune, rank, repair
 from prunekit.detection import (
     BoxLoader,
     detection_distillation,
@@ -44,6 +46,17 @@ def val():
 def untrained() -> nn.Module:
     torch.manual_seed(0)
     return UShaped()
+
+
+class Apart(nn.Module):
+    """A network of two inputs, as one of both in one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x[:, :192].view(-1, 3, 8, 8), x[:, 192:].view(-1, 1, 4, 4))
 
 
 def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
@@ -126,12 +139,42 @@ def test_several_inputs_come_as_a_tuple_a_list_or_by_name(form):
 
 
 @pytest.mark.parametrize("form", [tuple, list, dict])
-def test_a_repair_that_cannot_look_at_inputs_is_refused_before_anything_is_pruned(form):
+@pytest.mark.parametrize("method", ["least_squares", "moments", "batch_norm"])
+def test_networks_of_several_inputs_are_repaired(form, method):
+    torch.manual_seed(0)
+    model, batches = randomise(TwoInputs()).eval(), two_inputs(form)
+    inputs = [x for x, _ in two_inputs(tuple)]
+    pictures, depths = (torch.cat(parts) for parts in zip(*inputs, strict=True))
+    small, remove = pruned_pair(model, (pictures[:2], depths[:2]))
+    repaired = repair(small, model, remove, batches, method=method, progress=False)
+    # As a network of one input is, which takes both apart again.
+    whole = [torch.cat([pictures.flatten(1), depths.flatten(1)], 1)]
+    torch.manual_seed(0)
+    one, expected = Apart(model), Apart(small)
+    prefixed = {f"network.{name}": filters for name, filters in remove.items()}
+    expected = repair(expected, one, prefixed, whole, method=method, progress=False)
+    assert_same_weights(repaired, expected.network)
+    before = small.state_dict()
+    assert any(not torch.equal(x, before[name]) for name, x in repaired.state_dict().items())
+
+
+@pytest.mark.parametrize("form", [tuple, list, dict])
+def test_batch_norms_are_put_into_networks_of_several_inputs(form):
+    torch.manual_seed(0)
+    model, batches = randomise(TwoInputs()).eval(), two_inputs(form)
+    normed = insert_batch_norm(model, batches)
+    assert isinstance(normed.depth.norm, nn.BatchNorm2d)
+    for inputs, _ in two_inputs(tuple):
+        torch.testing.assert_close(normed(*inputs), model(*inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_a_repair_that_cannot_look_at_inputs_is_refused_before_anything_is_pruned():
     def begun(model, rows):
         pytest.fail("the run has begun")
 
-    given = two_inputs(form)
-    with pytest.raises(TypeError, match=r"a batch is a tensor of images .* batch 1 of the loader"):
+    ((picture, depth), y), *_ = two_inputs(tuple)
+    given = [((picture, depth / 0), y)]
+    with pytest.raises(ValueError, match=r"batch 1 of the loader has images that are NaN"):
         prune(TwoInputs(), given, given, repair="moments", report=begun, progress=False)
 
 

@@ -23,6 +23,8 @@ from prunekit.training import evaluate, fit
 POSITIONS = torch.zeros(4, 8, 8, dtype=torch.long)
 LATER = torch.cat([X[:3], torch.full((1, 3, 8, 8), NAN)])
 META = network().to("meta")
+# Without data no layer of it asks for inputs of its own type.
+UNBIASED = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 3, 6, bias=False))
 
 
 def scores_of(make, needs="weights", **attributes):
@@ -126,6 +128,7 @@ CRITERIA = [
     (scores_of(filters, pool="best"), ValueError, "Mine.pool must be an aggregation of pandas"),
     (scores_of(filters, __hash__=None), TypeError, "Mine cannot be hashed"),
     (scores_of(filters), TypeError, "Mine must give a tensor of real numbers for 0, not 4"),
+    (scores_of(lambda o: None, needs="activations"), TypeError, "^Mine must give a tensor of real"),
     (scores_of(lambda o: None), TypeError, "Mine must give a tensor of real numbers for 0, not"),
     (scores_of(lambda o: [1.0] * filters(o)), TypeError, "Mine must give a tensor of real"),
     (scores_of(lambda o: torch.ones(filters(o)) * 1j), TypeError, "real numbers .*complex64"),
@@ -141,6 +144,12 @@ CASES = [
       for function in (evaluate, fit, rank) for loader, *expected in LABELS),
     *((function, {"loader": loader}, ValueError, words)
       for function in (evaluate, fit) for loader, words in IMAGES),
+    *((rank, {"loader": [*BATCHES, (x, Y)], "criterion": criterion}, ValueError,
+       f"the model does not run on batch 1 of the loader, a tensor .* {x.dtype}.* with .to")
+      for x in (X.double(), X.half()) for criterion in ("taylor", "activation_l2")),
+    *((rank, {"model": UNBIASED, "loader": [(x, Y)]}, ValueError,
+       f"the model does not run on batch 0 of the loader, a tensor .* {x.dtype}.* with .to")
+      for x in (X.double(), X.half())),
     (fit, {"loader": iter(BATCHES)}, TypeError, f"^loader {ONE_SHOT}"),
     (fit, {"loader": (batch for batch in BATCHES)}, TypeError, f"^loader {ONE_SHOT}"),
     (fit, {"val_loader": iter(BATCHES)}, TypeError, f"^val_loader {ONE_SHOT}"),

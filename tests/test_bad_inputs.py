@@ -283,12 +283,8 @@ GRAPHS = [
 ]
 CALIBRATION = [
     ("loader", "3", TypeError, r"loader must give batches \(x, y\), .* not '3'"),
-    (
-        "loader",
-        [{"x": X}],
-        TypeError,
-        "a batch is a tensor of images or begins with one, and batch",
-    ),
+    ("loader", [["X"]], TypeError, "a batch is a tensor of images or begins with one, or with a"),
+    ("loader", [{"x": X}], ValueError, "batch 1 of the loader does not suit the arguments of for"),
     ("batches", 2.5, TypeError, f"batches {NOT_WHOLE} 2.5"),
     ("batches", True, TypeError, f"batches {NOT_WHOLE} True"),
     ("batches", "3", TypeError, f"batches {NOT_WHOLE} '3'"),

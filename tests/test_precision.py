@@ -67,6 +67,25 @@ def test_bfloat16_is_used_where_it_pays_unless_full_precision_is_asked_for(
     assert not torch.equal(train(batches, "mixed")[0].weight, slow)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_is_trained_in_it(monkeypatch, kind):
+    """A batch norm in float16 takes no bfloat16, which its convolution would give."""
+    pays(monkeypatch, True)
+    x, seen = torch.randn(8, 1, 8, 8, dtype=kind), set()
+
+    def half():
+        body = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 6)]
+        return nn.Sequential(*body, nn.Flatten()).to(kind)
+
+    model, teacher = half(), half()
+    teacher[0].register_forward_hook(lambda layer, given, output: seen.add(output.dtype))
+    before = copy.deepcopy(model.state_dict())
+    history = fit(model, [(x, torch.arange(8) % 4)], teacher=teacher, lr=0.1, progress=False)
+    assert history["loss"].isna().sum() == 0 and seen == {kind}
+    assert {weight.dtype for weight in model.parameters()} == {kind}
+    assert not torch.equal(model[0].weight, before["0.weight"])
+
+
 def test_in_full_precision_the_loss_is_the_true_one(monkeypatch):
     pays(monkeypatch, True)
     model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False))

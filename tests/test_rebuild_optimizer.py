@@ -47,11 +47,13 @@ def step(model: nn.Module, optimizer: optim.Optimizer) -> None:
     optimizer.step()
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_what_stays_is_updated_as_in_a_masked_network(name):
-    """In which what is gone is put back to zero after each step, as momentum would move it."""
+def trained_on(make: Callable[..., optim.Optimizer]) -> tuple[dict, dict, dict]:
+    """What a small network starts from, what it comes to, and what is left of a masked one.
+
+    In the masked one what is gone is put back to zero after each step, as momentum would move it.
+    """
     model = network()
-    optimizer = MAKERS[name](model.parameters())
+    optimizer = make(model.parameters())
     for _ in range(3):
         step(model, optimizer)
     graph = trace(model, X)
@@ -59,17 +61,30 @@ def test_what_stays_is_updated_as_in_a_masked_network(name):
     assert len(remove) > 1
     small, masked = rebuild(model, graph, remove), mask(model, graph, remove)
     ours = rebuild_optimizer(optimizer, small, model, graph, remove)
-    theirs = MAKERS[name](masked.parameters())
+    theirs = make(masked.parameters())
     theirs.load_state_dict(optimizer.state_dict())
     before = copy.deepcopy(small.state_dict())
     for _ in range(3):
         step(small, ours)
         step(masked, theirs)
         masked.load_state_dict(mask(masked, graph, remove).state_dict())
-    left = rebuild(masked, graph, remove).state_dict()
-    for key, tensor in small.state_dict().items():
-        torch.testing.assert_close(tensor, left[key], rtol=1e-6, atol=1e-9)
-    assert any(not torch.equal(before[key], small.state_dict()[key]) for key in before)
+    return before, small.state_dict(), rebuild(masked, graph, remove).state_dict()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_stays_is_updated_as_in_a_masked_network(name):
+    before, small, masked = trained_on(MAKERS[name])
+    for key, tensor in small.items():
+        torch.testing.assert_close(tensor, masked[key], rtol=1e-6, atol=1e-9)
+    assert any(not torch.equal(before[key], small[key]) for key in before)
+
+
+def test_a_step_that_depends_on_the_whole_tensor_is_another_one():
+    """Adafactor's goes with the root mean square of the tensor, to which zeros belong."""
+    before, small, masked = trained_on(lambda p: optim.Adafactor(p, 0.1))
+    key = "0.weight"
+    step, apart = (small[key] - other[key] for other in (before, masked))
+    assert 0.001 < apart.norm() / step.norm() < 1
 
 
 def two_weights() -> tuple[nn.Module, torch.Tensor]:

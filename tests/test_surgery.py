@@ -201,6 +201,22 @@ def test_dtype_mode_hooks_and_frozen_parameters_are_kept():
     assert small.features[2].squeeze.weight.requires_grad
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_keep_their_layout_in_memory(layout):
+    model = TinySqueezeNet().to(memory_format=layout).eval()
+    x, remove = torch.zeros(1, 3, 32, 32), {"features.0": [1], "features.2.squeeze": [0]}
+    small = prunekit.rebuild(model, x, remove)
+    cut = [
+        (old, new)
+        for old, new in zip(model.parameters(), small.parameters(), strict=True)
+        if old.shape != new.shape and old.dim() == 4
+    ]
+    assert {old.shape[2] for old, _ in cut} == {1, 3}
+    for old, new in cut:
+        assert new.is_contiguous(memory_format=layout)
+        assert sorted(range(4), key=new.stride) == sorted(range(4), key=old.stride)
+
+
 def test_the_law_holds_in_half_precision():
     model = randomise(TinySqueezeNet()).to(torch.bfloat16).eval()
     x, remove = torch.randn(2, 3, 32, 32, dtype=torch.bfloat16), {"features.0": [1, 7]}

@@ -115,8 +115,9 @@ def rank(
     ------
     ValueError
         The loader is empty, the criterion is not known, no filter may be
-        removed, a layer's scores are NaN or infinite, or the loss is a mean
-        over examples or does not suit the labels.
+        removed, the model does not run on a batch, a layer's scores are NaN
+        or infinite, or the loss is a mean over examples or does not suit the
+        labels.
     TypeError
         An argument, a batch or a score is of the wrong type.
     TraceError

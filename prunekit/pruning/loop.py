@@ -20,7 +20,7 @@ from prunekit.pruning.history import PruningHistory, history_of
 from prunekit.pruning.iterations import begun, example_inputs_of, iterations
 from prunekit.pruning.plan import FineTune, Plan
 from prunekit.pruning.schedule import Criteria
-from prunekit.repair.calibration import images_in
+from prunekit.repair.calibration import inputs_in
 from prunekit.selection import LEAST, caps_of, floors_of
 from prunekit.storage.fingerprints import digest_of, digest_of_data, form_of, frozen_in
 from prunekit.training import Interrupted
@@ -201,7 +201,7 @@ def prune(
     )
     example_inputs = example_inputs_of(plan, model, train_loader)
     if repair is not None:
-        next(images_in(train_loader, batches=1))  # what it cannot look at is refused now
+        next(inputs_in(model, train_loader, batches=1))  # what it cannot look at is refused now
     graph = trace(model, example_inputs)
     layers = ranked_layers(graph)
     if not layers:

@@ -21,8 +21,10 @@ from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.capture import capture, meta_copy, without_data
 from prunekit.channels.kinds import BATCH_NORM, CONVOLUTION, TRANSPOSED, kind_of
 from prunekit.checks import checked, module, names, optional
+from prunekit.checks.structures import moved
+from prunekit.criteria.ranking import two_examples
 from prunekit.execution import device_of, evaluation_mode, fastest_layout
-from prunekit.repair.calibration import CALIBRATION, Images, channel_moments, hooked, images_in
+from prunekit.repair.calibration import CALIBRATION, Images, channel_moments, hooked, inputs_in
 from prunekit.repair.sharing import holds_any, tensors_read, tied_parameters
 
 NORMS = (
@@ -71,8 +73,9 @@ def insert_batch_norm(
         is ``features.0.conv``, and its batch norm ``features.0.norm``: plain
         modules, so that tracing, ranking, rebuilding and saving work as ever.
     loader
-        Batches of images, or pairs that begin with images; no labels needed. A
-        network of several inputs cannot be shown them so.
+        Batches of images, or pairs that begin with images; labels are not read.
+        Several inputs come as for :func:`prunekit.rank`, as a tuple or a
+        dictionary with which a pair begins: ``((left, right), None)``.
     layers
         Names of convolutions, or one alone. By default all those whose filters may be
         removed, that no norm directly follows, and whose weight and bias the
@@ -89,8 +92,9 @@ def insert_batch_norm(
         An argument or a batch is of the wrong type.
     ValueError
         A norm follows one in ``layers`` already, the forward pass reads the
-        weight or bias of one by itself, the loader is empty, or an image or
-        an output is NaN or infinite.
+        weight or bias of one by itself, the loader is empty or names inputs
+        that ``forward`` does not take, or an image or an output is NaN or
+        infinite.
     TraceError
         The model cannot be traced.
 
@@ -112,9 +116,9 @@ def insert_batch_norm(
     >>> fold_batch_norm(normed).features[0]
     Conv2d(3, 16, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))
     """
-    images = list(images_in(loader, batches))
+    images = list(inputs_in(model, loader, batches))
     normed = copy.deepcopy(model)
-    graph = trace(normed, images[0][:2].to(device_of(normed)))
+    graph = trace(normed, two_examples(normed, images[0], "batch 1 of the loader"))
     prunable, called = graph.prunable, modules_called(graph.operations)
     calls = calls_by_module(graph.operations, called)
     convolutions = {
@@ -205,7 +209,7 @@ def fold_batch_norm(model: nn.Module, *, example_inputs: Tensor | tuple | None =
 
 
 def _output_moments(
-    model: nn.Module, layers: Iterable[str], images: list[Tensor]
+    model: nn.Module, layers: Iterable[str], images: list[tuple]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance of each filter's output over all images and positions."""
     sums = dict.fromkeys(layers, torch.zeros(()))
@@ -218,7 +222,7 @@ def _output_moments(
     device, layout = device_of(model), fastest_layout(model, images[0])
     with hooked(model, {name: partial(observe, name=name) for name in layers}):
         for x in images:
-            model(x.to(device).to(memory_format=layout, copy=True))  # it may be written over
+            model(*moved(x, device, layout))
     moments = {}
     for name, (count, first, second) in sums.items():
         mean = first / count

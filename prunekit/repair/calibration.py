@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from prunekit.checks import Check, optional, shown, whole
 from prunekit.checks.batches import one_pass
+from prunekit.checks.structures import arguments, examples_of, finite
 from prunekit.execution import evaluation_mode
 
 ENOUGH_IMAGES = 512
-Images = Iterable[Tensor | Sequence[Tensor]]
+Images = Iterable[Any]
 #: Which images are looked at.
 CALIBRATION: dict[str, Check] = {
     "loader": one_pass,
@@ -22,32 +25,51 @@ CALIBRATION: dict[str, Check] = {
 }
 
 
-def images_in(loader: Images, batches: int | None = None) -> Iterator[Tensor]:
-    """The images of the first batches of a loader, whether or not labels come with them.
+def inputs_in(model: nn.Module, loader: Images, batches: int | None = None) -> Iterator[tuple]:
+    """The first batches of a loader as arguments of ``forward``, whether or not labels come along.
 
     Raises
     ------
     ValueError
-        There is no image, or one is NaN or infinite.
+        There is no image, one is NaN or infinite, or ``forward`` does not take
+        arguments of these names.
     TypeError
-        A batch is no tensor and does not begin with one.
+        A batch neither is nor begins with a tensor, or a structure of some.
     """
     count = 0
     for index, batch in enumerate(loader, start=1):
         x = batch[0] if isinstance(batch, Sequence) and len(batch) else batch
-        if not isinstance(x, Tensor):
+        where, examples = f"batch {index} of the loader", examples_of(x)
+        if examples is None:
             raise TypeError(
-                f"a batch is a tensor of images or begins with one, and batch {index} of the "
-                f"loader is {shown(batch)}"
+                "a batch is a tensor of images or begins with one, or with a tuple or dictionary "
+                f"of several, and {where} is {shown(batch)}"
             )
-        if not x.isfinite().all():
-            raise ValueError(f"batch {index} of the loader has images that are NaN or infinite")
-        count += len(x)
-        yield x
+        if not finite(x):
+            raise ValueError(f"{where} has images that are NaN or infinite")
+        count += examples
+        yield arguments(model, x, where)
         if index == batches or (batches is None and count >= ENOUGH_IMAGES):
             break
     if not count:
         raise ValueError("the loader gave no images")
+
+
+def as_one_batch(batches: Sequence[tuple]) -> tuple:
+    """Batches one behind the other; what belongs to no example is that of the first.
+
+    Examples
+    --------
+    >>> as_one_batch([(torch.zeros(2), 0.5), (torch.ones(1), 0.5)])
+    (tensor([0., 0., 1.]), 0.5)
+    """
+    examples = [examples_of(batch) for batch in batches]
+
+    def joined(*parts: Any) -> Any:
+        lengths = [len(x) if isinstance(x, Tensor) and x.dim() else None for x in parts]
+        return torch.cat(parts) if lengths == examples else parts[0]
+
+    return tree_map(joined, *batches)
 
 
 @contextmanager

@@ -16,14 +16,17 @@ from prunekit.channels.calls import calls_by_module, modules_called, norm_behind
 from prunekit.channels.kinds import BATCH_NORM, IN, TRANSPOSED, by_filter, kind_of
 from prunekit.checks import checked, choice, flag, module
 from prunekit.checks.settings import Method
+from prunekit.checks.structures import moved
+from prunekit.criteria.ranking import two_examples
 from prunekit.execution import device_of, fastest_layout
 from prunekit.progress import bar
 from prunekit.repair.calibration import (
     CALIBRATION,
     Images,
+    as_one_batch,
     channel_moments,
     hooked,
-    images_in,
+    inputs_in,
     read_by,
 )
 from prunekit.repair.least_squares import at_places, fit
@@ -64,9 +67,10 @@ def repair(
     remove
         The removal, as :func:`prunekit.select` returns it.
     loader
-        Batches of images, or pairs that begin with images; no labels needed.
-        Some hundred images of the training set are enough. A network of several
-        inputs cannot be shown them so.
+        Batches of images, or pairs that begin with images; labels are not read.
+        Several inputs come as for :func:`prunekit.rank`, as a tuple or a
+        dictionary with which a pair begins: ``((left, right), None)``.
+        Some hundred images of the training set are enough.
     method
         ``"least_squares"``: each filter's weights over the inputs that are
         left, and its bias, come as near as they can to its old output (He,
@@ -95,9 +99,10 @@ def repair(
     Raises
     ------
     ValueError
-        The three do not fit together, the loader is empty, an image or a map
-        is NaN or infinite, the method is not known, or no batch norm has
-        running statistics and ``method`` is ``"batch_norm"``.
+        The three do not fit together, the loader is empty or names inputs that
+        ``forward`` does not take, an image or a map is NaN or infinite, the
+        method is not known, or no batch norm has running statistics and
+        ``method`` is ``"batch_norm"``.
     TypeError
         An argument or a batch is of the wrong type.
     KeyError, IndexError
@@ -118,11 +123,12 @@ def repair(
     >>> bool(left < error / 2)
     True
     """
-    images = torch.cat(list(images_in(loader, batches))).to(device_of(original))
-    images = images.to(memory_format=fastest_layout(original, images))
+    device, images = device_of(original), as_one_batch(list(inputs_in(original, loader, batches)))
+    images = moved(images, device, fastest_layout(original, images))
+    few = two_examples(original, images, "the loader")
     repaired = copy.deepcopy(pruned)
-    graph = trace(repaired, images[:2])
-    kept = _kept_filters(original, graph, remove, images[:2])
+    graph = trace(repaired, few)
+    kept = _kept_filters(original, graph, remove, few)
     called, once = modules_called(graph.operations), _used_once(repaired, graph)
     calls = calls_by_module(graph.operations, called)
     # Of norms, those too whose forward pass is written out as a function.
@@ -131,7 +137,7 @@ def repair(
         if not norms:
             raise ValueError("the network has no batch norm with running statistics to estimate")
         with hooked(repaired, dict.fromkeys(norms, _estimate_statistics)):
-            repaired(images.clone())
+            repaired(*moved(images, device))
         return repaired
     layers = [name for name in once if name in kept and name in calls]
     wanted: dict[str, Tensor] = {}
@@ -160,12 +166,11 @@ def repair(
         _put(layer, repaired.get_submodule(norm) if norm in norms else None, weight, constant)
         return layer.forward(*inputs, **named)
 
-    # The images are copied, as a network may write over them.
     with bar(total=len(layers), show=progress, desc="repairing", leave=False) as shown:
         with hooked(original, {name: partial(note, name=name) for name in layers}):
-            original(images.clone())
+            original(*moved(images, device))
         with hooked(repaired, {name: partial(correct, name=name) for name in layers}):
-            repaired(images.clone())
+            repaired(*moved(images, device))
     return repaired
 
 
@@ -190,7 +195,7 @@ def _owner(node: fx.Node) -> str:
 
 
 def _kept_filters(
-    original: nn.Module, pruned: ChannelGraph, remove: Removal, x: Tensor
+    original: nn.Module, pruned: ChannelGraph, remove: Removal, x: tuple
 ) -> dict[str, Tensor]:
     """The filters left of each layer."""
     before = trace(original, x)

@@ -140,8 +140,8 @@ def fit(
     precision
         ``"mixed"``: in training, the model and its teachers compute in
         bfloat16 where that pays, on CUDA and on CPUs with AVX-512, and in the
-        precision of the weights elsewhere. bfloat16 keeps two to three
-        digits, and so do the outputs from which ``loss`` is told.
+        precision of the weights elsewhere, or if that is float16. bfloat16 keeps
+        two to three digits, and so do the outputs from which ``loss`` is told.
         ``"full"``: in the precision of the weights everywhere, as validation
         always does.
     checkpoint
@@ -311,7 +311,7 @@ def _epoch(
     for x, y, answers in batches:
         where = f"batch {steps} of the loader"
         given = moved(arguments(model, x, where), device, layout)
-        with autocast(device, objective.precision):
+        with autocast(device, objective.precision, [model]):
             # A teacher is to see the inputs as they came, and the model may write over them.
             output = run(model, moved(given, device) if objective.teachers else given, where)
         loss, counts = objective(output, given, y, answers, first=not steps)

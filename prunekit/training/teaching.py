@@ -24,7 +24,7 @@ def said(teachers: Sequence[nn.Module], given: tuple, precision: str = "mixed") 
     They compute in the ``precision`` of :func:`prunekit.training.fit`.
     """
     device = device_in(given)
-    with ExitStack() as modes, torch.no_grad(), autocast(device, precision):
+    with ExitStack() as modes, torch.no_grad(), autocast(device, precision, teachers):
         for teacher in teachers:
             modes.enter_context(evaluation_mode(teacher))
         outputs = [
