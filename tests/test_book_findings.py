@@ -10,7 +10,7 @@ import torch
 from curves import ACCURACY, LAYERS, networks_table
 from torch import nn
 
-from prunekit.book import BOOK, findings, starts
+from prunekit.book import BOOK, costs, findings, starts
 from prunekit.book.claims import scorecard, verdict
 from prunekit.book.differences import mean_interval, paired_differences
 from prunekit.book.measures import MEASURES
@@ -72,7 +72,7 @@ def test_seconds_are_of_each_runs_own_iteration_nearest_to_the_share():
     rows += [("b", 0, 100, 2), ("b", 1, 55, 50), ("b", 2, 50, 40), ("b", 3, 30, 20)]
     table = pd.DataFrame(rows, columns=["variant", "iteration", "parameters", "seconds"])
     table = table.assign(seed=0, macs=table["parameters"] ** 2)
-    spent = findings.seconds_as_it_shrinks(table, [1.0, 0.5])
+    spent = costs.seconds_as_it_shrinks(table, [1.0, 0.5])
     assert spent["seconds"].tolist() == [40, 35]
     assert spent[["least", "most"]].to_numpy().tolist() == [[30, 50], [30, 40]]
     assert spent["MACs left"].tolist() == pytest.approx([(0.36 + 0.3025) / 2, (0.36 + 0.25) / 2])
@@ -198,8 +198,8 @@ def test_networks_lie_beside_a_start_that_only_the_table_of_iterations_knows(tmp
 
 def test_epochs_of_all_fine_tuning():
     settings = {"prune": {"fine_tune": {"epochs": 0.3}}, "finish": {"fine_tune": {"epochs": 0.6}}}
-    assert findings.training_epochs(settings, 10) == pytest.approx(3.6)
-    assert findings.training_epochs({"prune": {"fine_tune": None}, "finish": None}, 10) == 0
+    assert costs.training_epochs(settings, 10) == pytest.approx(3.6)
+    assert costs.training_epochs({"prune": {"fine_tune": None}, "finish": None}, 10) == 0
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,14 @@ def test_a_claim_without_its_study_is_not_measured(read):
     assert (size["thesis"], size["ours"], size["seeds"]) == ("2.9 MB", "0.00 MB", 2)
 
 
-def test_what_training_took_is_read_from_the_record_of_its_run(tmp_path):
+def test_what_training_took_is_read_from_the_record_of_the_first_run(tmp_path):
     machine = {"threads": 2, "accelerator": None, "instruction_set": "AVX2"}
-    record = {"settings": {"train": {"epochs": 3}}, "seconds": 90, "machine": machine}
-    (tmp_path / "provenance.json").write_text(json.dumps({"runs": {"small-seed0": record}}))
+    record = {"settings": {"train": {"epochs": 3}}, "seconds": 90, "machine": machine, "seed": 0}
+    runs = {"small-seed0": record, "small-seed1": record | {"seconds": 600, "seed": 1}}
+    (tmp_path / "provenance.json").write_text(json.dumps({"runs": runs}))
     network = {"parameters": 7, "macs": 40, "test_accuracy": 0.5}
-    pd.DataFrame([network]).to_csv(tmp_path / "networks.csv", index=False)
-    table = findings.trained([Recorded(tmp_path, Study("small", "", {"small-seed0": {}}))])
+    later = network | {"seed": 1, "test_accuracy": 0.6}
+    pd.DataFrame([network | {"seed": 0}, later]).to_csv(tmp_path / "networks.csv", index=False)
+    table = costs.trained([Recorded(tmp_path, Study("small", "", {name: {} for name in runs}))])
     expected = network | {"epochs": 3, "minutes": 1.5, "threads": 2, "instructions": "AVX2"}
     assert table.loc["small"].to_dict() == expected

@@ -11,7 +11,8 @@ from recorded_studies import RESULTS, means, networks, study, verdict
 from prunekit import storage, trace
 from prunekit.book import BOOK
 from prunekit.book.claims import scorecard
-from prunekit.book.findings import layers_of, on_axis, seconds_as_it_shrinks
+from prunekit.book.costs import seconds_as_it_shrinks
+from prunekit.book.findings import layers_of, on_axis
 from prunekit.book.knees import knee_within, knees
 from prunekit.book.measures import share_still_at
 from prunekit.book.printed import distance, pattern_claims, pattern_distances

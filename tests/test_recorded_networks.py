@@ -12,7 +12,7 @@ from recorded_studies import RESULTS, networks, study, verdict
 
 from prunekit import profile, trace
 from prunekit.book import BOOK, deployment_tables
-from prunekit.book.findings import training_epochs
+from prunekit.book.costs import training_epochs
 from prunekit.models import CIFAR_MODELS, efficientnet_lite0, resnet20
 from prunekit.pruning.budgets import left_after
 

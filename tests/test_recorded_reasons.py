@@ -49,6 +49,8 @@ def test_random_weights_pass_frozen_features_of_either_size():
     assert [round(100 * mean[way]) for way in ("scratch", "frozen")] == [scratch, frozen]
     assert {run["input_size"] for run in second.study.runs.values()} == {larger}
     assert round(100 * second.table("networks")["test_accuracy"].mean()) == frozen_larger
+    claim = CLAIMS.loc["SqueezeNet from random weights on CIFAR-10 (110 epochs)"]
+    assert 100 * mean["scratch"] - claim["thesis"] > 20  # chapter 12: "more than twenty points"
 
 
 def test_the_thesis_counts_other_filters():
@@ -128,6 +130,12 @@ def test_the_instructions_of_two_thirds_are_counted_on_widths_of_the_loop():
         for table in (counted, loop)
     ]
     assert len(sizes[0]) == 3
+    macs = pd.read_csv(BOOK / "results" / "deployment" / "instructions.csv").groupby("model")[
+        "macs"
+    ]
+    by_norm = macs.first()["cut-67"] / macs.first()["original"]
+    noted = CLAIMS["note"][CLAIMS["variant"] == "combined-67"]
+    assert len(noted) == 2 and noted.str.contains(f"keeps {by_norm:.0%}".replace("%", " %")).all()
     pd.testing.assert_frame_equal(*sizes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -121,6 +121,36 @@ def in_words(difference: pd.Series, *, less_is_better: bool = False) -> str:
     if less_is_better:
         said = {"ahead": "behind", "behind": "ahead"}.get(said, said)
     return f"**{said}** ({mean} points, {low} to {high})"
+
+
+def pairs_in_words(
+    networks: pd.DataFrame, pairs: Iterable[tuple[str, str]], names: Mapping[str, str]
+) -> str:
+    """By how much the first variant of each pair is ahead of the second on test, as a list.
+
+    A line a pair, in Markdown; none where the two have no seed in common.
+
+    Parameters
+    ----------
+    networks
+        ``variant``, ``seed`` and ``test_accuracy``, a row a run. That shares
+        of filters differ, as they do at equal MACs, plays no part.
+    names
+        Of the variants, as the list is to call them.
+
+    Examples
+    --------
+    >>> networks = pd.DataFrame({"variant": ["a", "b"] * 2, "seed": [0, 0, 1, 1],
+    ...                          "test_accuracy": [0.9, 0.8, 0.92, 0.82]})
+    >>> pairs_in_words(networks, [("a", "b"), ("a", "c")], {"a": "wide", "b": "narrow"})
+    '- *wide* against *narrow*: **ahead** (+10.0 points, +10.0 to +10.0)'
+    """
+    lines = []
+    for one, other in pairs:
+        found = paired_differences(networks.assign(ratio=0.0), one, other, "test_accuracy")
+        if len(found):
+            lines.append(f"- *{names[one]}* against *{names[other]}*: {in_words(found.iloc[0])}")
+    return "\n".join(lines)
 
 
 def side(difference: pd.Series) -> Literal["ahead", "behind", "tied"]:
